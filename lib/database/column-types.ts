@@ -1,0 +1,70 @@
+import type { DataSource, EntityMetadata, ValueTransformer } from 'typeorm';
+import { bytesFromUuid, uuidFromBytes } from '../tokens/uuid-v7.js';
+
+/**
+ * What a column holds, where each database has a type of its own for it:
+ *
+ * - `uuid`: the canonical form in code, 128 bits at rest
+ * - `digest`: 32 bytes
+ * - `text`: compared byte by byte, whatever collation the database prefers
+ */
+export type ColumnKind = 'uuid' | 'digest' | 'text';
+
+type ColumnMetadata = EntityMetadata['columns'][number];
+type ColumnType = Partial<Pick<ColumnMetadata, 'type' | 'length' | 'charset' | 'collation' | 'transformer'>>;
+
+const uuidAsBytes: ValueTransformer = {
+  to: (id: unknown) => (typeof id === 'string' ? bytesFromUuid(id) : id),
+  from: (bytes: unknown) => (bytes instanceof Uint8Array ? uuidFromBytes(bytes) : bytes),
+};
+
+const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+/** The same characters in the order in which SQLite sorts text, so that the order of the ids is that of time. */
+const SORTED_BASE64URL = [...BASE64URL].sort().join('');
+
+const translate = (text: string, from: string, to: string) =>
+  text.replace(/./g, (character) => to[from.indexOf(character)]!);
+
+/**
+ * 22 characters, where a blob would take 16 bytes: `libsql`, which stands in for `better-sqlite3` where there is no
+ * compiler, returns blobs as ArrayBuffers, and TypeORM takes all rows whose primary key is an ArrayBuffer for one.
+ */
+const uuidAsText: ValueTransformer = {
+  to: (id: unknown) =>
+    typeof id === 'string' ? translate(bytesFromUuid(id).toString('base64url'), BASE64URL, SORTED_BASE64URL) : id,
+  from: (text: unknown) =>
+    typeof text === 'string'
+      ? uuidFromBytes(Buffer.from(translate(text, SORTED_BASE64URL, BASE64URL), 'base64url'))
+      : text,
+};
+
+const MYSQL: Record<ColumnKind, ColumnType> = {
+  uuid: { type: 'binary', length: '16', transformer: uuidAsBytes },
+  digest: { type: 'binary', length: '32' },
+  text: { charset: 'utf8mb4', collation: 'utf8mb4_bin' },
+};
+
+const COLUMN_TYPES: Record<string, Partial<Record<ColumnKind, ColumnType>>> = {
+  postgres: { digest: { type: 'bytea' } },
+  mysql: MYSQL,
+  mariadb: MYSQL,
+  'better-sqlite3': { uuid: { type: 'varchar', length: '22', transformer: uuidAsText }, digest: { type: 'blob' } },
+};
+
+/**
+ * Gives columns the types of the database that they are about to live in.
+ *
+ * A TypeORM decorator takes one type, long before anybody knows the database. `BaseEntity.useDataSource` is where TypeORM
+ * hands an entity its data source: after the metadata is built, before the schema is made or a migration is generated.
+ */
+export function settleColumnTypes(
+  dataSource: DataSource,
+  entity: EntityMetadata['target'],
+  kinds: Readonly<Record<string, ColumnKind>>,
+): void {
+  const types = COLUMN_TYPES[dataSource.options.type];
+  for (const [property, kind] of Object.entries(kinds)) {
+    const column = dataSource.getMetadata(entity).findColumnWithPropertyName(property);
+    if (column) Object.assign(column, types?.[kind]);
+  }
+}

@@ -1,0 +1,58 @@
+import type { DataSource } from 'typeorm';
+import { MysqlDatabase } from './mysql.database.js';
+import { PostgresDatabase } from './postgres.database.js';
+import { SqliteDatabase } from './sqlite.database.js';
+
+/** What the drivers of all three databases bind alike. */
+export type SqlValue = string | number | Buffer | null;
+
+/** One SQL statement with `?` for its values. */
+export interface Statement {
+  readonly sql: string;
+  readonly values: readonly SqlValue[];
+}
+
+/** A row as the driver returns it, by column name. */
+export type Row = Record<string, unknown>;
+
+/** What a statement returned, and how many rows it changed. */
+export interface Result {
+  readonly rows: Row[];
+  readonly affected: number;
+}
+
+/**
+ * The statements of one transaction: each is yielded, and its result comes back. A generator and not an async function,
+ * because SQLite runs it without a pause: TypeORM has one SQLite connection for everybody, and whatever another request
+ * did in a pause would become part of this transaction.
+ */
+export type Script<T> = Generator<Statement, T, Result>;
+
+/** Statements sent straight to the driver: TypeORM's query log would show their values, digests among them. */
+export interface Database {
+  /** Runs one statement on the primary. */
+  run(statement: Statement, signal: AbortSignal): Promise<Result>;
+
+  /**
+   * Runs a script in a transaction, alone among those of the same lock in every process.
+   *
+   * @param lock - what to serialise by: equal strings wait for each other
+   * @param script - makes the statements; called again if the transaction has to be tried again
+   * @param signal - when it is aborted, the next step is not taken and the transaction is rolled back
+   */
+  transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T>;
+}
+
+/** The kinds of database that the package knows, as TypeORM names them. */
+const DATABASES: Record<string, new (dataSource: DataSource) => Database> = {
+  postgres: PostgresDatabase,
+  mysql: MysqlDatabase,
+  mariadb: MysqlDatabase,
+  'better-sqlite3': SqliteDatabase,
+};
+
+/** The names of {@link DATABASES}, for an error to list. */
+export const SUPPORTED_DATABASES: readonly string[] = Object.keys(DATABASES);
+
+/** The way to a data source's driver. The type of the data source is one of {@link SUPPORTED_DATABASES}. */
+export const openDatabase = (dataSource: DataSource): Database => new DATABASES[dataSource.options.type]!(dataSource);

@@ -1,0 +1,30 @@
+/** Tries of one write: the first and two more. */
+const ATTEMPTS = 3;
+
+/** Two rows want the same unique key. */
+const UNIQUE_VIOLATIONS = new Set([
+  '23505',
+  'ER_DUP_ENTRY',
+  'SQLITE_CONSTRAINT_PRIMARYKEY',
+  'SQLITE_CONSTRAINT_UNIQUE',
+]);
+
+/** Two transactions wanted each other's rows, and the server chose this one to try again. */
+const CONFLICTS = new Set(['40001', '40P01', 'ER_LOCK_DEADLOCK']);
+
+const codeOf = (error: unknown) => String((error as { code?: unknown } | null)?.code);
+
+/** Whether a write failed because a row with the same unique key is there already. */
+export const isUniqueViolation = (error: unknown): boolean => UNIQUE_VIOLATIONS.has(codeOf(error));
+
+/** Tries a write again that lost against another one. The work makes a new key each time. */
+export async function retrying<T>(work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      const again = isUniqueViolation(error) || CONFLICTS.has(codeOf(error));
+      if (!again || attempt === ATTEMPTS) throw error;
+    }
+  }
+}

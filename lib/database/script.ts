@@ -1,0 +1,39 @@
+import { createHash } from 'node:crypto';
+import type { Result, Script, Statement } from './database.js';
+
+/** Walks an asynchronous driver through a script. */
+export async function play<T>(
+  script: Script<T>,
+  run: (statement: Statement) => Promise<Result>,
+  signal: AbortSignal,
+): Promise<T> {
+  let step = script.next();
+  while (!step.done) {
+    signal.throwIfAborted();
+    step = script.next(await run(step.value));
+  }
+  signal.throwIfAborted();
+  return step.value;
+}
+
+/** A lock's name as a number of bits that any server's advisory locks can hold. */
+export const hashLock = (lock: string): Buffer => createHash('sha256').update(`nestjs-expiring-token:${lock}`).digest();
+
+/**
+ * Runs the tasks of equal keys one after another in this process, so that a crowd of requests for one user waits here
+ * with one connection and not on the server with the whole pool.
+ */
+export class Queue {
+  private readonly tails = new Map<string, Promise<unknown>>();
+
+  async run<T>(key: string, task: () => Promise<T>): Promise<T> {
+    const turn = (this.tails.get(key) ?? Promise.resolve()).then(task);
+    const tail = turn.catch(() => undefined);
+    this.tails.set(key, tail);
+    try {
+      return await turn;
+    } finally {
+      if (this.tails.get(key) === tail) this.tails.delete(key);
+    }
+  }
+}

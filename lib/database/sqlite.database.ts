@@ -1,0 +1,61 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import type { DataSource } from 'typeorm';
+import type { Database, Result, Row, Script, Statement } from './database.js';
+
+/** The part of a `better-sqlite3` database that is used here. */
+interface SqliteHandle {
+  readonly inTransaction: boolean;
+  exec(sql: string): void;
+  prepare(sql: string): {
+    readonly reader: boolean;
+    all(values: readonly unknown[]): Row[];
+    run(values: readonly unknown[]): { changes: number };
+  };
+}
+
+/** SQLite, through `better-sqlite3` or a driver with the same interface. */
+export class SqliteDatabase implements Database {
+  private readonly handle: SqliteHandle;
+
+  constructor(dataSource: DataSource) {
+    this.handle = (dataSource.driver as unknown as { databaseConnection: SqliteHandle }).databaseConnection;
+  }
+
+  async run(statement: Statement, signal: AbortSignal): Promise<Result> {
+    if (!this.handle.prepare(statement.sql).reader) await this.untilIdle(signal);
+    return this.send(statement);
+  }
+
+  async transaction<T>(_lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
+    await this.untilIdle(signal);
+    this.handle.exec('BEGIN IMMEDIATE');
+    try {
+      const statements = script();
+      let step = statements.next();
+      while (!step.done) step = statements.next(this.send(step.value));
+      this.handle.exec('COMMIT');
+      return step.value;
+    } catch (error) {
+      if (this.handle.inTransaction) this.handle.exec('ROLLBACK');
+      throw error;
+    }
+  }
+
+  private send({ sql, values }: Statement): Result {
+    const statement = this.handle.prepare(sql);
+    return statement.reader
+      ? { rows: statement.all(values), affected: 0 }
+      : { rows: [], affected: statement.run(values).changes };
+  }
+
+  /**
+   * Waits for the end of a transaction that the application has open on the shared connection: what was written within
+   * it would be lost, after it was answered, if the application rolled back.
+   */
+  private async untilIdle(signal: AbortSignal): Promise<void> {
+    while (this.handle.inTransaction) {
+      signal.throwIfAborted();
+      await turn();
+    }
+  }
+}

@@ -1,0 +1,41 @@
+import { STATUS_CODES } from 'node:http';
+import { HttpException } from '@nestjs/common';
+
+/** Every refusal this package answers: its HTTP status and its message, which is the same for every cause of it. */
+const REFUSALS = {
+  token_missing: [401, 'Authentication credentials were not provided'],
+  token_invalid: [401, 'Invalid token'],
+  token_expired: [401, 'Token has expired'],
+  user_inactive: [401, 'User inactive or deleted'],
+  request_invalid: [400, 'Invalid request'],
+  credentials_invalid: [401, 'Unable to log in with provided credentials'],
+  validation_failed: [400, 'Validation failed'],
+  device_not_found: [404, 'Device not found'],
+  unavailable: [503, 'Authentication is temporarily unavailable'],
+} as const;
+
+/** The `code` of an {@link ExpiringTokenException}: stable, for programs to read. */
+export type ExpiringTokenErrorCode = keyof typeof REFUSALS;
+
+/**
+ * The one error that this package throws at run time. Nest answers it with its status and the body
+ * `{ statusCode, error, message, code }`.
+ *
+ * It never holds a token, a digest, a password or a driver's error: whatever logs it logs no secret.
+ */
+export class ExpiringTokenException extends HttpException {
+  /** What went wrong. */
+  readonly code: ExpiringTokenErrorCode;
+
+  /**
+   * @param code - what went wrong
+   * @param overrides - a message that says more than the usual one, in the characters that RFC 6750 §3 allows in
+   * `error_description`; another status
+   */
+  constructor(code: ExpiringTokenErrorCode, overrides: { message?: string; statusCode?: number } = {}) {
+    const [usualStatus, usualMessage] = REFUSALS[code];
+    const { statusCode = usualStatus, message = usualMessage } = overrides;
+    super({ statusCode, error: STATUS_CODES[statusCode], message, code }, statusCode);
+    this.code = code;
+  }
+}

@@ -1,0 +1,169 @@
+import { type DynamicModule, Inject, Module, type OnModuleInit, type Provider, type Type } from '@nestjs/common';
+import { APP_GUARD, HttpAdapterHost, ModulesContainer, RouterModule } from '@nestjs/core';
+import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
+import type { DataSource } from 'typeorm';
+import { CLOCK, DATA_SOURCE, RESOLVED_OPTIONS, STRUCTURE_OPTIONS, USER_STORE } from './expiring-token.constants.js';
+import {
+  ASYNC_OPTIONS_TYPE,
+  ConfigurableModuleClass,
+  MODULE_OPTIONS_TOKEN,
+} from './expiring-token.module-definition.js';
+import {
+  type Duration,
+  type ExpiringTokenModuleOptions,
+  ExpiringTokenOptionsError,
+  type ExpiringTokenRoute,
+  type ExpiringTokenStructuralOptions,
+  requestedRoutes,
+  resolveOptions,
+  resolveStructure,
+  type Structure,
+} from './expiring-token.options.js';
+import { requireDataSource, requireEntities } from './expiring-token.requirements.js';
+import { AnswerHeaders } from './http/answer-headers.js';
+import { ExpiringTokenGuard } from './http/expiring-token.guard.js';
+import { ExpiringTokenStrategy } from './http/expiring-token.strategy.js';
+import { LoginController, ObtainTokenController } from './http/login.controller.js';
+import { LoginVerifier } from './http/login.verifier.js';
+import { RequestAuthenticator } from './http/request-authenticator.js';
+import { DevicesController, LogoutController, TokenController } from './http/session.controllers.js';
+import { hideUnparsedBodies } from './http/unparsed-body.js';
+import { ExpiringTokenService } from './tokens/expiring-token.service.js';
+import { TokenStore } from './tokens/token.store.js';
+import { typeOrmUsers } from './users/typeorm-users.js';
+import { User } from './users/user.entity.js';
+import { UserService } from './users/user.service.js';
+
+const CONTROLLERS: Record<ExpiringTokenRoute, Type> = {
+  login: LoginController,
+  'obtain-token': ObtainTokenController,
+  token: TokenController,
+  logout: LogoutController,
+  devices: DevicesController,
+};
+
+const BuiltInUsers = typeOrmUsers(User, {
+  id: 'id',
+  username: 'username',
+  password: 'password',
+  active: 'active',
+});
+
+/**
+ * Opaque bearer tokens that expire, live in the application's own database, and can be revoked at once.
+ *
+ * @example
+ * ```ts
+ * @Module({ imports: [TypeOrmModule.forRoot({ ...database, autoLoadEntities: true }), ExpiringTokenModule.forRoot('30d')] })
+ * export class AppModule {}
+ * ```
+ */
+@Module({})
+export class ExpiringTokenModule extends ConfigurableModuleClass implements OnModuleInit {
+  constructor(
+    modules: ModulesContainer,
+    private readonly host: HttpAdapterHost,
+    @Inject(STRUCTURE_OPTIONS) private readonly structure: Structure,
+  ) {
+    super();
+    if ([...modules.values()].filter(({ metatype }) => metatype === ExpiringTokenModule).length > 1) {
+      throw new ExpiringTokenOptionsError(
+        'strategy',
+        'the Passport strategy expiring-token is registered twice, because the module is imported twice',
+        'Import ExpiringTokenModule.forRoot() once, and set isGlobal: true to use it in other modules.',
+      );
+    }
+  }
+
+  /**
+   * Registers the module.
+   *
+   * @param options - the lifespan of tokens, or all options; by default tokens live for 30 days
+   */
+  static override forRoot(options: Duration | ExpiringTokenModuleOptions = {}): DynamicModule {
+    const all = typeof options === 'object' && options !== null ? options : { lifespan: options };
+    return assemble(super.forRoot(all), all);
+  }
+
+  /**
+   * Registers the module with options from a factory, a class or an existing provider. The structural options are given
+   * here, beside it.
+   *
+   * @example
+   * ```ts
+   * ExpiringTokenModule.forRootAsync({
+   *   inject: [ConfigService],
+   *   useFactory: (config: ConfigService) => ({ lifespan: config.getOrThrow('TOKEN_LIFESPAN') }),
+   * })
+   * ```
+   */
+  static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
+    return assemble(super.forRootAsync(options), options);
+  }
+
+  onModuleInit(): void {
+    // There is no adapter in an application without HTTP.
+    if (this.host.httpAdapter) hideUnparsedBodies(this.host.httpAdapter, this.structure.path);
+  }
+}
+
+/** The module as its structural options shape it. Bad ones stop the start like all others: when the module is made. */
+function assemble(definition: DynamicModule, given: ExpiringTokenStructuralOptions): DynamicModule {
+  let structure: Structure;
+  try {
+    structure = resolveStructure(given);
+  } catch (error) {
+    const fail = () => {
+      throw error;
+    };
+    return { ...definition, providers: [{ provide: STRUCTURE_OPTIONS, useFactory: fail }] };
+  }
+  const { users = BuiltInUsers, imports, path, routes, isGlobal, globalGuard, dataSource, tokenEntity } = structure;
+  const builtIn = users === BuiltInUsers;
+  const userEntities = builtIn ? [User] : [];
+  const providers: Provider[] = [
+    { provide: STRUCTURE_OPTIONS, useValue: structure },
+    { provide: RESOLVED_OPTIONS, useFactory: resolveOptions, inject: [MODULE_OPTIONS_TOKEN] },
+    { provide: CLOCK, useValue: () => Date.now() },
+    {
+      provide: DATA_SOURCE,
+      useFactory: (found?: DataSource) =>
+        requireEntities(requireDataSource(found, dataSource), tokenEntity, userEntities),
+      inject: [{ token: getDataSourceToken(dataSource), optional: true }],
+    },
+    {
+      provide: TokenStore,
+      useFactory: (source: DataSource) => new TokenStore(source, tokenEntity),
+      inject: [DATA_SOURCE],
+    },
+    users,
+    { provide: USER_STORE, useExisting: users },
+    ...(builtIn ? [UserService] : []),
+    ExpiringTokenService,
+    RequestAuthenticator,
+    AnswerHeaders,
+    LoginVerifier,
+    ExpiringTokenStrategy,
+    ExpiringTokenGuard,
+    ...(globalGuard ? [{ provide: APP_GUARD, useExisting: ExpiringTokenGuard }] : []),
+  ];
+  return {
+    ...definition,
+    global: isGlobal,
+    imports: [
+      ...new Set([...(definition.imports ?? []), ...imports]),
+      TypeOrmModule.forFeature([tokenEntity, ...userEntities], dataSource),
+      RouterModule.register([{ path, module: ExpiringTokenModule }]),
+    ],
+    controllers: [...new Set(requestedRoutes(routes))].map((route) => CONTROLLERS[route]),
+    providers: [...(definition.providers ?? []), ...providers],
+    // The guard is made anew in each module that uses it, out of these.
+    exports: [
+      ExpiringTokenGuard,
+      RequestAuthenticator,
+      AnswerHeaders,
+      ExpiringTokenService,
+      ...(builtIn ? [UserService] : []),
+    ],
+  };
+}

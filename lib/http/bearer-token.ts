@@ -1,0 +1,52 @@
+import { ExpiringTokenException } from '../expiring-token.exception.js';
+import { headerLines, type HttpRequest, mediaType } from './http-request.js';
+
+/** RFC 6750 §2.1. */
+const B64TOKEN = /^[A-Za-z0-9\-._~+/]+=*$/;
+
+function refuse(message: string): never {
+  throw new ExpiringTokenException('request_invalid', { message });
+}
+
+/** RFC 6750 §2.3: the query parameter of this name, however it is encoded. */
+function hasTokenInQuery(request: HttpRequest): boolean {
+  const [, query = ''] = (request.originalUrl ?? request.url ?? '').split('?', 2);
+  return new URLSearchParams(query).has('access_token');
+}
+
+/** RFC 6750 §2.2: a form's field of this name. In JSON it is the application's data. */
+function hasTokenInForm(request: HttpRequest): boolean {
+  const { body } = request;
+  return (
+    mediaType(request) === 'application/x-www-form-urlencoded' &&
+    typeof body === 'object' &&
+    body !== null &&
+    Object.hasOwn(body, 'access_token')
+  );
+}
+
+/**
+ * The token of a request: from the `Authorization` header alone (RFC 6750 §2.1).
+ *
+ * @param schemes - accepted schemes, compared without regard to case (RFC 9110 §11.1)
+ * @returns null when there is no such header, or one of another scheme
+ * @throws ExpiringTokenException `token_invalid` for what is no b64token; `request_invalid` for two tokens, of which nobody
+ * can say which one is meant (RFC 6750 §2)
+ */
+export function readBearerToken(request: HttpRequest, schemes: readonly string[]): string | null {
+  const lines = headerLines(request, 'authorization');
+  if (lines.length > 1) refuse('More than one Authorization header');
+  const [scheme, token] = splitCredentials(lines[0] ?? '');
+  if (!schemes.some((accepted) => accepted.toLowerCase() === scheme)) return null;
+  if (hasTokenInQuery(request)) refuse('Token in the Authorization header and in the query');
+  if (hasTokenInForm(request)) refuse('Token in the Authorization header and in the form');
+  if (!B64TOKEN.test(token)) throw new ExpiringTokenException('token_invalid');
+  return token;
+}
+
+/** RFC 9110 §11.4: the scheme, one or more spaces, and the rest. */
+function splitCredentials(value: string): [scheme: string, rest: string] {
+  const space = value.indexOf(' ');
+  if (space < 0) return [value.toLowerCase(), ''];
+  return [value.slice(0, space).toLowerCase(), value.slice(space).replace(/^ +/, '')];
+}

@@ -1,0 +1,59 @@
+import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
+import { Reflector } from '@nestjs/core';
+import { AnswerHeaders } from './answer-headers.js';
+import { AUTHENTICATION, type AuthenticationNeed } from './decorators.js';
+import type { HttpRequest } from './http-request.js';
+import { RequestAuthenticator } from './request-authenticator.js';
+
+/**
+ * Lets a request pass that presents a live token of an active user. Sets `request.user` to the user and
+ * `request.authInfo.token` to the token's row.
+ *
+ * Refusals are {@link ExpiringTokenException}s with the challenge that RFC 6750 §3 asks for.
+ *
+ * @example
+ * ```ts
+ * @UseGuards(ExpiringTokenGuard)
+ * @Controller('notes')
+ * export class NotesController {}
+ * ```
+ */
+@Injectable()
+export class ExpiringTokenGuard implements CanActivate {
+  constructor(
+    private readonly authenticator: RequestAuthenticator,
+    private readonly headers: AnswerHeaders,
+    private readonly reflector: Reflector,
+  ) {}
+
+  async canActivate(context: ExecutionContext): Promise<boolean> {
+    const need = this.getNeed(context);
+    if (need === 'public') return true;
+    if (context.getType() !== 'http') {
+      throw new Error(`ExpiringTokenGuard: ${context.getType()} is not supported. Guard HTTP controllers with it.`);
+    }
+    const request = this.getRequest(context);
+    try {
+      const authentication =
+        need === 'optional'
+          ? await this.authenticator.authenticateIfPresented(request)
+          : await this.authenticator.authenticate(request);
+      request.user = authentication?.user ?? null;
+      request.authInfo = authentication ? { token: authentication.token } : undefined;
+      return true;
+    } catch (error) {
+      this.headers.ofError(error, context.switchToHttp().getResponse());
+      throw error;
+    }
+  }
+
+  /** What the route or its controller asks for, the route first. */
+  protected getNeed(context: ExecutionContext): AuthenticationNeed | undefined {
+    return this.reflector.getAllAndOverride(AUTHENTICATION, [context.getHandler(), context.getClass()]);
+  }
+
+  /** The request to authenticate. */
+  protected getRequest(context: ExecutionContext): HttpRequest {
+    return context.switchToHttp().getRequest();
+  }
+}

@@ -1,0 +1,41 @@
+import type { IncomingHttpHeaders } from 'node:http';
+
+/** What Express and Fastify requests have in common, and this package reads. */
+export interface HttpRequest {
+  headers: IncomingHttpHeaders;
+  /** As the client sent it, without what a router cut off. */
+  originalUrl?: string;
+  url?: string;
+  /** Express: the names and values of all header lines, in turn. Node drops repeated ones from `headers`. */
+  rawHeaders?: readonly string[];
+  /** Fastify: Node's own request. */
+  raw?: { rawHeaders?: readonly string[] };
+  body?: unknown;
+  user?: unknown;
+  authInfo?: unknown;
+}
+
+/** The values of every line of a header. */
+export function headerLines(request: HttpRequest, name: string): string[] {
+  const raw = request.raw?.rawHeaders ?? request.rawHeaders ?? [];
+  return raw.filter((_, index) => index % 2 === 1 && raw[index - 1]!.toLowerCase() === name);
+}
+
+/** The media type of the body, in lower case and without parameters; empty if none is given. */
+export const mediaType = (request: HttpRequest): string =>
+  (request.headers['content-type'] ?? '').split(';', 1)[0]!.trim().toLowerCase();
+
+/**
+ * A header that a client fills with text. Node reads its bytes as Latin-1; they are meant as UTF-8.
+ *
+ * @returns undefined if the header is not there, or not UTF-8
+ */
+export function utf8Header(request: HttpRequest, name: string): string | undefined {
+  const value = request.headers[name];
+  if (typeof value !== 'string') return undefined;
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(value, 'latin1'));
+  } catch {
+    return undefined;
+  }
+}

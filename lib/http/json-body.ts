@@ -1,0 +1,59 @@
+import { ExpiringTokenException } from '../expiring-token.exception.js';
+import type { ResolvedOptions } from '../expiring-token.options.js';
+import { checkCredential } from '../users/credentials.js';
+import type { Credentials } from '../users/user-store.js';
+import { type HttpRequest, mediaType } from './http-request.js';
+
+function refuse(message: string): never {
+  throw new ExpiringTokenException('validation_failed', { message });
+}
+
+/**
+ * The body of a request as the object that it has to be. Its content type is asked for, because a page of another origin
+ * can send any other one without the browser asking us first.
+ *
+ * @throws ExpiringTokenException `validation_failed`
+ */
+function readJson(request: HttpRequest): Record<string, unknown> {
+  const { body } = request;
+  if (mediaType(request) !== 'application/json') refuse('Content-Type must be application/json');
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) refuse('body must be a JSON object');
+  return body as Record<string, unknown>;
+}
+
+/** A field of the body itself, not of what all objects inherit. */
+const field = (body: Record<string, unknown>, name: string): unknown =>
+  Object.hasOwn(body, name) ? body[name] : undefined;
+
+/** The credentials, and what else a login may say of the device. */
+export interface LoginBody extends Credentials {
+  deviceName: string | undefined;
+}
+
+/**
+ * Reads the body of a login. No other field is looked at.
+ *
+ * @throws ExpiringTokenException `validation_failed`, naming the field and never its value
+ */
+export function readLogin(request: HttpRequest, options: ResolvedOptions): LoginBody {
+  const body = readJson(request);
+  const username = checkCredential(options.usernameField, field(body, options.usernameField));
+  const password = checkCredential(options.passwordField, field(body, options.passwordField));
+  const deviceName = field(body, 'deviceName') ?? undefined;
+  if (deviceName !== undefined && typeof deviceName !== 'string') refuse('deviceName must be a string');
+  return { username, password, deviceName };
+}
+
+/** Reads the new name of a device. */
+export function readName(request: HttpRequest): string {
+  const name = field(readJson(request), 'name');
+  return typeof name === 'string' ? name : refuse('name must be a string');
+}
+
+/** Reads whether `logout-all` spares the device in use. The body may be left out. */
+export function readKeepCurrent(request: HttpRequest): boolean {
+  const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers;
+  if (length === '0' && encoding === undefined) return false;
+  const keepCurrent = field(readJson(request), 'keepCurrent') ?? false;
+  return typeof keepCurrent === 'boolean' ? keepCurrent : refuse('keepCurrent must be true or false');
+}

@@ -1,0 +1,38 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { available } from '../database/available.js';
+import { RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
+import { ExpiringTokenException } from '../expiring-token.exception.js';
+import type { ResolvedOptions } from '../expiring-token.options.js';
+import type { UserStore } from '../users/user-store.js';
+import { type HttpRequest, utf8Header } from './http-request.js';
+import { readLogin } from './json-body.js';
+
+/** Who logs in, and with what device. */
+export interface Login {
+  userId: string;
+  device: { name: string | undefined; userAgent: string | undefined };
+}
+
+/** Checks the credentials of a request. */
+@Injectable()
+export class LoginVerifier {
+  constructor(
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
+    @Inject(USER_STORE) private readonly users: UserStore,
+  ) {}
+
+  /**
+   * @throws ExpiringTokenException `validation_failed` for a body of the wrong shape; `credentials_invalid`, the same
+   * whatever is wrong with the credentials
+   */
+  async verify(request: HttpRequest): Promise<Login> {
+    const { deviceName, ...credentials } = readLogin(request, this.options);
+    const user = await available(() => this.users.validateCredentials(credentials));
+    if (user === null || user === undefined || !(this.users.isActive?.(user) ?? true)) {
+      throw new ExpiringTokenException('credentials_invalid');
+    }
+    const userAgent = utf8Header(request, 'user-agent');
+    const name = [utf8Header(request, 'x-device-model'), deviceName, userAgent].find((label) => label?.trim());
+    return { userId: this.users.getId(user), device: { name, userAgent } };
+  }
+}

@@ -1,0 +1,29 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import { ExpiringTokenException } from '../expiring-token.exception.js';
+import type { ResolvedOptions } from '../expiring-token.options.js';
+import { type Authentication, ExpiringTokenService } from '../tokens/expiring-token.service.js';
+import { readBearerToken } from './bearer-token.js';
+import type { HttpRequest } from './http-request.js';
+
+/** Tells who sent a request. The guard and the Passport strategy are its two doors. */
+@Injectable()
+export class RequestAuthenticator {
+  constructor(
+    private readonly tokens: ExpiringTokenService,
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
+  ) {}
+
+  /** @returns null when the request presents no token */
+  async authenticateIfPresented(request: HttpRequest): Promise<Authentication | null> {
+    const token = readBearerToken(request, this.options.schemes);
+    return token === null ? null : this.tokens.authenticate(token);
+  }
+
+  /** @throws ExpiringTokenException whatever keeps the request out */
+  async authenticate(request: HttpRequest): Promise<Authentication> {
+    const authentication = await this.authenticateIfPresented(request);
+    if (!authentication) throw new ExpiringTokenException('token_missing');
+    return authentication;
+  }
+}

@@ -1,0 +1,28 @@
+export { ExpiringTokenException, type ExpiringTokenErrorCode } from './expiring-token.exception.js';
+export { ExpiringTokenModule } from './expiring-token.module.js';
+export {
+  type Duration,
+  type ExpiringTokenModuleOptions,
+  type ExpiringTokenOptions,
+  ExpiringTokenOptionsError,
+  type ExpiringTokenOptionsFactory,
+  type ExpiringTokenRoute,
+  type ExpiringTokenStructuralOptions,
+  type ObtainPolicy,
+} from './expiring-token.options.js';
+export { CurrentToken, CurrentUser, type ExpiringTokenAuthInfo, OptionalToken, Public } from './http/decorators.js';
+export { ExpiringTokenGuard } from './http/expiring-token.guard.js';
+export type { HttpRequest } from './http/http-request.js';
+export type { Device } from './tokens/device.js';
+export {
+  type Authentication,
+  type DeviceOptions,
+  ExpiringTokenService,
+  type IssuedToken,
+  type IssueOptions,
+} from './tokens/expiring-token.service.js';
+export { Token, type TokenPurpose } from './tokens/token.entity.js';
+export { typeOrmUsers, type UserProperties } from './users/typeorm-users.js';
+export { User } from './users/user.entity.js';
+export { UserService } from './users/user.service.js';
+export type { Credentials, UserStore } from './users/user-store.js';

@@ -1,0 +1,54 @@
+import { expiryOf, isLive } from './token-lifetime.js';
+import type { Token } from './token.entity.js';
+
+/** What one login or one obtain made: a browser, a telephone, a script. Live while any of its tokens is. */
+export interface Device {
+  /** Opaque; the `deviceId` of its tokens. */
+  id: string;
+  /** As the client or the user named it. */
+  name: string | null;
+  /** User agent that it was made with. */
+  userAgent: string | null;
+  /** When its first token was created. */
+  createdAt: Date;
+  /** When one of its tokens was last used, within `lastUsedAccuracy`; null if never. */
+  lastUsedAt: Date | null;
+  /** When its last token expires; null if never. */
+  expiresAt: Date | null;
+}
+
+/** Longest name and user agent, in code points. */
+const LONGEST_LABEL = 255;
+/** Control characters, line separators and the marks that turn the direction of what follows them. */
+const CONTROLS = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
+
+/** A name or user agent as it is stored: without control characters, cut at 255 code points; null if nothing is left. */
+export function cleanLabel(label: string | null | undefined): string | null {
+  const clean = [...(label ?? '').toWellFormed().replace(CONTROLS, '')].slice(0, LONGEST_LABEL).join('');
+  return clean.trim() === '' ? null : clean;
+}
+
+/**
+ * The live devices of a user's tokens, newest first.
+ *
+ * @param lifespanMs - the lifespan of tokens without one of their own
+ */
+export function liveDevices(tokens: readonly Token[], lifespanMs: number, now: number): Device[] {
+  const live = tokens.filter((token) => isLive(token.created?.getTime(), token.lifespan ?? lifespanMs, now));
+  const devices = [...new Set(live.map((token) => token.deviceId))].map((id) => {
+    const own = live.filter((token) => token.deviceId === id);
+    const ends = own.map((token) => expiryOf(token.created.getTime(), token.lifespan ?? lifespanMs));
+    return {
+      id,
+      name: own[0]!.name,
+      userAgent: own[0]!.userAgent,
+      createdAt: earliest(own.map((token) => token.created)),
+      lastUsedAt: latest(own.map((token) => token.lastUsedAt).filter((date) => date !== null)),
+      expiresAt: ends.includes(null) ? null : latest(ends as Date[]),
+    };
+  });
+  return devices.sort((a, b) => b.createdAt.getTime() - a.createdAt.getTime() || (a.id < b.id ? 1 : -1));
+}
+
+const latest = (dates: Date[]) => dates.reduce<Date | null>((last, date) => (last && last >= date ? last : date), null);
+const earliest = (dates: Date[]) => dates.reduce((first, date) => (first <= date ? first : date));

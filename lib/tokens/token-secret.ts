@@ -1,0 +1,58 @@
+import { createHash, createHmac, randomBytes, type KeyObject } from 'node:crypto';
+import { crc32 } from 'node:zlib';
+import { bytesFromUuid, uuidFromBytes } from './uuid-v7.js';
+
+/*
+ * A token is   prefix · base64url(id · secret bits) · base64url(checksum)
+ *
+ * The id is that of the token's row, so the row is found by its primary key. The 48 bytes of id and secret bits fill 64
+ * characters exactly: no two strings decode to the same bytes.
+ */
+const ID_BYTES = 16;
+/** 256 bits: infeasible to guess (RFC 6750 §5.2). */
+const SECRET_BYTES = 32;
+const BODY_CHARACTERS = 64;
+/** CRC-32 is 4 bytes, 6 characters without padding. */
+const CHECKSUM_CHARACTERS = 6;
+const BASE64URL = /^[A-Za-z0-9_-]+$/;
+
+/** What the HMAC is for, so that the same key used elsewhere yields nothing of use here. */
+const DERIVATION_CONTEXT = 'nestjs-expiring-token obtained token v1';
+
+/** CRC-32 of everything before it: a mistyped or invented token is told apart without a digest or a query. */
+function checksum(text: string): string {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(crc32(text));
+  return bytes.toString('base64url');
+}
+
+function compose(prefix: string, id: string, secret: Buffer): string {
+  const text = prefix + Buffer.concat([bytesFromUuid(id), secret]).toString('base64url');
+  return text + checksum(text);
+}
+
+/** A new token for a row: 256 bits from the system's secure random source. */
+export const generateToken = (prefix: string, id: string): string => compose(prefix, id, randomBytes(SECRET_BYTES));
+
+/**
+ * The token that a key makes for a row: the same one every time, so that it can be shown again although only its digest
+ * is stored. Whoever has the key and the ids of the rows has the tokens.
+ */
+export const deriveToken = (prefix: string, id: string, key: KeyObject): string =>
+  compose(prefix, id, createHmac('sha256', key).update(DERIVATION_CONTEXT).update(bytesFromUuid(id)).digest());
+
+/**
+ * The id of the row that a presented token names, or null when it cannot be a token of ours by type, prefix, length,
+ * alphabet or checksum. Nothing else is asked before that.
+ */
+export function parseToken(prefix: string, presented: unknown): string | null {
+  if (typeof presented !== 'string') return null;
+  if (presented.length !== prefix.length + BODY_CHARACTERS + CHECKSUM_CHARACTERS) return null;
+  if (!presented.startsWith(prefix) || !BASE64URL.test(presented.slice(prefix.length))) return null;
+  const checked = presented.slice(0, -CHECKSUM_CHARACTERS);
+  if (presented !== checked + checksum(checked)) return null;
+  return uuidFromBytes(Buffer.from(checked.slice(prefix.length), 'base64url').subarray(0, ID_BYTES));
+}
+
+/** The SHA-256 of the whole token as presented: all that is stored of it. Its 256 random bits need no slower hash. */
+export const digestToken = (token: string): Buffer => createHash('sha256').update(token).digest();

@@ -1,0 +1,28 @@
+/** What a client sends to log in. */
+export interface Credentials {
+  username: string;
+  password: string;
+}
+
+/**
+ * Where the users are. The package has one over its own `User`; `typeOrmUsers` makes one over an application's entity;
+ * anything else, a directory server say, is a class of the application that implements this.
+ *
+ * What a method throws is answered 503, unless it is an `HttpException`.
+ */
+export interface UserStore<User = unknown> {
+  /** The user of this id, as {@link UserStore.getId} gives it; null if there is none. */
+  findById(id: string): Promise<User | null>;
+
+  /**
+   * The user of this name if the password is right, else null. Names and passwords are compared exactly as sent. It should
+   * take as long for an unknown name as for a wrong password: compute one password hash either way.
+   */
+  validateCredentials(credentials: Credentials): Promise<User | null>;
+
+  /** What the tokens of a user are stored under: at most 255 characters, the same as long as the user exists. */
+  getId(user: User): string;
+
+  /** Whether the user may log in and use tokens, asked on each request. Without this method all may. */
+  isActive?(user: User): boolean;
+}

@@ -1,0 +1,14 @@
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  resolve: { alias: { 'nestjs-expiring-token': fileURLToPath(new URL('lib/index.ts', import.meta.url)) } },
+  test: {
+    include: ['test/**/*.spec.ts'],
+    globalSetup: ['test/fixtures/servers.ts'],
+    isolate: false,
+    testTimeout: 20_000,
+    hookTimeout: 60_000,
+    reporters: ['default', './test/fixtures/count-reporter.ts'],
+  },
+});
