@@ -121,15 +121,19 @@ function assemble(definition: DynamicModule, given: ExpiringTokenStructuralOptio
   const { users = BuiltInUsers, imports, path, routes, isGlobal, globalGuard, dataSource, tokenEntity } = structure;
   const builtIn = users === BuiltInUsers;
   const userEntities = builtIn ? [User] : [];
+  // Registers the entities for autoLoadEntities. Its repositories are left out: they would fail without a data source
+  // before this module could tell what is missing.
+  TypeOrmModule.forFeature([tokenEntity, ...userEntities], dataSource);
   const providers: Provider[] = [
     { provide: STRUCTURE_OPTIONS, useValue: structure },
     { provide: RESOLVED_OPTIONS, useFactory: resolveOptions, inject: [MODULE_OPTIONS_TOKEN] },
     { provide: CLOCK, useValue: () => Date.now() },
     {
       provide: DATA_SOURCE,
-      useFactory: (found?: DataSource) =>
+      useFactory: (_: unknown, found?: DataSource) =>
         requireEntities(requireDataSource(found, dataSource), tokenEntity, userEntities),
-      inject: [{ token: getDataSourceToken(dataSource), optional: true }],
+      // A bad option is told first.
+      inject: [RESOLVED_OPTIONS, { token: getDataSourceToken(dataSource), optional: true }],
     },
     {
       provide: TokenStore,
@@ -152,7 +156,6 @@ function assemble(definition: DynamicModule, given: ExpiringTokenStructuralOptio
     global: isGlobal,
     imports: [
       ...new Set([...(definition.imports ?? []), ...imports]),
-      TypeOrmModule.forFeature([tokenEntity, ...userEntities], dataSource),
       RouterModule.register([{ path, module: ExpiringTokenModule }]),
     ],
     controllers: [...new Set(requestedRoutes(routes))].map((route) => CONTROLLERS[route]),

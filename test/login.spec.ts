@@ -1,5 +1,8 @@
+import { randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
+
+const DAY_MS = 24 * 60 * 60 * 1000;
 
 describe('POST /auth/login', () => {
   onEveryStack((stack) => {
@@ -8,22 +11,211 @@ describe('POST /auth/login', () => {
       app = await stack.boot();
     });
 
-    it('answers a token that passes the guard until it expires', async () => {
-      const user = await app.createUser();
-      const { status, json, headers } = await app.login(user.username);
+    it('answers a token and what to know of it', async () => {
+      const { status, json, headers } = await app.login((await app.createUser()).username);
       expect(status).toBe(200);
       expect(json).toEqual({
         token: expect.stringMatching(/^ext_[A-Za-z0-9_-]{70}$/),
         tokenType: 'Bearer',
-        expiresIn: 30 * 24 * 60 * 60,
-        expiresAt: new Date(app.clock.now + 30 * 24 * 60 * 60 * 1000).toISOString(),
+        expiresIn: (30 * DAY_MS) / 1000,
+        expiresAt: new Date(app.clock.now + 30 * DAY_MS).toISOString(),
         deviceId: expect.any(String),
       });
       expect(headers).toMatchObject({ 'cache-control': 'no-store', pragma: 'no-cache' });
-      const me = await app.get('/me', json.token);
-      expect(me.status).toBe(200);
-      expect(me.json.user).toEqual({ id: user.id, username: user.username, active: true });
-      console.log(me.text, PASSWORD.length);
+      expect(headers['content-type']).toMatch(/^application\/json; charset=utf-8$/);
+    });
+
+    it('always makes a new device with a new token', async () => {
+      const { username } = await app.createUser();
+      const [first, second] = [(await app.login(username)).json, (await app.login(username)).json];
+      expect(second.token).not.toBe(first.token);
+      expect(second.deviceId).not.toBe(first.deviceId);
+      expect((await app.get('/me', first.token)).status).toBe(200);
+      expect((await app.get('/me', second.token)).status).toBe(200);
+    });
+
+    it('answers the same bytes for every wrong credential, with the challenge of a 401', async () => {
+      const user = await app.createUser();
+      const inactive = await app.createUser();
+      await app.users.setActive(inactive.id, false);
+      const noPassword = await app.users.create(`none-${randomUUID()}`, null);
+      const answers = [
+        await app.login('nobody'),
+        await app.login(user.username, 'wrong'),
+        await app.login(inactive.username),
+        await app.login(noPassword.username),
+        await app.login(user.username.toUpperCase()),
+        await app.login(user.username, PASSWORD.toUpperCase()),
+        await app.login(user.username, ` ${PASSWORD}`),
+        await app.login(user.username, `${PASSWORD}\0`),
+      ];
+      for (const { status, json, headers } of answers) {
+        expect(status).toBe(401);
+        expect(json).toEqual({
+          statusCode: 401,
+          error: 'Unauthorized',
+          message: 'Unable to log in with provided credentials',
+          code: 'credentials_invalid',
+        });
+        expect(headers['www-authenticate']).toBe('Bearer realm="api"');
+      }
+      expect(new Set(answers.map(({ text }) => text)).size).toBe(1);
+    });
+
+    it('compares user names exactly', async () => {
+      const name = `Ann-é-${randomUUID()}`;
+      await app.createUser(name);
+      const variants = [
+        name.toLowerCase(),
+        name.toUpperCase(),
+        name.replace('é', 'e'),
+        name.normalize('NFD'),
+        `${name} `,
+        ` ${name}`,
+      ];
+      for (const variant of variants) expect((await app.login(variant)).status).toBe(401);
+      expect((await app.login(name)).status).toBe(200);
+      const lower = await app.createUser(name.toLowerCase());
+      const { json } = await app.login(name.toLowerCase());
+      expect((await app.get('/me', json.token)).json.user.id).toBe(lower.id);
+    });
+
+    it('names the field of a body of the wrong shape, never its value, and writes nothing', async () => {
+      const { username } = await app.createUser();
+      const before = await app.countTokens();
+      const long = 'x'.repeat(1025);
+      const cases: [body: unknown, message: string][] = [
+        [{}, 'username must be a string'],
+        [{ username }, 'password must be a string'],
+        [{ username: [username], password: PASSWORD }, 'username must be a string'],
+        [{ username: { $ne: null }, password: PASSWORD }, 'username must be a string'],
+        [{ username: '', password: PASSWORD }, 'username must not be empty'],
+        [{ username, password: 12345678 }, 'password must be a string'],
+        [{ username, password: '' }, 'password must not be empty'],
+        [{ username, password: long }, 'password must be at most 1024 bytes'],
+        [{ username, password: 'é'.repeat(513) }, 'password must be at most 1024 bytes'],
+        [{ username: long, password: PASSWORD }, 'username must be at most 1024 bytes'],
+        [{ username, password: 'a\ud800' }, 'password must be well-formed Unicode'],
+        [{ username: 'a\udc00', password: PASSWORD }, 'username must be well-formed Unicode'],
+        [{ username, password: PASSWORD, deviceName: 7 }, 'deviceName must be a string'],
+        [[], 'body must be a JSON object'],
+      ];
+      for (const [body, message] of cases) {
+        const { status, json } = await app.post('/auth/login', body);
+        expect({ status, ...json }).toEqual({
+          status: 400,
+          statusCode: 400,
+          error: 'Bad Request',
+          message,
+          code: 'validation_failed',
+        });
+      }
+      expect(await app.countTokens()).toBe(before);
+    });
+
+    it('reads JSON and nothing else', async () => {
+      const { username } = await app.createUser();
+      const json = JSON.stringify({ username, password: PASSWORD });
+      const form = new URLSearchParams({ username, password: PASSWORD }).toString();
+      const cases: [contentType: string, rawBody: string][] = [
+        ['text/plain', json],
+        ['application/x-www-form-urlencoded', form],
+        ['application/json-patch+json', json],
+        ['multipart/form-data; boundary=x', json],
+      ];
+      for (const [contentType, rawBody] of cases) {
+        const answer = await app.send('/auth/login', {
+          method: 'POST',
+          headers: [['Content-Type', contentType]],
+          rawBody,
+        });
+        expect([400, 415]).toContain(answer.status);
+        expect(answer.text).not.toContain(PASSWORD);
+      }
+      const upperCase = [['Content-Type', 'Application/JSON; charset=UTF-8']] as const;
+      expect((await app.send('/auth/login', { method: 'POST', headers: upperCase, rawBody: json })).status).toBe(200);
+    });
+
+    it('does not quote a body that is no JSON', async () => {
+      for (const rawBody of ['hunter2SuperSecret', '{"password":"hunter2SuperSecret"', '"hunter2SuperSecret"', '']) {
+        const headers = [['Content-Type', 'application/json']] as const;
+        const { status, text } = await app.send('/auth/login', { method: 'POST', headers, rawBody });
+        expect(status).toBe(400);
+        expect(text).not.toContain('hunter2');
+        expect(text).not.toContain('SuperSecret');
+      }
+    });
+
+    it('names the device by X-Device-Model, else deviceName, else the user agent, else not at all', async () => {
+      const { username } = await app.createUser();
+      const latin1 = (text: string) => Buffer.from(text).toString('latin1');
+      const nameOf = async (headers: [string, string][], body: object = {}) => {
+        const credentials = { username, password: PASSWORD, ...body };
+        const { json } = await app.send('/auth/login', { method: 'POST', headers, body: credentials });
+        return (await app.get('/auth/token', json.token)).json.name;
+      };
+      const userAgent: [string, string] = ['User-Agent', 'Browser 1'];
+      expect(await nameOf([['X-Device-Model', 'Pixel 9'], userAgent], { deviceName: 'kitchen' })).toBe('Pixel 9');
+      expect(await nameOf([userAgent], { deviceName: 'kitchen' })).toBe('kitchen');
+      expect(await nameOf([userAgent])).toBe('Browser 1');
+      expect(await nameOf([])).toBeNull();
+      expect(await nameOf([['X-Device-Model', latin1('Zoë’s 📱')], userAgent])).toBe('Zoë’s 📱');
+      expect(await nameOf([['X-Device-Model', 'Zo\u00eb'], userAgent])).toBe('Browser 1');
+      expect(await nameOf([['X-Device-Model', ''], userAgent])).toBe('Browser 1');
+      expect(await nameOf([], { deviceName: 'a\u0000b\u001b[31mc\r\nd\u202e\u0085' })).toBe('ab[31mcd');
+      expect(await nameOf([], { deviceName: '\u0007' })).toBeNull();
+      expect(await nameOf([], { deviceName: '📱'.repeat(300) })).toBe('📱'.repeat(255));
+      expect(await nameOf([], { deviceName: 'a\ud800' })).toBe('a\ufffd');
+    });
+
+    it('takes nothing else from the body', async () => {
+      const { username } = await app.createUser();
+      const other = await app.createUser();
+      const extras = {
+        userId: other.id,
+        id: other.id,
+        lifespan: null,
+        expiresAt: '2999-01-01',
+        deviceId: 'x',
+        token: 'y',
+      };
+      const { json } = await app.post('/auth/login', { username, password: PASSWORD, ...extras });
+      expect(json.expiresIn).toBe((30 * DAY_MS) / 1000);
+      expect((await app.get('/me', json.token)).json.user.username).toBe(username);
+    });
+  });
+});
+
+describe('Options of the login', () => {
+  onEveryStack((stack) => {
+    it('usernameField and passwordField name the fields of the credentials, and their errors', async () => {
+      const app = await stack.boot({ options: { usernameField: 'email', passwordField: 'pass' } });
+      const { username } = await app.createUser();
+      expect((await app.post('/auth/login', { email: username, pass: PASSWORD })).status).toBe(200);
+      expect((await app.post('/auth/login', { username, password: PASSWORD })).json.message).toBe(
+        'email must be a string',
+      );
+    });
+
+    it('lifespan null makes tokens that never expire', async () => {
+      const app = await stack.boot({ options: { lifespan: null } });
+      const { json } = await app.login((await app.createUser()).username);
+      expect(json).toMatchObject({ expiresIn: null, expiresAt: null });
+      app.clock.advance(200 * 365 * DAY_MS);
+      expect((await app.get('/me', json.token)).status).toBe(200);
+      expect((await app.get('/auth/token', json.token)).json.expiresAt).toBeNull();
+      expect((await app.get('/auth/devices', json.token)).json[0].expiresAt).toBeNull();
+    });
+
+    it('prefix starts every token, and tokens of another prefix are none', async () => {
+      const app = await stack.boot({ options: { prefix: 'acme-1_' } });
+      const user = await app.createUser();
+      const token = await app.token(user.id);
+      expect(token).toMatch(/^acme-1_[A-Za-z0-9_-]{70}$/);
+      expect((await app.get('/me', token)).status).toBe(200);
+      const plain = await stack.boot();
+      expect((await plain.get('/me', token)).json.code).toBe('token_invalid');
+      expect((await app.get('/me', await plain.token(user.id))).json.code).toBe('token_invalid');
     });
   });
 });

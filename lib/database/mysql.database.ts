@@ -1,6 +1,6 @@
 import type { DataSource } from 'typeorm';
 import type { Database, Result, Row, Script, Statement } from './database.js';
-import { hashLock, play, Queue } from './script.js';
+import { hashLock, play, Queue, withConnection } from './server.js';
 
 /** The part of a `mysql2` connection that is used here. */
 interface MysqlConnection {
@@ -34,47 +34,37 @@ export class MysqlDatabase implements Database {
 
   constructor(private readonly dataSource: DataSource) {}
 
-  run(statement: Statement): Promise<Result> {
-    return this.withConnection((connection) => send(connection, statement));
+  run(statement: Statement, signal: AbortSignal): Promise<Result> {
+    return withConnection(this.dataSource, signal, (connection: MysqlConnection) => send(connection, statement));
   }
 
   transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
     // At most 64 characters, and the same for every database of the server.
     const name = hashLock(lock).toString('base64url');
-    return this.queue.run(lock, async () => {
-      signal.throwIfAborted();
-      return this.withConnection(async (connection) => {
-        try {
-          await this.lock(connection, name, signal);
-          await command(connection, 'START TRANSACTION');
-          const result = await play(script(), (statement) => send(connection, statement), signal);
-          await command(connection, 'COMMIT');
-          await send(connection, { sql: 'DO RELEASE_LOCK(?)', values: [name] });
-          return result;
-        } catch (error) {
-          // The server ends the transaction and the lock of a closed connection. A pooled one would keep the lock.
-          connection.destroy();
-          throw error;
-        }
-      });
-    });
+    const transact = async (connection: MysqlConnection) => {
+      try {
+        await waitForLock(connection, name, signal);
+        await command(connection, 'START TRANSACTION');
+        const result = await play(script(), (statement) => send(connection, statement), signal);
+        await command(connection, 'COMMIT');
+        return result;
+      } catch (error) {
+        await command(connection, 'ROLLBACK').catch(() => undefined);
+        throw error;
+      } finally {
+        // The lock belongs to the connection: in the pool it would be kept, closed it is free.
+        await send(connection, { sql: 'DO RELEASE_LOCK(?)', values: [name] }).catch(() => connection.destroy());
+      }
+    };
+    return this.queue.run(lock, () => withConnection(this.dataSource, signal, transact));
   }
+}
 
-  /** Waits for the lock a second at a time, so that an abandoned request soon stops waiting. */
-  private async lock(connection: MysqlConnection, name: string, signal: AbortSignal): Promise<void> {
-    for (;;) {
-      signal.throwIfAborted();
-      const { rows } = await send(connection, { sql: 'SELECT GET_LOCK(?, 1) AS locked', values: [name] });
-      if (Number(rows[0]?.locked) === 1) return;
-    }
-  }
-
-  private async withConnection<T>(use: (connection: MysqlConnection) => Promise<T>): Promise<T> {
-    const runner = this.dataSource.createQueryRunner('master');
-    try {
-      return await use((await runner.connect()) as MysqlConnection);
-    } finally {
-      await runner.release();
-    }
+/** Waits a second at a time, so that an abandoned request soon stops waiting. */
+async function waitForLock(connection: MysqlConnection, name: string, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    signal.throwIfAborted();
+    const { rows } = await send(connection, { sql: 'SELECT GET_LOCK(?, 1) AS locked', values: [name] });
+    if (Number(rows[0]?.locked) === 1) return;
   }
 }

@@ -1,6 +1,6 @@
 import type { DataSource } from 'typeorm';
 import type { Database, Result, Row, Script, Statement } from './database.js';
-import { hashLock, play, Queue } from './script.js';
+import { hashLock, play, Queue, withConnection } from './server.js';
 
 /** The part of a `pg` client that is used here. */
 interface PostgresClient {
@@ -22,35 +22,24 @@ export class PostgresDatabase implements Database {
 
   constructor(private readonly dataSource: DataSource) {}
 
-  run(statement: Statement): Promise<Result> {
-    return this.withClient((client) => send(client, statement));
+  run(statement: Statement, signal: AbortSignal): Promise<Result> {
+    return withConnection(this.dataSource, signal, (client: PostgresClient) => send(client, statement));
   }
 
   transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
     const key = hashLock(lock).readBigInt64BE();
-    return this.queue.run(lock, async () => {
-      signal.throwIfAborted();
-      return this.withClient(async (client) => {
-        try {
-          await client.query(`BEGIN; SELECT pg_advisory_xact_lock(${key})`);
-          const result = await play(script(), (statement) => send(client, statement), signal);
-          await client.query('COMMIT');
-          return result;
-        } catch (error) {
-          // A connection that cannot even roll back is closed by the server, which rolls back by itself.
-          await client.query('ROLLBACK').catch(() => undefined);
-          throw error;
-        }
-      });
-    });
-  }
-
-  private async withClient<T>(use: (client: PostgresClient) => Promise<T>): Promise<T> {
-    const runner = this.dataSource.createQueryRunner('master');
-    try {
-      return await use((await runner.connect()) as PostgresClient);
-    } finally {
-      await runner.release();
-    }
+    const transact = async (client: PostgresClient) => {
+      try {
+        await client.query(`BEGIN; SELECT pg_advisory_xact_lock(${key})`);
+        const result = await play(script(), (statement) => send(client, statement), signal);
+        await client.query('COMMIT');
+        return result;
+      } catch (error) {
+        // A connection that cannot even roll back is gone, and the server has rolled back.
+        await client.query('ROLLBACK').catch(() => undefined);
+        throw error;
+      }
+    };
+    return this.queue.run(lock, () => withConnection(this.dataSource, signal, transact));
   }
 }

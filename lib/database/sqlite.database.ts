@@ -53,8 +53,9 @@ export class SqliteDatabase implements Database {
    * it would be lost, after it was answered, if the application rolled back.
    */
   private async untilIdle(signal: AbortSignal): Promise<void> {
-    while (this.handle.inTransaction) {
+    for (;;) {
       signal.throwIfAborted();
+      if (!this.handle.inTransaction) return;
       await turn();
     }
   }

@@ -10,8 +10,9 @@ function refuse(message: string): never {
 
 /** RFC 6750 §2.3: the query parameter of this name, however it is encoded. */
 function hasTokenInQuery(request: HttpRequest): boolean {
-  const [, query = ''] = (request.originalUrl ?? request.url ?? '').split('?', 2);
-  return new URLSearchParams(query).has('access_token');
+  const url = request.originalUrl ?? request.url ?? '';
+  const query = url.indexOf('?');
+  return query >= 0 && new URLSearchParams(url.slice(query + 1)).has('access_token');
 }
 
 /** RFC 6750 §2.2: a form's field of this name. In JSON it is the application's data. */

@@ -1,5 +1,26 @@
 import { createHash } from 'node:crypto';
+import type { DataSource } from 'typeorm';
 import type { Result, Script, Statement } from './database.js';
+
+/**
+ * Lends a connection to the primary out of the data source's pool, unless nobody waits for the result any more: what is
+ * answered 503 must not be done later.
+ */
+export async function withConnection<Connection, T>(
+  dataSource: DataSource,
+  signal: AbortSignal,
+  use: (connection: Connection) => Promise<T>,
+): Promise<T> {
+  signal.throwIfAborted();
+  const runner = dataSource.createQueryRunner('master');
+  try {
+    const connection = (await runner.connect()) as Connection;
+    signal.throwIfAborted();
+    return await use(connection);
+  } finally {
+    await runner.release();
+  }
+}
 
 /** Walks an asynchronous driver through a script. */
 export async function play<T>(

@@ -1,0 +1,205 @@
+import { createHash } from 'node:crypto';
+import { inspect } from 'node:util';
+import { Token, User } from 'nestjs-expiring-token';
+import { Column, DefaultNamingStrategy, Entity, type NamingStrategyInterface } from 'typeorm';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { logged, onEveryDatabase, PASSWORD, type TestApp } from './fixtures/app.js';
+
+/** Bytes of a column, whatever the driver returns blobs as. */
+const hexOf = (value: unknown) => Buffer.from(value as ArrayBuffer).toString('hex');
+
+describe('At rest', () => {
+  onEveryDatabase((stack) => {
+    let app: TestApp;
+    beforeAll(async () => {
+      app = await stack.boot({ options: { secret: 'a secret of thirty-two bytes, or more' } });
+    });
+
+    it('there are the SHA-256 digests of whole tokens and the hashes of passwords, and nothing to log in with', async () => {
+      const user = await app.createUser();
+      const tokens = [
+        (await app.login(user.username)).json.token,
+        (await app.post('/auth/obtain-token', { username: user.username, password: PASSWORD })).json.token,
+      ];
+      const rows = await app.dump();
+      const digests = rows.map((row) => (row.digest ? hexOf(row.digest) : ''));
+      const everything = rows.map((row) => JSON.stringify(row) + hexOf(row.digest ?? [])).join('\n');
+      for (const token of tokens) {
+        expect(digests).toContain(createHash('sha256').update(token).digest('hex'));
+        expect(everything).not.toContain(token);
+        expect(everything).not.toContain(token.slice(-48));
+      }
+      expect(everything).not.toContain(PASSWORD);
+      for (const digest of digests.filter(Boolean)) {
+        for (const form of [digest, `ext_${digest}`, Buffer.from(digest, 'hex').toString('base64url')]) {
+          expect((await app.get('/me', form)).json.code).toBe('token_invalid');
+        }
+      }
+    });
+
+    it('ids and digests are as compact as the database allows', async () => {
+      await app.token();
+      const sizes = {
+        sqlite: 'SELECT length(id) AS id, length(digest) AS digest FROM auth_token LIMIT 1',
+        postgres: 'SELECT pg_column_size(id) AS id, octet_length(digest) AS digest FROM auth_token LIMIT 1',
+        mariadb: 'SELECT LENGTH(id) AS id, LENGTH(digest) AS digest FROM auth_token LIMIT 1',
+      };
+      const [size] = await app.dataSource.query(sizes[stack.databaseName]);
+      expect({ id: Number(size.id), digest: Number(size.digest) }).toEqual({
+        id: stack.databaseName === 'sqlite' ? 22 : 16,
+        digest: 32,
+      });
+    });
+
+    it('the tables are as TypeORM would make them: another synchronization finds nothing to do', async () => {
+      const { upQueries } = await app.dataSource.driver.createSchemaBuilder().log();
+      expect(upQueries.map(({ query }) => query)).toEqual([]);
+    });
+
+    it('rows can be read through a repository, in the order of their ids', async () => {
+      const user = await app.createUser();
+      const issued = [];
+      for (let made = 0; made < 5; made++) {
+        issued.push((await app.tokens.issue(user.id, { name: `n${made}`, lifespan: made ? null : 7 })).token);
+        app.clock.advance(1);
+      }
+      const tokens = await app.dataSource
+        .getRepository(Token)
+        .find({ where: { userId: user.id }, order: { id: 'ASC' } });
+      expect(tokens).toEqual(issued);
+      expect(await app.dataSource.getRepository(Token).findOneBy({ id: issued[2]!.id })).toEqual(issued[2]);
+      expect(await app.dataSource.getRepository(User).findOneBy({ username: user.username })).toEqual(user);
+    });
+
+    it('instants that are no instants make a token expired', async () => {
+      const { plainText, token } = await app.tokens.issue((await app.createUser()).id, { lifespan: null });
+      expect((await app.get('/me', plainText)).status).toBe(200);
+      const broken = Object.assign(new Token(), token, { created: new Date(Number.NaN) });
+      expect(app.tokens['isLive'](broken)).toBe(false);
+      expect(app.tokens['isLive'](Object.assign(new Token(), token, { created: null }))).toBe(false);
+      expect(app.tokens['isLive'](Object.assign(new Token(), token, { lifespan: Number.NaN }))).toBe(false);
+    });
+
+    it("an application's subclass keeps its own columns, under any naming strategy", async () => {
+      @Entity('session_token')
+      class SessionToken extends Token {
+        @Column('varchar', { nullable: true })
+        tenantName: string | null;
+
+        @Column({ default: 'web' })
+        channel: string;
+      }
+      class Shouting extends DefaultNamingStrategy implements NamingStrategyInterface {
+        override columnName(property: string, custom: string) {
+          return (custom || property).toUpperCase();
+        }
+      }
+      const custom = await stack.boot({
+        options: { tokenEntity: SessionToken },
+        typeOrm: { namingStrategy: new Shouting(), entityPrefix: 'app_' },
+      });
+      const user = await custom.createUser();
+      const { plainText, token } = await custom.tokens.issue(user.id);
+      await custom.dataSource.getRepository(SessionToken).update({ id: token.id }, { tenantName: 'acme' });
+      const { json } = await custom.get('/me', plainText);
+      expect(json.token).toMatchObject({ id: token.id, tenantName: 'acme', channel: 'web' });
+      expect((await custom.get('/auth/devices', plainText)).json).toHaveLength(1);
+      expect((await custom.post('/auth/logout', undefined, plainText)).status).toBe(204);
+    });
+  });
+});
+
+describe('Instants', () => {
+  const processZone = process.env.TZ;
+  afterEach(() => {
+    if (processZone === undefined) delete process.env.TZ;
+    else process.env.TZ = processZone;
+  });
+
+  const ZONES = [
+    ['UTC', '+00:00'],
+    ['America/New_York', '-05:00'],
+    ['Asia/Kolkata', '+05:30'],
+    // MariaDB knows no session zone beyond +13:00.
+    ['Pacific/Kiritimati', '+13:00'],
+  ] as const;
+
+  onEveryDatabase((stack) => {
+    it('mean the same millisecond in every time zone of a process and of a session', async () => {
+      /** An application whose process, driver and database session are in this zone. */
+      const bootIn = async ([zone, offset]: (typeof ZONES)[number]) => {
+        process.env.TZ = zone;
+        const session = {
+          sqlite: {},
+          postgres: { extra: { options: `-c TimeZone=${zone}` } },
+          mariadb: { timezone: offset, extra: { connectionLimit: 1 } },
+        };
+        const app = await stack.boot({ typeOrm: session[stack.databaseName] });
+        if (stack.databaseName === 'mariadb') await app.dataSource.query(`SET time_zone = '${offset}'`);
+        return app;
+      };
+      const apps: TestApp[] = [];
+      for (const zone of ZONES) apps.push(await bootIn(zone));
+      // The hours around both changes of New York's clocks, and an ordinary one.
+      for (const now of [
+        '2026-03-08T06:59:59.999Z',
+        '2026-03-08T07:00:00.001Z',
+        '2026-11-01T05:30:00.123Z',
+        '2030-01-02T03:04:05.678Z',
+      ]) {
+        for (const [at, issuer] of apps.entries()) {
+          process.env.TZ = ZONES[at]![0];
+          for (const app of apps) app.clock.now = Date.parse(now);
+          const { plainText } = await issuer.tokens.issue((await issuer.createUser()).id, { lifespan: 1000 });
+          for (const [other, checker] of apps.entries()) {
+            process.env.TZ = ZONES[other]![0];
+            checker.clock.now = Date.parse(now) + 999;
+            const { token } = await checker.tokens.authenticate(plainText);
+            expect(token.created.toISOString()).toBe(now);
+            checker.clock.now += 1;
+            await expect(checker.tokens.authenticate(plainText)).rejects.toMatchObject({ code: 'token_expired' });
+          }
+        }
+      }
+    });
+  });
+});
+
+describe('Logs', () => {
+  onEveryDatabase((stack) => {
+    it('hold no token, digest or password, also where TypeORM logs every query and statements fail', async () => {
+      const lines: string[] = [];
+      const record = (...parts: unknown[]) => void lines.push(inspect(parts.slice(0, 2), { depth: 4 }));
+      const typeOrmLogger = {
+        logQuery: record,
+        logQueryError: record,
+        logQuerySlow: record,
+        logSchemaBuild: record,
+        logMigration: record,
+        log: record,
+      };
+      const app = await stack.boot({ typeOrm: { logging: true, logger: typeOrmLogger } });
+      const { username } = await app.createUser();
+      const { token } = (await app.login(username)).json;
+      await app.post('/auth/obtain-token', { username, password: PASSWORD });
+      await app.get('/me', token);
+      await app.dataSource.query('ALTER TABLE auth_token RENAME TO away');
+      expect((await app.get('/me', token)).status).toBe(503);
+      expect((await app.login(username)).status).toBe(503);
+      await app.dataSource.query('ALTER TABLE away RENAME TO auth_token');
+      const digest = createHash('sha256').update(token).digest();
+      const output = [...lines, ...logged].join('\n');
+      expect(lines.length).toBeGreaterThan(0);
+      expect(logged.some((line) => line.includes('Answering 503'))).toBe(true);
+      for (const secret of [
+        token,
+        PASSWORD,
+        digest.toString('hex'),
+        digest.toString('base64'),
+        [...digest].join(','),
+      ]) {
+        expect(output).not.toContain(secret);
+      }
+    });
+  });
+});

@@ -1,0 +1,188 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
+import { bearer } from './fixtures/http.js';
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+describe('The devices of a user', () => {
+  onEveryStack((stack) => {
+    let app: TestApp;
+    beforeAll(async () => {
+      app = await stack.boot();
+    });
+
+    const login = async (username: string, deviceName: string, userAgent = 'Browser 1') =>
+      (
+        await app.send('/auth/login', {
+          method: 'POST',
+          headers: [['User-Agent', userAgent]],
+          body: { username, password: PASSWORD, deviceName },
+        })
+      ).json;
+
+    it('are listed newest first, live ones only, the current one marked, and nothing secret among them', async () => {
+      const user = await app.createUser();
+      const startedAt = app.clock.now;
+      await app.tokens.issue(user.id, { name: 'short', lifespan: 1500 });
+      app.clock.advance(1000);
+      const laptop = await login(user.username, 'laptop');
+      app.clock.advance(1000);
+      const phone = await login(user.username, 'phone', 'Browser 2');
+      const { status, json, headers, text } = await app.get('/auth/devices', laptop.token);
+      expect(status).toBe(200);
+      expect(headers).toMatchObject({ 'cache-control': 'no-store', pragma: 'no-cache' });
+      const device = (id: string, name: string, userAgent: string, createdAt: number, current: boolean) => ({
+        id,
+        name,
+        userAgent,
+        createdAt: new Date(createdAt).toISOString(),
+        lastUsedAt: null,
+        expiresAt: new Date(createdAt + 30 * DAY_MS).toISOString(),
+        current,
+      });
+      expect(json).toEqual([
+        device(phone.deviceId, 'phone', 'Browser 2', startedAt + 2000, false),
+        device(laptop.deviceId, 'laptop', 'Browser 1', startedAt + 1000, true),
+      ]);
+      for (const secret of [laptop.token, phone.token, 'digest']) expect(text).not.toContain(secret);
+    });
+
+    it('GET /auth/token tells of the one in use', async () => {
+      const user = await app.createUser();
+      const { token, deviceId } = await login(user.username, 'laptop');
+      const { status, json, headers } = await app.get('/auth/token', token);
+      expect(status).toBe(200);
+      expect(headers['cache-control']).toBe('no-store');
+      expect(json).toEqual({
+        deviceId,
+        name: 'laptop',
+        createdAt: new Date(app.clock.now).toISOString(),
+        expiresAt: new Date(app.clock.now + 30 * DAY_MS).toISOString(),
+        lastUsedAt: null,
+      });
+    });
+
+    it('PATCH /auth/devices/:id gives one another name', async () => {
+      const user = await app.createUser();
+      const { token, deviceId } = await login(user.username, 'laptop');
+      const rename = (body: unknown) =>
+        app.send(`/auth/devices/${deviceId}`, { method: 'PATCH', headers: bearer(token), body });
+      const { status, json } = await rename({ name: 'work\u0000 laptop' });
+      expect(status).toBe(200);
+      expect(json).toEqual({ ...(await app.get('/auth/devices', token)).json[0] });
+      expect(json).toMatchObject({ id: deviceId, name: 'work laptop', current: true });
+      expect((await rename({ name: 'work laptop' })).status).toBe(200);
+      for (const body of [{}, { name: 7 }, { name: null }, { name: ['a'] }, { name: '' }, { name: ' \u0007' }, []]) {
+        expect((await rename(body)).json.code).toBe('validation_failed');
+      }
+      expect((await app.get('/auth/token', token)).json.name).toBe('work laptop');
+    });
+
+    it('DELETE /auth/devices/:id ends one, and only that', async () => {
+      const user = await app.createUser();
+      const [laptop, phone] = [await login(user.username, 'laptop'), await login(user.username, 'phone')];
+      const path = `/auth/devices/${phone.deviceId}`;
+      const { status, text } = await app.send(path, { method: 'DELETE', headers: bearer(laptop.token) });
+      expect({ status, text }).toEqual({ status: 204, text: '' });
+      expect((await app.get('/me', phone.token)).json.code).toBe('token_invalid');
+      expect((await app.get('/me', laptop.token)).status).toBe(200);
+    });
+
+    it('of another user, and none at all, are not found in the same bytes', async () => {
+      const [user, other] = [await app.createUser(), await app.createUser()];
+      const own = await login(user.username, 'laptop');
+      const foreign = await login(other.username, 'laptop');
+      const unknown = '01b8e094-9b2e-7000-8000-000000000000';
+      const ids = [
+        foreign.deviceId,
+        unknown,
+        own.deviceId.toUpperCase(),
+        own.deviceId.replaceAll('-', ''),
+        '1',
+        "'",
+        '%00',
+        `${own.deviceId}.0`,
+      ];
+      for (const method of ['DELETE', 'PATCH']) {
+        const answers = [];
+        for (const id of ids) {
+          const body = method === 'PATCH' ? { name: 'x' } : undefined;
+          answers.push(await app.send(`/auth/devices/${id}`, { method, headers: bearer(own.token), body }));
+        }
+        for (const { status, json } of answers) {
+          expect({ status, ...json }).toEqual({
+            status: 404,
+            statusCode: 404,
+            error: 'Not Found',
+            message: 'Device not found',
+            code: 'device_not_found',
+          });
+        }
+        expect(new Set(answers.map(({ text }) => text)).size).toBe(1);
+      }
+      expect((await app.get('/me', foreign.token)).status).toBe(200);
+      expect((await app.get('/auth/token', foreign.token)).json.name).toBe('laptop');
+    });
+
+    it('each route needs a token', async () => {
+      for (const [method, path] of [
+        ['GET', '/auth/devices'],
+        ['PATCH', '/auth/devices/1'],
+        ['DELETE', '/auth/devices/1'],
+        ['GET', '/auth/token'],
+        ['POST', '/auth/logout'],
+        ['POST', '/auth/logout-all'],
+      ] as const) {
+        const { status, json, headers } = await app.send(path, { method });
+        expect({ status, code: json.code, challenge: headers['www-authenticate'] }).toEqual({
+          status: 401,
+          code: 'token_missing',
+          challenge: 'Bearer realm="api"',
+        });
+      }
+    });
+  });
+});
+
+describe('Logging out', () => {
+  onEveryStack((stack) => {
+    let app: TestApp;
+    beforeAll(async () => {
+      app = await stack.boot();
+    });
+
+    it('ends the token at once, and a second time is refused like an unknown token', async () => {
+      const token = await app.token();
+      const first = await app.post('/auth/logout', undefined, token);
+      expect({ status: first.status, text: first.text }).toEqual({ status: 204, text: '' });
+      for (const answer of [await app.get('/me', token), await app.post('/auth/logout', undefined, token)]) {
+        expect(answer).toMatchObject({ status: 401, json: { code: 'token_invalid' } });
+      }
+    });
+
+    it('everywhere ends all devices of the user and of nobody else, and counts the live ones', async () => {
+      const [user, other] = [await app.createUser(), await app.createUser()];
+      await app.tokens.issue(user.id, { lifespan: 1 });
+      app.clock.advance(1);
+      const tokens = [await app.token(user.id), await app.token(user.id), await app.token(user.id)];
+      const foreign = await app.token(other.id);
+      const { status, json } = await app.post('/auth/logout-all', undefined, tokens[0]);
+      expect({ status, json }).toEqual({ status: 200, json: { revoked: 3 } });
+      for (const token of tokens) expect((await app.get('/me', token)).json.code).toBe('token_invalid');
+      expect((await app.get('/me', foreign)).status).toBe(200);
+    });
+
+    it('everywhere else spares the device in use', async () => {
+      const user = await app.createUser();
+      const [first, second] = [await app.token(user.id), await app.token(user.id)];
+      expect((await app.post('/auth/logout-all', { keepCurrent: true }, first)).json).toEqual({ revoked: 1 });
+      expect((await app.get('/me', first)).status).toBe(200);
+      expect((await app.get('/me', second)).status).toBe(401);
+      expect((await app.post('/auth/logout-all', { keepCurrent: 'yes' }, first)).json).toMatchObject({
+        message: 'keepCurrent must be true or false',
+        code: 'validation_failed',
+      });
+      expect((await app.post('/auth/logout-all', { userId: 'x' }, first)).json).toEqual({ revoked: 1 });
+    });
+  });
+});

@@ -1,0 +1,334 @@
+import { Controller, Get, Global, Module, UseGuards } from '@nestjs/common';
+import { AuthGuard } from '@nestjs/passport';
+import {
+  CurrentUser,
+  ExpiringTokenGuard,
+  ExpiringTokenModule,
+  ExpiringTokenService,
+  OptionalToken,
+  Public,
+  type User,
+} from 'nestjs-expiring-token';
+import type { Strategy } from 'passport';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { generateToken } from '../lib/tokens/token-secret.js';
+import { uuidV7 } from '../lib/tokens/uuid-v7.js';
+import { onEveryStack, Stack, type TestApp } from './fixtures/app.js';
+import { bearer } from './fixtures/http.js';
+
+const refusal = (statusCode: number, code: string, message: string, error = 'Unauthorized') => ({
+  statusCode,
+  error,
+  message,
+  code,
+});
+
+/** The two doors to one authenticator. The second one drops bodies and challenges, as Passport does. */
+const DOORS = [
+  { door: 'ExpiringTokenGuard', path: '/me', says: true },
+  { door: "AuthGuard('expiring-token')", path: '/passport', says: false },
+];
+
+describe.each(DOORS)('$door', ({ path, says }) => {
+  onEveryStack((stack) => {
+    let app: TestApp;
+    beforeAll(async () => {
+      app = await stack.boot();
+    });
+
+    /** Asserts a refusal: the status at both doors, the bytes at the one that says them. */
+    async function expectRefusal(token: string | undefined, body: ReturnType<typeof refusal>, challenge: string) {
+      const { status, json, headers } = await app.get(path, token);
+      expect(status).toBe(body.statusCode);
+      if (says) expect({ json, challenge: headers['www-authenticate'] }).toEqual({ json: body, challenge });
+    }
+
+    it('lets a live token of an active user pass', async () => {
+      const user = await app.createUser();
+      const { plainText, token } = await app.tokens.issue(user.id, { name: 'cli' });
+      const { status, json, headers } = await app.get(path, plainText);
+      expect(status).toBe(200);
+      expect(headers['www-authenticate']).toBeUndefined();
+      if (!says) return expect(json).toEqual({ id: user.id, deviceId: token.deviceId });
+      expect(json).toEqual({
+        user: { id: user.id, username: user.username, active: true },
+        token: {
+          id: token.id,
+          userId: user.id,
+          deviceId: token.deviceId,
+          purpose: 'access',
+          name: 'cli',
+          userAgent: null,
+          created: new Date(app.clock.now).toISOString(),
+          lifespan: null,
+          lastUsedAt: null,
+        },
+      });
+    });
+
+    it('asks for a token', async () => {
+      await expectRefusal(
+        undefined,
+        refusal(401, 'token_missing', 'Authentication credentials were not provided'),
+        'Bearer realm="api"',
+      );
+    });
+
+    it('answers unknown, revoked and malformed tokens alike', async () => {
+      const user = await app.createUser();
+      const revoked = await app.tokens.issue(user.id);
+      await app.tokens.revoke(user.id, revoked.token.deviceId);
+      const unknown = generateToken('ext_', uuidV7(app.clock.now));
+      for (const token of [revoked.plainText, unknown, 'ext_nonsense', `${revoked.plainText}x`]) {
+        await expectRefusal(
+          token,
+          refusal(401, 'token_invalid', 'Invalid token'),
+          'Bearer realm="api", error="invalid_token", error_description="Invalid token"',
+        );
+      }
+    });
+
+    it('says of an expired token that it has expired, from the very millisecond on', async () => {
+      const user = await app.createUser();
+      const { plainText } = await app.tokens.issue(user.id, { lifespan: 5000 });
+      app.clock.advance(4999);
+      expect((await app.get(path, plainText)).status).toBe(200);
+      app.clock.advance(1);
+      await expectRefusal(
+        plainText,
+        refusal(401, 'token_expired', 'Token has expired'),
+        'Bearer realm="api", error="invalid_token", error_description="Token has expired"',
+      );
+    });
+
+    it('keeps inactive and deleted users out, whether the token is expired or not', async () => {
+      const [inactive, deleted] = [await app.createUser(), await app.createUser()];
+      const tokens = [];
+      for (const { id } of [inactive, deleted]) {
+        tokens.push((await app.tokens.issue(id)).plainText, (await app.tokens.issue(id, { lifespan: 1 })).plainText);
+      }
+      app.clock.advance(1);
+      await app.users.setActive(inactive.id, false);
+      await app.dataSource.getRepository('auth_user').delete({ id: deleted.id });
+      for (const token of tokens) {
+        await expectRefusal(
+          token,
+          refusal(401, 'user_inactive', 'User inactive or deleted'),
+          'Bearer realm="api", error="invalid_token", error_description="User inactive or deleted"',
+        );
+      }
+      await app.users.setActive(inactive.id, true);
+      expect((await app.get(path, tokens[0])).status).toBe(200);
+    });
+
+    it('refuses two tokens', async () => {
+      const token = await app.token();
+      const body = (message: string) => refusal(400, 'request_invalid', message, 'Bad Request');
+      const twice = await app.send(path, { headers: [...bearer(token), ...bearer(token)] });
+      const query = await app.send(`${path}?access_token=${token}`, { headers: bearer(token) });
+      const answers = [
+        [twice, 'More than one Authorization header'],
+        [query, 'Token in the Authorization header and in the query'],
+      ] as const;
+      for (const [{ status, json, headers }, message] of answers) {
+        expect(status).toBe(400);
+        if (!says) continue;
+        expect(json).toEqual(body(message));
+        expect(headers['www-authenticate']).toBe(
+          `Bearer realm="api", error="invalid_request", error_description="${message}"`,
+        );
+      }
+    });
+
+    it('answers an expired token with expiredStatus, and keeps the challenge', async () => {
+      app = await stack.boot({ options: { expiredStatus: 400 } });
+      const { plainText } = await app.tokens.issue((await app.createUser()).id, { lifespan: 1 });
+      app.clock.advance(1);
+      await expectRefusal(
+        plainText,
+        refusal(400, 'token_expired', 'Token has expired', 'Bad Request'),
+        'Bearer realm="api", error="invalid_token", error_description="Token has expired"',
+      );
+    });
+
+    it('accepts the schemes that it is told, and challenges with the realm that it is told', async () => {
+      app = await stack.boot({ options: { schemes: ['Bearer', 'Token'], realm: 'notes (v1)' } });
+      const token = await app.token();
+      for (const scheme of ['Bearer', 'Token', 'token', 'BEARER']) {
+        expect((await app.send(path, { headers: [['Authorization', `${scheme} ${token}`]] })).status).toBe(200);
+      }
+      const other = await app.send(path, { headers: [['Authorization', `Basic ${token}`]] });
+      expect(other.status).toBe(401);
+      if (says) expect(other.headers['www-authenticate']).toBe('Bearer realm="notes (v1)"');
+    });
+  });
+});
+
+describe('A lifespan', () => {
+  onEveryStack((stack) => {
+    it('applies to tokens already issued when it changes, but for those with one of their own', async () => {
+      const month = await stack.boot({ options: '30d' });
+      const user = await month.createUser();
+      const plain = await month.token(user.id);
+      const own = (await month.tokens.issue(user.id, { lifespan: '10d' })).plainText;
+      const never = (await month.tokens.issue(user.id, { lifespan: null })).plainText;
+      const hour = await stack.boot({ options: '1h', clock: month.clock });
+      month.clock.advance(2 * 60 * 60 * 1000);
+      expect((await hour.get('/me', plain)).json.code).toBe('token_expired');
+      expect((await month.get('/me', plain)).status).toBe(200);
+      expect((await hour.get('/me', own)).status).toBe(200);
+      month.clock.advance(10 * 24 * 60 * 60 * 1000);
+      expect((await hour.get('/me', own)).json.code).toBe('token_expired');
+      expect((await hour.get('/me', never)).status).toBe(200);
+      expect((await hour.get('/auth/token', never)).json.expiresAt).toBeNull();
+    });
+  });
+});
+
+describe('Decorators', () => {
+  onEveryStack((stack) => {
+    it('@Public() asks for nothing, @OptionalToken() for a good token or none', async () => {
+      const app = await stack.boot();
+      const user = await app.createUser();
+      const token = await app.token(user.id);
+      expect((await app.get('/public')).status).toBe(200);
+      expect((await app.get('/public', 'nonsense')).status).toBe(200);
+      expect((await app.get('/optional')).json).toEqual({ id: null });
+      expect((await app.get('/optional', token)).json).toEqual({ id: user.id });
+      expect((await app.get('/optional', 'nonsense')).json.code).toBe('token_invalid');
+      const basic = await app.send('/optional', { headers: [['Authorization', 'Basic eDp5']] });
+      expect(basic.json).toEqual({ id: null });
+    });
+
+    it('with globalGuard every route is protected, but for @Public() ones and the login', async () => {
+      @Controller()
+      class OpenController {
+        @Get('closed')
+        closed() {
+          return {};
+        }
+
+        @Public()
+        @Get('open')
+        open() {
+          return {};
+        }
+
+        @OptionalToken()
+        @Get('maybe')
+        maybe(@CurrentUser() user: User | null) {
+          return { known: user !== null };
+        }
+      }
+      const app = await stack.boot({ options: { globalGuard: true }, controllers: [OpenController] });
+      expect((await app.get('/closed')).json.code).toBe('token_missing');
+      expect((await app.get('/open')).status).toBe(200);
+      expect((await app.get('/maybe')).json).toEqual({ known: false });
+      const { json } = await app.login((await app.createUser()).username);
+      expect((await app.get('/closed', json.token)).status).toBe(200);
+      expect((await app.get('/maybe', json.token)).json).toEqual({ known: true });
+      expect((await app.post('/auth/logout', undefined, json.token)).status).toBe(204);
+    });
+  });
+});
+
+describe('The module', () => {
+  @Controller('feature')
+  @UseGuards(ExpiringTokenGuard)
+  class FeatureController {
+    @Get()
+    get() {
+      return {};
+    }
+  }
+
+  @Module({ controllers: [FeatureController] })
+  class FeatureModule {}
+
+  onEveryStack((stack) => {
+    it('with isGlobal serves every module; without it, those that import it', async () => {
+      const app = await stack.boot({ options: { isGlobal: true }, imports: [FeatureModule] });
+      expect((await app.get('/feature')).status).toBe(401);
+      expect((await app.get('/feature', await app.token())).status).toBe(200);
+      await expect(stack.boot({ imports: [FeatureModule] })).rejects.toThrow("can't resolve dependencies");
+    });
+
+    it('serves its routes below a global prefix', async () => {
+      const app = await stack.boot({ globalPrefix: 'api' });
+      const { username } = await app.createUser();
+      expect((await app.post('/api/auth/login', { username, password: 'wrong' })).json.code).toBe(
+        'credentials_invalid',
+      );
+      const rawBody = 'hunter2SuperSecret';
+      const headers = [['Content-Type', 'application/json']] as const;
+      const answer = await app.send('/api/auth/login', { method: 'POST', headers, rawBody });
+      expect(answer.status).toBe(400);
+      expect(answer.text).not.toContain('hunter2');
+    });
+
+    it('serves no route where routes is false, and guards all the same', async () => {
+      const app = await stack.boot({ options: { routes: false } });
+      expect((await app.post('/auth/login', {})).status).toBe(404);
+      expect((await app.get('/auth/devices')).status).toBe(404);
+      expect((await app.get('/me', await app.token())).status).toBe(200);
+    });
+
+    it('exports its service to an application-wide module', async () => {
+      @Global()
+      @Module({ imports: [ExpiringTokenModule.forRoot()], exports: [ExpiringTokenModule] })
+      class AuthModule {}
+      const app = await stack.boot({ module: [AuthModule], imports: [FeatureModule] });
+      expect(app.nest.get(ExpiringTokenService)).toBeDefined();
+      expect((await app.get('/feature', await app.token())).status).toBe(200);
+    });
+  });
+});
+
+describe('Two applications in one process', () => {
+  it('each know their own tokens at both doors, also after one was closed', async () => {
+    const [first, second] = [new Stack('sqlite', 'express'), new Stack('sqlite', 'fastify')];
+    await Promise.all([first.open(), second.open()]);
+    const [one, two] = [await first.boot(), await second.boot()];
+    const [tokenOfOne, tokenOfTwo] = [await one.token(), await two.token()];
+    for (const path of ['/me', '/passport']) {
+      expect((await one.get(path, tokenOfOne)).status).toBe(200);
+      expect((await two.get(path, tokenOfTwo)).status).toBe(200);
+      expect((await one.get(path, tokenOfTwo)).status).toBe(401);
+      expect((await two.get(path, tokenOfOne)).status).toBe(401);
+    }
+    await second.close();
+    expect((await one.get('/passport', tokenOfOne)).status).toBe(200);
+    await first.close();
+  });
+});
+
+describe('A chain of Passport strategies', () => {
+  @Controller('chain')
+  class ChainController {
+    @Get()
+    @UseGuards(AuthGuard(['expiring-token', 'anybody']))
+    get(@CurrentUser() user: unknown) {
+      return user;
+    }
+  }
+
+  it('goes on to the next one after a 401, and not after an outage', async () => {
+    const { default: passport } = await import('passport');
+    const anybody = {
+      authenticate(this: { success(user: unknown): void }) {
+        this.success({ id: 'anybody' });
+      },
+    };
+    passport.use('anybody', anybody as unknown as Strategy);
+    const stack = new Stack('sqlite', 'express');
+    await stack.open();
+    const app = await stack.boot({ controllers: [ChainController] });
+    const user = await app.createUser();
+    const token = await app.token(user.id);
+    expect((await app.get('/chain', token)).json.id).toBe(user.id);
+    expect((await app.get('/chain')).json.id).toBe('anybody');
+    await app.dataSource.query('ALTER TABLE auth_token RENAME TO away');
+    expect((await app.get('/chain', token)).status).toBe(503);
+    await stack.close();
+  });
+});

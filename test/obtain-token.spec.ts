@@ -1,0 +1,148 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
+
+const SECRET = 'a secret of thirty-two bytes, or more';
+const NEW_SECRET = 'another secret of thirty-two bytes, or more';
+const HOUR_MS = 3_600_000;
+
+const obtain = (app: TestApp, username: string, password = PASSWORD) =>
+  app.post('/auth/obtain-token', { username, password });
+
+/** How many obtained tokens of a user the guard lets in. */
+async function liveCount(app: TestApp, answers: { json: { token: string } }[]): Promise<number> {
+  const tokens = [...new Set(answers.map(({ json }) => json.token))];
+  const statuses = await Promise.all(tokens.map(async (token) => (await app.get('/me', token)).status));
+  return statuses.filter((status) => status === 200).length;
+}
+
+describe('POST /auth/obtain-token', () => {
+  onEveryStack((stack) => {
+    let replace: TestApp;
+    let reuse: TestApp;
+    let renew: TestApp;
+    beforeAll(async () => {
+      replace = await stack.boot({ options: '2h' });
+      reuse = await stack.boot({ options: { lifespan: '2h', secret: SECRET } });
+      renew = await stack.boot({ options: { lifespan: '2h', secret: SECRET, obtain: 'renew' } });
+    });
+
+    it('answers a token as a login does', async () => {
+      const { username } = await replace.createUser();
+      const { status, json, headers } = await obtain(replace, username);
+      expect(status).toBe(200);
+      expect(json).toEqual({
+        token: expect.stringMatching(/^ext_[A-Za-z0-9_-]{70}$/),
+        tokenType: 'Bearer',
+        expiresIn: 7200,
+        expiresAt: new Date(replace.clock.now + 2 * HOUR_MS).toISOString(),
+        deviceId: expect.any(String),
+      });
+      expect(headers).toMatchObject({ 'cache-control': 'no-store', pragma: 'no-cache' });
+      expect((await replace.get('/me', json.token)).json.user.username).toBe(username);
+      expect((await obtain(replace, username, 'wrong')).json.code).toBe('credentials_invalid');
+    });
+
+    it('without a secret replaces the token that there is', async () => {
+      const { username } = await replace.createUser();
+      const first = (await obtain(replace, username)).json;
+      const second = (await obtain(replace, username)).json;
+      expect(second.token).not.toBe(first.token);
+      expect((await replace.get('/me', first.token)).json.code).toBe('token_invalid');
+      expect((await replace.get('/me', second.token)).status).toBe(200);
+    });
+
+    it('with a secret returns the token that there is, as it is', async () => {
+      const { username } = await reuse.createUser();
+      const first = (await obtain(reuse, username)).json;
+      reuse.clock.advance(HOUR_MS);
+      const second = (await obtain(reuse, username)).json;
+      expect(second).toEqual({ ...first, expiresIn: 3600 });
+    });
+
+    it('renews the token that there is, where obtain says so', async () => {
+      const { username } = await renew.createUser();
+      const first = (await obtain(renew, username)).json;
+      renew.clock.advance(HOUR_MS);
+      const second = (await obtain(renew, username)).json;
+      expect(second).toEqual({ ...first, expiresAt: new Date(renew.clock.now + 2 * HOUR_MS).toISOString() });
+      renew.clock.advance(1.5 * HOUR_MS);
+      expect((await renew.get('/me', first.token)).status).toBe(200);
+    });
+
+    it('replaces an expired token, whatever the policy', async () => {
+      for (const app of [replace, reuse, renew]) {
+        const { username } = await app.createUser();
+        const first = (await obtain(app, username)).json;
+        app.clock.advance(2 * HOUR_MS);
+        const second = (await obtain(app, username)).json;
+        expect(second.token).not.toBe(first.token);
+        expect(second.expiresIn).toBe(7200);
+        expect((await app.get('/me', second.token)).status).toBe(200);
+        expect((await app.get('/me', first.token)).status).toBe(401);
+      }
+    });
+
+    it('never brings a revoked token back', async () => {
+      const { username } = await reuse.createUser();
+      const first = (await obtain(reuse, username)).json;
+      expect((await reuse.post('/auth/logout', undefined, first.token)).status).toBe(204);
+      const second = (await obtain(reuse, username)).json;
+      expect(second.token).not.toBe(first.token);
+      expect((await reuse.get('/me', first.token)).json.code).toBe('token_invalid');
+    });
+
+    it('replaces a token that a changed secret did not make, and knows one that an older of several made', async () => {
+      const { username } = await reuse.createUser();
+      const first = (await obtain(reuse, username)).json;
+      const rotated = await stack.boot({
+        options: { lifespan: '2h', secret: [NEW_SECRET, SECRET] },
+        clock: reuse.clock,
+      });
+      expect((await obtain(rotated, username)).json.token).toBe(first.token);
+      const changed = await stack.boot({ options: { lifespan: '2h', secret: NEW_SECRET }, clock: reuse.clock });
+      const second = (await obtain(changed, username)).json;
+      expect(second.token).not.toBe(first.token);
+      expect((await changed.get('/me', first.token)).json.code).toBe('token_invalid');
+      expect((await obtain(rotated, username)).json.token).toBe(second.token);
+    });
+
+    it('replaces a token made without a secret', async () => {
+      const { username } = await reuse.createUser();
+      const unsigned = await stack.boot({ options: '2h', clock: reuse.clock });
+      const first = (await obtain(unsigned, username)).json;
+      expect((await obtain(reuse, username)).json.token).not.toBe(first.token);
+      expect((await reuse.get('/me', first.token)).status).toBe(401);
+    });
+
+    it('never touches what login issued, and is a device like any other', async () => {
+      const { username } = await replace.createUser();
+      const login = (await replace.login(username)).json;
+      await obtain(replace, username);
+      const obtained = (await obtain(replace, username)).json;
+      expect((await replace.get('/me', login.token)).status).toBe(200);
+      const devices = (await replace.get('/auth/devices', login.token)).json;
+      expect(devices.map(({ id }: { id: string }) => id).sort()).toEqual([login.deviceId, obtained.deviceId].sort());
+    });
+
+    it('asked fifty times at once leaves one token, and no error', async () => {
+      for (const app of [replace, reuse, renew]) {
+        const { username, id } = await app.createUser();
+        const answers = await Promise.all(Array.from({ length: 50 }, () => obtain(app, username)));
+        expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 50 }, () => 200));
+        expect(await liveCount(app, answers)).toBe(1);
+        expect(await app.tokens.list(id)).toHaveLength(1);
+        if (app !== replace) expect(new Set(answers.map(({ json }) => json.token)).size).toBe(1);
+      }
+    });
+
+    it('asked at once of two processes and for many users leaves one token each', async () => {
+      const other = await stack.boot({ options: '2h', clock: replace.clock });
+      const users = await Promise.all(Array.from({ length: 8 }, () => replace.createUser()));
+      const asked = users.flatMap(({ id }) =>
+        [replace, other, replace, other, replace, other].map((app) => app.tokens.obtain(id)),
+      );
+      await Promise.all(asked);
+      for (const { id } of users) expect(await replace.tokens.list(id)).toHaveLength(1);
+    });
+  });
+});

@@ -1,0 +1,181 @@
+import { Injectable, Module } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import {
+  ExpiringTokenModule,
+  type ExpiringTokenModuleOptions,
+  type ExpiringTokenOptionsFactory,
+  Token,
+} from 'nestjs-expiring-token';
+import { Column, Entity } from 'typeorm';
+import { describe, expect, it } from 'vitest';
+import { onEveryDatabase, Stack } from './fixtures/app.js';
+
+/** Starts a module with these options, as an application without a database would. */
+const start = (options: unknown) =>
+  Test.createTestingModule({ imports: [ExpiringTokenModule.forRoot(options as ExpiringTokenModuleOptions)] }).compile();
+
+describe('A bad option stops the start with an error that names it, its value and the remedy', () => {
+  const WHOLE_DURATION = 'a string with a unit';
+  const BAD: [option: string, value: unknown, shown: string, remedy: string][] = [
+    ['lifespan', '3600', '"3600"', WHOLE_DURATION],
+    ['lifespan', 'abc', '"abc"', WHOLE_DURATION],
+    ['lifespan', '', '""', WHOLE_DURATION],
+    ['lifespan', '1.5', '"1.5"', WHOLE_DURATION],
+    ['lifespan', '10 parsecs', '"10 parsecs"', WHOLE_DURATION],
+    ['lifespan', '0s', '"0s"', WHOLE_DURATION],
+    ['lifespan', '-1h', '"-1h"', WHOLE_DURATION],
+    ['lifespan', '101y', '"101y"', WHOLE_DURATION],
+    ['lifespan', 0, '0', WHOLE_DURATION],
+    ['lifespan', -1, '-1', WHOLE_DURATION],
+    ['lifespan', 0.5, '0.5', WHOLE_DURATION],
+    ['lifespan', Number.NaN, 'null', WHOLE_DURATION],
+    ['lifespan', Infinity, 'null', WHOLE_DURATION],
+    ['lifespan', 8_640_000_000_001, '8640000000001', WHOLE_DURATION],
+    ['lifespan', true, 'true', WHOLE_DURATION],
+    ['lifespan', {}, '{}', WHOLE_DURATION],
+    ['lifespan', ['1h'], '["1h"]', WHOLE_DURATION],
+    ['timeout', null, 'null', WHOLE_DURATION],
+    ['timeout', '2', '"2"', WHOLE_DURATION],
+    ['timeout', 0, '0', WHOLE_DURATION],
+    ['secret', 'too short', 'a secret of 9 bytes', '32 bytes'],
+    ['secret', [], '[]', '32 bytes'],
+    ['secret', ['x'.repeat(32), 7], 'a number', '32 bytes'],
+    ['secret', null, 'a null', '32 bytes'],
+    ['obtain', 'always', '"always"', 'reuse'],
+    ['obtain', 'reuse', '"reuse"', 'Give secret as well'],
+    ['obtain', 'renew', '"renew"', 'Give secret as well'],
+    ['usernameField', '', '""', 'JSON field'],
+    ['passwordField', 1, '1', 'JSON field'],
+    ['passwordField', 'username', '"username"', 'another field'],
+    ['schemes', 'Bearer', '"Bearer"', 'list of scheme names'],
+    ['schemes', [], '[]', 'list of scheme names'],
+    ['schemes', ['Bear er'], '["Bear er"]', 'list of scheme names'],
+    ['realm', 'a"b\r\nX: y', String.raw`"a\"b\r\nX: y"`, 'printable ASCII'],
+    ['realm', 'a\\b', String.raw`"a\\b"`, 'printable ASCII'],
+    ['realm', 'é', '"é"', 'printable ASCII'],
+    ['realm', '', '""', 'printable ASCII'],
+    ['expiredStatus', 403, '403', '401, 400'],
+    ['prefix', '', '""', '1 to 20'],
+    ['prefix', 'a'.repeat(21), 'aaaa', '1 to 20'],
+    ['prefix', 'a.b', '"a.b"', '1 to 20'],
+    ['path', 'a b', '"a b"', 'URL path segments'],
+    ['path', 3, '3', 'URL path segments'],
+    ['routes', 'login', '"login"', 'a list of'],
+    ['routes', ['login', 'nope'], '"nope"', 'one of'],
+    ['users', {}, '{}', 'UserStore'],
+    ['imports', {}, '{}', 'list of modules'],
+    ['isGlobal', 'yes', '"yes"', 'true, false'],
+    ['globalGuard', 1, '1', 'true, false'],
+    ['dataSource', '', '""', 'name of a data source'],
+    ['tokenEntity', class Other {}, 'Other', 'extends Token'],
+  ];
+
+  it.each(BAD)('%s: %j', async (option, value, shown, remedy) => {
+    const problem = expect(start({ [option]: value })).rejects;
+    await problem.toThrow(`ExpiringTokenModule: ${option}: `);
+    await problem.toThrow(shown);
+    await problem.toThrow(remedy);
+  });
+
+  it.each(['refresh', 'idle', 'limit', 'loginThrottle', 'cache', 'prune', 'lifeSpan'])(
+    '%s, which is no option',
+    async (option) => {
+      await expect(start({ [option]: '1h' })).rejects.toThrow(`${option}: there is no such option`);
+    },
+  );
+
+  it('a secret is never quoted', async () => {
+    await expect(start({ secret: 'hunter2' })).rejects.not.toThrow('hunter2');
+  });
+
+  it('also as a bare duration, and from a factory', async () => {
+    await expect(start('30')).rejects.toThrow('lifespan: "30" is not allowed');
+    const module = ExpiringTokenModule.forRootAsync({ useFactory: async () => ({ lifespan: 'soon' }) });
+    await expect(Test.createTestingModule({ imports: [module] }).compile()).rejects.toThrow('lifespan: "soon"');
+  });
+
+  it('a structural option that a factory returns', async () => {
+    const useFactory = () => ({ path: 'api' }) as object;
+    const module = ExpiringTokenModule.forRootAsync({ useFactory });
+    await expect(Test.createTestingModule({ imports: [module] }).compile()).rejects.toThrow(
+      'path: it is needed before the factory runs. Give it to forRootAsync beside the factory',
+    );
+  });
+});
+
+describe('An application that cannot work does not start', () => {
+  it('without a data source', async () => {
+    await expect(start({})).rejects.toThrow('dataSource: there is no TypeORM data source "default"');
+    await expect(start({ dataSource: 'tokens' })).rejects.toThrow('there is no TypeORM data source "tokens"');
+  });
+
+  onEveryDatabase((stack) => {
+    it('with a token entity that is not registered', async () => {
+      await expect(
+        Test.createTestingModule({
+          imports: [stack.typeOrm({ autoLoadEntities: false, entities: [] }), ExpiringTokenModule.forRoot()],
+        }).compile(),
+      ).rejects.toThrow('tokenEntity: Token is not an entity of the data source. Set autoLoadEntities: true');
+    });
+
+    it('with a token entity that a login cannot fill', async () => {
+      @Entity('tenant_token')
+      class TenantToken extends Token {
+        @Column()
+        tenant: string;
+      }
+      await expect(stack.boot({ options: { tokenEntity: TenantToken } })).rejects.toThrow(
+        'tokenEntity: TenantToken.tenant is neither nullable nor has a default',
+      );
+    });
+
+    it('with the module imported twice, which would register the strategy twice', async () => {
+      await expect(
+        stack.boot({ module: [ExpiringTokenModule.forRoot(), ExpiringTokenModule.forRoot('1h')] }),
+      ).rejects.toThrow('the Passport strategy expiring-token is registered twice');
+    });
+  });
+});
+
+describe('Options can come', () => {
+  @Injectable()
+  class OptionsFactory implements ExpiringTokenOptionsFactory {
+    createExpiringTokenOptions() {
+      return { lifespan: '1h' };
+    }
+  }
+
+  @Module({ providers: [OptionsFactory], exports: [OptionsFactory] })
+  class OptionsModule {}
+
+  const SOURCES = {
+    'from forRoot as a duration': ExpiringTokenModule.forRoot('1h'),
+    'from forRoot as milliseconds': ExpiringTokenModule.forRoot(3_600_000),
+    'from forRoot as an object': ExpiringTokenModule.forRoot({ lifespan: '1h' }),
+    'from useFactory': ExpiringTokenModule.forRootAsync({
+      imports: [OptionsModule],
+      inject: [OptionsFactory],
+      useFactory: (factory: OptionsFactory) => factory.createExpiringTokenOptions(),
+    }),
+    'from useClass': ExpiringTokenModule.forRootAsync({ useClass: OptionsFactory }),
+    'from useExisting': ExpiringTokenModule.forRootAsync({ imports: [OptionsModule], useExisting: OptionsFactory }),
+  };
+
+  onEveryDatabase((stack: Stack) => {
+    it.each(Object.entries(SOURCES))('%s', async (_, module) => {
+      const app = await stack.boot({ module: [module] });
+      const { json } = await app.login((await app.createUser()).username);
+      expect(json.expiresIn).toBe(3600);
+    });
+
+    it('with structural ones beside the factory', async () => {
+      const app = await stack.boot({
+        module: [ExpiringTokenModule.forRootAsync({ useFactory: () => ({}), path: 'api/session', routes: ['login'] })],
+      });
+      const { username } = await app.createUser();
+      expect((await app.post('/api/session/login', { username, password: 'wrong' })).status).toBe(401);
+      expect((await app.post('/api/session/obtain-token', {})).status).toBe(404);
+      expect((await app.post('/auth/login', {})).status).toBe(404);
+    });
+  });
+});

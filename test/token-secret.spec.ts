@@ -1,0 +1,122 @@
+import { createSecretKey, randomBytes } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { deriveToken, digestToken, generateToken, parseToken } from '../lib/tokens/token-secret.js';
+import { bytesFromUuid, isUuid, uuidFromBytes, uuidV7 } from '../lib/tokens/uuid-v7.js';
+
+const PREFIX = 'ext_';
+const uuids = fc.uint8Array({ minLength: 16, maxLength: 16 }).map(uuidFromBytes);
+const tokens = uuids.map((id) => generateToken(PREFIX, id));
+
+describe('A token', () => {
+  it('is its prefix and 70 characters of the base64url alphabet', () => {
+    fc.assert(fc.property(tokens, (token) => /^ext_[A-Za-z0-9_-]{70}$/.test(token)));
+  });
+
+  it('carries the id of its row', () => {
+    fc.assert(
+      fc.property(uuids, fc.stringMatching(/^[A-Za-z0-9_-]{1,20}$/), (id, prefix) => {
+        expect(parseToken(prefix, generateToken(prefix, id))).toBe(id);
+      }),
+    );
+  });
+
+  it('is refused with any one character changed, added or taken away', () => {
+    const changes = fc.tuple(
+      tokens,
+      fc.nat(200),
+      fc.constantFrom('replace', 'insert', 'remove'),
+      fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }),
+    );
+    fc.assert(
+      fc.property(changes, ([token, position, change, character]) => {
+        const at = position % token.length;
+        const changed =
+          token.slice(0, at) + (change === 'remove' ? '' : character) + token.slice(change === 'insert' ? at : at + 1);
+        fc.pre(changed !== token);
+        expect(parseToken(PREFIX, changed)).toBeNull();
+      }),
+      { numRuns: 5000 },
+    );
+  });
+
+  it('is refused with any two characters changed', () => {
+    const other = 'Z';
+    const token = generateToken(PREFIX, uuidV7(0));
+    for (let first = 0; first < token.length; first++) {
+      for (let second = first + 1; second < token.length; second++) {
+        const changed = [...token].map((character, at) => (at === first || at === second ? other : character)).join('');
+        if (changed !== token) expect(parseToken(PREFIX, changed)).toBeNull();
+      }
+    }
+  });
+
+  it('is refused under another prefix, and when it is no string', () => {
+    const token = generateToken(PREFIX, uuidV7(0));
+    expect(parseToken('abc_', token)).toBeNull();
+    expect(parseToken('ext', token)).toBeNull();
+    for (const value of [undefined, null, 7, {}, [token], Buffer.from(token)])
+      expect(parseToken(PREFIX, value)).toBeNull();
+  });
+
+  it('is never the same twice: a hundred thousand for one row differ, their symbols evenly spread', () => {
+    const id = uuidV7(0);
+    const seen = new Set<string>();
+    const counts = new Map<string, number>();
+    for (let made = 0; made < 100_000; made++) {
+      // The 42 characters that hold nothing but random bits.
+      const secret = generateToken(PREFIX, id).slice(PREFIX.length + 22, PREFIX.length + 64);
+      seen.add(secret);
+      for (const character of secret) counts.set(character, (counts.get(character) ?? 0) + 1);
+    }
+    expect(seen.size).toBe(100_000);
+    const mean = (100_000 * 42) / 64;
+    const chiSquared = [...counts.values()].reduce((sum, count) => sum + (count - mean) ** 2 / mean, 0);
+    expect(counts.size).toBe(64);
+    // 63 degrees of freedom: above 140 once in ten million runs of a good source.
+    expect(chiSquared).toBeLessThan(140);
+  });
+
+  it('made by a key is the same again, another for another row or key', () => {
+    const key = createSecretKey(randomBytes(32));
+    const [id, other] = [uuidV7(0), uuidV7(0)];
+    expect(deriveToken(PREFIX, id, key)).toBe(deriveToken(PREFIX, id, key));
+    expect(deriveToken(PREFIX, other, key)).not.toBe(deriveToken(PREFIX, id, key));
+    expect(deriveToken(PREFIX, id, createSecretKey(randomBytes(32)))).not.toBe(deriveToken(PREFIX, id, key));
+    expect(parseToken(PREFIX, deriveToken(PREFIX, id, key))).toBe(id);
+  });
+
+  it('has a digest of 32 bytes, which is that of the whole string', () => {
+    expect(digestToken('abc').toString('hex')).toBe('ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad');
+  });
+});
+
+describe('An id', () => {
+  it('is a UUIDv7 that sorts by time', () => {
+    fc.assert(
+      fc.property(fc.nat(2 ** 40), fc.integer({ min: 1, max: 2 ** 40 }), (time, later) => {
+        const [first, second] = [uuidV7(time), uuidV7(time + later)];
+        expect(first).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+        expect(Number.parseInt(first.slice(0, 8) + first.slice(9, 13), 16)).toBe(time);
+        expect(first < second).toBe(true);
+      }),
+    );
+  });
+
+  it('has one form: bytes and text turn into each other, and no other spelling is taken', () => {
+    fc.assert(fc.property(uuids, (id) => uuidFromBytes(bytesFromUuid(id)) === id && isUuid(id)));
+    const id = 'aabbccdd-0011-7233-8455-66778899aabb';
+    for (const spelling of [
+      id.toUpperCase(),
+      id.replaceAll('-', ''),
+      `{${id}}`,
+      ` ${id}`,
+      `${id}\n`,
+      `${id}0`,
+      7,
+      null,
+    ]) {
+      expect(isUuid(spelling)).toBe(false);
+    }
+  });
+});
