@@ -20,7 +20,7 @@ const uuidAsBytes: ValueTransformer = {
 
 const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 /** The same characters in the order in which SQLite sorts text, so that the order of the ids is that of time. */
-const SORTED_BASE64URL = [...BASE64URL].sort().join('');
+const SORTED_BASE64URL = Array.from(BASE64URL).toSorted().join('');
 
 const translate = (text: string, from: string, to: string) =>
   text.replace(/./g, (character) => to[from.indexOf(character)]!);

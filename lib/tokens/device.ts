@@ -47,7 +47,7 @@ export function liveDevices(tokens: readonly Token[], lifespanMs: number, now: n
       expiresAt: ends.includes(null) ? null : latest(ends as Date[]),
     };
   });
-  return devices.sort((a, b) => b.createdAt.getTime() - a.createdAt.getTime() || (a.id < b.id ? 1 : -1));
+  return devices.toSorted((a, b) => b.createdAt.getTime() - a.createdAt.getTime() || (a.id < b.id ? 1 : -1));
 }
 
 const latest = (dates: Date[]) => dates.reduce<Date | null>((last, date) => (last && last >= date ? last : date), null);

@@ -65,7 +65,7 @@ export class TokenStore {
   }
 
   /** A token as it was inserted, without the columns that the application added. */
-  tokenOf({ digest: _, ...row }: TokenRow): Token {
+  tokenOf({ digest, ...row }: TokenRow): Token {
     return Object.assign(this.metadata.create() as Token, row);
   }
 
