@@ -1,4 +1,12 @@
-import { type DynamicModule, Inject, Module, type OnModuleInit, type Provider, type Type } from '@nestjs/common';
+import {
+  type DynamicModule,
+  Inject,
+  Module,
+  type OnModuleInit,
+  Optional,
+  type Provider,
+  type Type,
+} from '@nestjs/common';
 import { APP_GUARD, HttpAdapterHost, ModulesContainer, RouterModule } from '@nestjs/core';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
@@ -14,11 +22,13 @@ import {
   ExpiringTokenOptionsError,
   type ExpiringTokenRoute,
   type ExpiringTokenStructuralOptions,
+} from './expiring-token.options.js';
+import {
   requestedRoutes,
   resolveOptions,
   resolveStructure,
   type Structure,
-} from './expiring-token.options.js';
+} from './expiring-token.resolved-options.js';
 import { requireDataSource, requireEntities } from './expiring-token.requirements.js';
 import { AnswerHeaders } from './http/answer-headers.js';
 import { ExpiringTokenGuard } from './http/expiring-token.guard.js';
@@ -63,9 +73,16 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
   constructor(
     modules: ModulesContainer,
     private readonly host: HttpAdapterHost,
-    @Inject(STRUCTURE_OPTIONS) private readonly structure: Structure,
+    @Optional() @Inject(STRUCTURE_OPTIONS) private readonly structure?: Structure,
   ) {
     super();
+    if (!structure) {
+      throw new ExpiringTokenOptionsError(
+        'imports',
+        'ExpiringTokenModule is imported without options',
+        'Import ExpiringTokenModule.forRoot() once, and set isGlobal: true to use it in other modules.',
+      );
+    }
     if ([...modules.values()].filter(({ metatype }) => metatype === ExpiringTokenModule).length > 1) {
       throw new ExpiringTokenOptionsError(
         'strategy',
@@ -103,7 +120,7 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
 
   onModuleInit(): void {
     // There is no adapter in an application without HTTP.
-    if (this.host.httpAdapter) hideUnparsedBodies(this.host.httpAdapter, this.structure.path);
+    if (this.host.httpAdapter && this.structure) hideUnparsedBodies(this.host.httpAdapter, this.structure.path);
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Type } from '@nestjs/common';
 import { type DataSource, getMetadataArgsStorage } from 'typeorm';
-import { SUPPORTED_DATABASES } from './database/database.js';
+import { SUPPORTED_DATABASES } from './database/open-database.js';
 import { ExpiringTokenOptionsError } from './expiring-token.options.js';
 import { Token } from './tokens/token.entity.js';
 

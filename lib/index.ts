@@ -14,13 +14,8 @@ export { CurrentToken, CurrentUser, type ExpiringTokenAuthInfo, OptionalToken, P
 export { ExpiringTokenGuard } from './http/expiring-token.guard.js';
 export type { HttpRequest } from './http/http-request.js';
 export type { Device } from './tokens/device.js';
-export {
-  type Authentication,
-  type DeviceOptions,
-  ExpiringTokenService,
-  type IssuedToken,
-  type IssueOptions,
-} from './tokens/expiring-token.service.js';
+export { ExpiringTokenService } from './tokens/expiring-token.service.js';
+export type { Authentication, DeviceOptions, IssuedToken, IssueOptions } from './tokens/token.interfaces.js';
 export { Token, type TokenPurpose } from './tokens/token.entity.js';
 export { typeOrmUsers, type UserProperties } from './users/typeorm-users.js';
 export { User } from './users/user.entity.js';

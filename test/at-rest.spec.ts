@@ -1,8 +1,19 @@
 import { createHash } from 'node:crypto';
 import { inspect } from 'node:util';
+import { TypeOrmModule } from '@nestjs/typeorm';
 import { Token, User } from 'nestjs-expiring-token';
-import { Column, DefaultNamingStrategy, Entity, type NamingStrategyInterface } from 'typeorm';
+import {
+  Column,
+  DefaultNamingStrategy,
+  Entity,
+  ManyToOne,
+  type NamingStrategyInterface,
+  PrimaryGeneratedColumn,
+} from 'typeorm';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { retrying } from '../lib/database/retry.js';
+import { uuidV7 } from '../lib/database/uuid-v7.js';
+import { TokenStore } from '../lib/tokens/token.store.js';
 import { logged, onEveryDatabase, PASSWORD, type TestApp } from './fixtures/app.js';
 
 /** Bytes of a column, whatever the driver returns blobs as. */
@@ -78,6 +89,43 @@ describe('At rest', () => {
       expect(app.tokens['isLive'](broken)).toBe(false);
       expect(app.tokens['isLive'](Object.assign(new Token(), token, { created: null }))).toBe(false);
       expect(app.tokens['isLive'](Object.assign(new Token(), token, { lifespan: Number.NaN }))).toBe(false);
+    });
+
+    it('an entity of the application can refer to a user', async () => {
+      @Entity('diary_page')
+      class DiaryPage {
+        @PrimaryGeneratedColumn()
+        id: number;
+
+        @ManyToOne(() => User, { nullable: false, onDelete: 'CASCADE' })
+        owner: User;
+      }
+      const diary = await stack.boot({ imports: [TypeOrmModule.forFeature([DiaryPage])] });
+      const owner = await diary.createUser();
+      const pages = diary.dataSource.getRepository(DiaryPage);
+      await pages.insert({ owner });
+      const [page] = await pages.find({ where: { owner: { id: owner.id } }, relations: { owner: true } });
+      expect(page!.owner).toEqual(owner);
+      await expect(pages.insert({ owner: { id: '01b8e094-9b2e-7000-8000-000000000000' } })).rejects.toThrow();
+    });
+
+    it('an id that is taken is made anew, and no row is overwritten', async () => {
+      const store = app.nest.get(TokenStore);
+      const { signal } = new AbortController();
+      const user = await app.createUser();
+      const { token, plainText } = await app.tokens.issue(user.id);
+      const ids = [token.id, token.id, uuidV7(app.clock.now)];
+      const insert = () =>
+        store.run(
+          store.insert({ ...token, id: ids.shift()!, digest: Buffer.alloc(32), deviceId: token.deviceId }),
+          signal,
+        );
+      await retrying(insert);
+      expect(ids).toEqual([]);
+      expect((await app.get('/me', plainText)).status).toBe(200);
+      expect(await app.dataSource.getRepository(Token).countBy({ userId: user.id })).toBe(2);
+      ids.push(token.id, token.id, token.id);
+      await expect(retrying(insert)).rejects.toThrow();
     });
 
     it("an application's subclass keeps its own columns, under any naming strategy", async () => {

@@ -12,7 +12,7 @@ import {
 import type { Strategy } from 'passport';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { generateToken } from '../lib/tokens/token-secret.js';
-import { uuidV7 } from '../lib/tokens/uuid-v7.js';
+import { uuidV7 } from '../lib/database/uuid-v7.js';
 import { onEveryStack, Stack, type TestApp } from './fixtures/app.js';
 import { bearer } from './fixtures/http.js';
 

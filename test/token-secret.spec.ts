@@ -2,7 +2,7 @@ import { createSecretKey, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { deriveToken, digestToken, generateToken, parseToken } from '../lib/tokens/token-secret.js';
-import { bytesFromUuid, isUuid, uuidFromBytes, uuidV7 } from '../lib/tokens/uuid-v7.js';
+import { bytesFromUuid, isUuid, uuidFromBytes, uuidV7 } from '../lib/database/uuid-v7.js';
 
 const PREFIX = 'ext_';
 const uuids = fc.uint8Array({ minLength: 16, maxLength: 16 }).map(uuidFromBytes);

@@ -1,14 +1,15 @@
 import type { DataSource, EntityMetadata, ValueTransformer } from 'typeorm';
-import { bytesFromUuid, uuidFromBytes } from '../tokens/uuid-v7.js';
+import { bytesFromUuid, uuidFromBytes } from './uuid-v7.js';
 
 /**
  * What a column holds, where each database has a type of its own for it:
  *
  * - `uuid`: the canonical form in code, 128 bits at rest
+ * - `key`: the canonical form of a UUID also at rest, for tables of the application to refer to
  * - `digest`: 32 bytes
  * - `text`: compared byte by byte, whatever collation the database prefers
  */
-export type ColumnKind = 'uuid' | 'digest' | 'text';
+export type ColumnKind = 'uuid' | 'key' | 'digest' | 'text';
 
 type ColumnMetadata = EntityMetadata['columns'][number];
 type ColumnType = Partial<Pick<ColumnMetadata, 'type' | 'length' | 'charset' | 'collation' | 'transformer'>>;
@@ -38,8 +39,15 @@ const uuidAsText: ValueTransformer = {
       : text,
 };
 
+const digestAsBuffer: ValueTransformer = {
+  to: (digest: unknown) => digest,
+  from: (digest: unknown) => (digest instanceof ArrayBuffer ? Buffer.from(digest) : digest),
+};
+
 const MYSQL: Record<ColumnKind, ColumnType> = {
   uuid: { type: 'binary', length: '16', transformer: uuidAsBytes },
+  // Of the same type whether TypeORM is told mysql or mariadb, which would have a type of its own.
+  key: { type: 'varchar', length: '36', charset: 'ascii', collation: 'ascii_bin' },
   digest: { type: 'binary', length: '32' },
   text: { charset: 'utf8mb4', collation: 'utf8mb4_bin' },
 };
@@ -48,7 +56,10 @@ const COLUMN_TYPES: Record<string, Partial<Record<ColumnKind, ColumnType>>> = {
   postgres: { digest: { type: 'bytea' } },
   mysql: MYSQL,
   mariadb: MYSQL,
-  'better-sqlite3': { uuid: { type: 'varchar', length: '22', transformer: uuidAsText }, digest: { type: 'blob' } },
+  'better-sqlite3': {
+    uuid: { type: 'varchar', length: '22', transformer: uuidAsText },
+    digest: { type: 'blob', transformer: digestAsBuffer },
+  },
 };
 
 /**
@@ -65,6 +76,10 @@ export function settleColumnTypes(
   const types = COLUMN_TYPES[dataSource.options.type];
   for (const [property, kind] of Object.entries(kinds)) {
     const column = dataSource.getMetadata(entity).findColumnWithPropertyName(property);
-    if (column) Object.assign(column, types?.[kind]);
+    // A foreign key of the application's took its type from the column when the metadata was built.
+    const references = dataSource.entityMetadatas
+      .flatMap(({ columns }) => columns)
+      .filter(({ referencedColumn }) => column && referencedColumn === column);
+    for (const settled of [column, ...references]) if (settled) Object.assign(settled, types?.[kind]);
   }
 }

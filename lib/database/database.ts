@@ -1,8 +1,3 @@
-import type { DataSource } from 'typeorm';
-import { MysqlDatabase } from './mysql.database.js';
-import { PostgresDatabase } from './postgres.database.js';
-import { SqliteDatabase } from './sqlite.database.js';
-
 /** What the drivers of all three databases bind alike. */
 export type SqlValue = string | number | Buffer | null;
 
@@ -42,17 +37,3 @@ export interface Database {
    */
   transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T>;
 }
-
-/** The kinds of database that the package knows, as TypeORM names them. */
-const DATABASES: Record<string, new (dataSource: DataSource) => Database> = {
-  postgres: PostgresDatabase,
-  mysql: MysqlDatabase,
-  mariadb: MysqlDatabase,
-  'better-sqlite3': SqliteDatabase,
-};
-
-/** The names of {@link DATABASES}, for an error to list. */
-export const SUPPORTED_DATABASES: readonly string[] = Object.keys(DATABASES);
-
-/** The way to a data source's driver. The type of the data source is one of {@link SUPPORTED_DATABASES}. */
-export const openDatabase = (dataSource: DataSource): Database => new DATABASES[dataSource.options.type]!(dataSource);

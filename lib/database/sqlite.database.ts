@@ -15,11 +15,7 @@ interface SqliteHandle {
 
 /** SQLite, through `better-sqlite3` or a driver with the same interface. */
 export class SqliteDatabase implements Database {
-  private readonly handle: SqliteHandle;
-
-  constructor(dataSource: DataSource) {
-    this.handle = (dataSource.driver as unknown as { databaseConnection: SqliteHandle }).databaseConnection;
-  }
+  constructor(private readonly dataSource: DataSource) {}
 
   async run(statement: Statement, signal: AbortSignal): Promise<Result> {
     if (!this.handle.prepare(statement.sql).reader) await this.untilIdle(signal);
@@ -46,6 +42,11 @@ export class SqliteDatabase implements Database {
     return statement.reader
       ? { rows: statement.all(values), affected: 0 }
       : { rows: [], affected: statement.run(values).changes };
+  }
+
+  /** The connection that TypeORM has open at present. */
+  private get handle(): SqliteHandle {
+    return (this.dataSource.driver as unknown as { databaseConnection: SqliteHandle }).databaseConnection;
   }
 
   /**

@@ -3,7 +3,7 @@ import { HttpAdapterHost } from '@nestjs/core';
 import { catchError, type Observable } from 'rxjs';
 import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { type ExpiringTokenErrorCode, ExpiringTokenException } from '../expiring-token.exception.js';
-import type { ResolvedOptions } from '../expiring-token.options.js';
+import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 
 /** When to ask again after a 503: an outage is over for us within a second of its end. */
 const RETRY_AFTER_SECONDS = 1;

@@ -15,10 +15,10 @@ export interface HttpRequest {
   authInfo?: unknown;
 }
 
-/** The values of every line of a header. */
-export function headerLines(request: HttpRequest, name: string): string[] {
+/** How many lines a client sent of a header, given in lower case. */
+export function countHeaderLines(request: HttpRequest, name: string): number {
   const raw = request.raw?.rawHeaders ?? request.rawHeaders ?? [];
-  return raw.filter((_, index) => index % 2 === 1 && raw[index - 1]!.toLowerCase() === name);
+  return raw.filter((text, index) => index % 2 === 0 && text.toLowerCase() === name).length;
 }
 
 /** The media type of the body, in lower case and without parameters; empty if none is given. */

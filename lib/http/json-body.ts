@@ -1,5 +1,5 @@
 import { ExpiringTokenException } from '../expiring-token.exception.js';
-import type { ResolvedOptions } from '../expiring-token.options.js';
+import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { checkCredential } from '../users/credentials.js';
 import type { Credentials } from '../users/user-store.js';
 import { type HttpRequest, mediaType } from './http-request.js';

@@ -1,6 +1,7 @@
 import { Controller, HttpCode, Inject, Post, Req, UseInterceptors } from '@nestjs/common';
 import { CLOCK, type Clock } from '../expiring-token.constants.js';
-import { ExpiringTokenService, type IssuedToken } from '../tokens/expiring-token.service.js';
+import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
+import type { IssuedToken } from '../tokens/token.interfaces.js';
 import { secondsUntil } from '../tokens/token-lifetime.js';
 import { AnswerHeaders } from './answer-headers.js';
 import { Public } from './decorators.js';
@@ -25,12 +26,15 @@ abstract class IssuingController {
     @Inject(CLOCK) private readonly clock: Clock,
   ) {}
 
-  protected answer({ plainText, token }: IssuedToken): TokenAnswer {
+  /** @param asked - gets the token; the seconds of its life are counted from the moment before */
+  protected async answer(asked: () => Promise<IssuedToken>): Promise<TokenAnswer> {
+    const now = this.clock();
+    const { plainText, token } = await asked();
     const expiresAt = this.tokens.expiryOf(token);
     return {
       token: plainText,
       tokenType: 'Bearer',
-      expiresIn: secondsUntil(expiresAt, this.clock()),
+      expiresIn: secondsUntil(expiresAt, now),
       expiresAt,
       deviceId: token.deviceId,
     };
@@ -46,7 +50,7 @@ export class LoginController extends IssuingController {
   @HttpCode(200)
   async login(@Req() request: HttpRequest): Promise<TokenAnswer> {
     const { userId, device } = await this.logins.verify(request);
-    return this.answer(await this.tokens.issue(userId, device));
+    return this.answer(() => this.tokens.issue(userId, device));
   }
 }
 
@@ -59,6 +63,6 @@ export class ObtainTokenController extends IssuingController {
   @HttpCode(200)
   async obtain(@Req() request: HttpRequest): Promise<TokenAnswer> {
     const { userId, device } = await this.logins.verify(request);
-    return this.answer(await this.tokens.obtain(userId, device));
+    return this.answer(() => this.tokens.obtain(userId, device));
   }
 }

@@ -2,7 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { available } from '../database/available.js';
 import { RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
-import type { ResolvedOptions } from '../expiring-token.options.js';
+import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import type { UserStore } from '../users/user-store.js';
 import { type HttpRequest, utf8Header } from './http-request.js';
 import { readLogin } from './json-body.js';

@@ -1,8 +1,9 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
-import type { ResolvedOptions } from '../expiring-token.options.js';
-import { type Authentication, ExpiringTokenService } from '../tokens/expiring-token.service.js';
+import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
+import type { Authentication } from '../tokens/token.interfaces.js';
 import { readBearerToken } from './bearer-token.js';
 import type { HttpRequest } from './http-request.js';
 

@@ -11,7 +11,7 @@ export interface Device {
   userAgent: string | null;
   /** When its first token was created. */
   createdAt: Date;
-  /** When one of its tokens was last used, within `lastUsedAccuracy`; null if never. */
+  /** When one of its tokens was last used; null if that is not known. */
   lastUsedAt: Date | null;
   /** When its last token expires; null if never. */
   expiresAt: Date | null;

@@ -1,51 +1,19 @@
-import { timingSafeEqual } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import { availableWithin } from '../database/available.js';
 import type { Result, Script } from '../database/database.js';
 import { retrying } from '../database/retry.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
-import { type Duration, parseDuration, type ResolvedOptions } from '../expiring-token.options.js';
+import { parseDuration, type ResolvedOptions } from '../expiring-token.resolved-options.js';
+import { checkUserId } from '../users/user-id.js';
 import type { UserStore } from '../users/user-store.js';
 import { cleanLabel, type Device, liveDevices } from './device.js';
 import { expiryOf, isLive } from './token-lifetime.js';
-import { deriveToken, digestToken, generateToken, parseToken } from './token-secret.js';
+import { deriveToken, digestToken, generateToken, matchesDigest, parseToken } from './token-secret.js';
 import type { Token } from './token.entity.js';
+import type { Authentication, DeviceOptions, IssuedToken, IssueOptions } from './token.interfaces.js';
 import { type TokenRow, TokenStore } from './token.store.js';
-import { isUuid, uuidV7 } from './uuid-v7.js';
-
-/** A token at the one moment when it can be shown. */
-export interface IssuedToken {
-  /** What the client sends from now on. It is nowhere stored: show it, and forget it. */
-  plainText: string;
-  /** Its row. */
-  token: Token;
-}
-
-/** Who sent a request, and with what token. */
-export interface Authentication<User = unknown> {
-  /** What `UserStore.findById` returned. */
-  user: User;
-  /** The row of the token. */
-  token: Token;
-}
-
-/** What is known of a new token's device. Both are stored without control characters, cut at 255 code points. */
-export interface DeviceOptions {
-  /** Its name. */
-  name?: string | null;
-  /** Its user agent. */
-  userAgent?: string | null;
-}
-
-/** What a new token may be given. */
-export interface IssueOptions extends DeviceOptions {
-  /** Its own lifespan, whatever the module's is or becomes; null: it never expires. */
-  lifespan?: Duration | null;
-}
-
-/** Longest user id, in characters, that fits every database's column. */
-const LONGEST_USER_ID = 255;
+import { isUuid, uuidV7 } from '../database/uuid-v7.js';
 
 /** Issues, checks and revokes tokens. Every method may throw {@link ExpiringTokenException} `unavailable`. */
 @Injectable()
@@ -102,7 +70,7 @@ export class ExpiringTokenService {
       const found = await this.store.run(this.store.select({ id }), signal);
       const [token] = this.store.tokens(found);
       const [digest] = this.store.digests(found);
-      if (!token || !digest || !timingSafeEqual(digest, digestToken(plainText))) {
+      if (!token || !digest || !matchesDigest(plainText, digest)) {
         throw new ExpiringTokenException('token_invalid');
       }
       const user = await this.users.findById(token.userId);
@@ -214,7 +182,7 @@ export class ExpiringTokenService {
   /** A token that a secret made, shown again; null where none of today's secrets made it. */
   private reveal(id: string, digest: Buffer): string | null {
     const candidates = this.options.secrets.map((secret) => deriveToken(this.options.prefix, id, secret));
-    return candidates.find((candidate) => timingSafeEqual(digestToken(candidate), digest)) ?? null;
+    return candidates.find((candidate) => matchesDigest(candidate, digest)) ?? null;
   }
 
   private newToken(
@@ -255,15 +223,5 @@ export class ExpiringTokenService {
 
   private within<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     return availableWithin(this.options.timeoutMs, work);
-  }
-}
-
-/** Refuses what a database could take for another user's id, or cannot hold. */
-function checkUserId(userId: unknown): asserts userId is string {
-  const fits = typeof userId === 'string' && userId !== '' && userId.length <= LONGEST_USER_ID;
-  if (!fits || userId.endsWith(' ') || userId.includes('\0') || !userId.isWellFormed()) {
-    throw new TypeError(
-      `A user id must be a string of 1 to ${LONGEST_USER_ID} characters without a space at its end: return one from UserStore.getId.`,
-    );
   }
 }

@@ -1,6 +1,6 @@
-import { createHash, createHmac, randomBytes, type KeyObject } from 'node:crypto';
+import { createHash, createHmac, randomBytes, timingSafeEqual, type KeyObject } from 'node:crypto';
 import { crc32 } from 'node:zlib';
-import { bytesFromUuid, uuidFromBytes } from './uuid-v7.js';
+import { bytesFromUuid, uuidFromBytes } from '../database/uuid-v7.js';
 
 /*
  * A token is   prefix · base64url(id · secret bits) · base64url(checksum)
@@ -56,3 +56,9 @@ export function parseToken(prefix: string, presented: unknown): string | null {
 
 /** The SHA-256 of the whole token as presented: all that is stored of it. Its 256 random bits need no slower hash. */
 export const digestToken = (token: string): Buffer => createHash('sha256').update(token).digest();
+
+/** Whether a stored digest is that of the token, in a time that does not depend on where they differ. */
+export function matchesDigest(token: string, stored: Buffer): boolean {
+  const digest = digestToken(token);
+  return digest.length === stored.length && timingSafeEqual(digest, stored);
+}

@@ -67,7 +67,7 @@ export class Token extends BaseEntity {
   @Column('bigint', { name: 'lifespan', nullable: true, transformer: lifespan })
   lifespan: number | null;
 
-  /** When it was last used, within `lastUsedAccuracy`; null if never. */
+  /** When it was last used; null if that is not known. */
   @Column('bigint', { name: 'last_used_at', nullable: true, transformer: instant })
   lastUsedAt: Date | null;
 

@@ -1,13 +1,7 @@
 import type { Type } from '@nestjs/common';
 import type { DataSource, EntityMetadata } from 'typeorm';
-import {
-  type Database,
-  openDatabase,
-  type Result,
-  type Row,
-  type Script,
-  type Statement,
-} from '../database/database.js';
+import type { Database, Result, Row, Script, Statement } from '../database/database.js';
+import { openDatabase } from '../database/open-database.js';
 import { retrying } from '../database/retry.js';
 import type { Token } from './token.entity.js';
 

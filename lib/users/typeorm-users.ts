@@ -1,8 +1,9 @@
 import { Inject, Injectable, mixin, type Type } from '@nestjs/common';
 import type { DataSource, FindOptionsWhere, ObjectLiteral, Repository } from 'typeorm';
-import { available, availableWithin } from '../database/available.js';
+import { availableWithin } from '../database/available.js';
 import { DATA_SOURCE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
-import { ExpiringTokenOptionsError, type ResolvedOptions } from '../expiring-token.options.js';
+import { ExpiringTokenOptionsError } from '../expiring-token.options.js';
+import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { hashPassword, isOutdated, verifyPassword } from './password-hash.js';
 import type { Credentials, UserStore } from './user-store.js';
 
@@ -91,7 +92,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
     private async findByUsername(name: string): Promise<User | undefined> {
       // PostgreSQL takes no NUL in a text: no user has one in the name.
       if (name.includes('\0')) return undefined;
-      const users = await availableWithin(this.options.timeoutMs, () =>
+      const users = await this.within(() =>
         this.repository
           .createQueryBuilder('user')
           .addSelect(`user.${password}`)
@@ -105,7 +106,11 @@ export function typeOrmUsers<User extends ObjectLiteral>(
     private async rehash(user: User, stored: string, plain: string): Promise<void> {
       const values: ObjectLiteral = { [password]: await hashPassword(plain) };
       const unchanged = { ...this.having(id, user[id]), ...this.having(password, stored) };
-      await available(() => this.repository.update(unchanged, values as never)).catch(() => undefined);
+      await this.within(() => this.repository.update(unchanged, values as never)).catch(() => undefined);
+    }
+
+    private within<T>(work: () => Promise<T>): Promise<T> {
+      return availableWithin(this.options.timeoutMs, work);
     }
 
     private having(property: keyof User, value: unknown) {

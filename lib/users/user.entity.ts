@@ -23,6 +23,6 @@ export class User extends BaseEntity {
   /** Called by TypeORM when a data source is initialized. */
   static override useDataSource(dataSource: DataSource | null): void {
     super.useDataSource(dataSource);
-    if (dataSource) settleColumnTypes(dataSource, this, { username: 'text' });
+    if (dataSource) settleColumnTypes(dataSource, this, { id: 'key', username: 'text' });
   }
 }

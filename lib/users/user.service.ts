@@ -1,9 +1,10 @@
 import { ConflictException, Inject, Injectable } from '@nestjs/common';
 import type { DataSource, Repository } from 'typeorm';
-import { available } from '../database/available.js';
+import { availableWithin } from '../database/available.js';
 import { isUniqueViolation } from '../database/retry.js';
-import { CLOCK, type Clock, DATA_SOURCE } from '../expiring-token.constants.js';
-import { isUuid, uuidV7 } from '../tokens/uuid-v7.js';
+import { CLOCK, type Clock, DATA_SOURCE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import { isUuid, uuidV7 } from '../database/uuid-v7.js';
 import { checkCredential, checkNewUsername } from './credentials.js';
 import { hashPassword } from './password-hash.js';
 import { User } from './user.entity.js';
@@ -16,6 +17,7 @@ export class UserService {
   constructor(
     @Inject(DATA_SOURCE) dataSource: DataSource,
     @Inject(CLOCK) private readonly clock: Clock,
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
   ) {
     this.users = dataSource.getRepository(User);
   }
@@ -35,7 +37,7 @@ export class UserService {
       active: true,
     };
     const hash = password === null ? null : await hashPassword(checkCredential('password', password));
-    return available(async () => {
+    return availableWithin(this.options.timeoutMs, async () => {
       await this.users.insert({ ...user, password: hash }).catch((error: unknown) => {
         throw isUniqueViolation(error) ? new ConflictException('User name is taken') : error;
       });
@@ -51,7 +53,7 @@ export class UserService {
    */
   async setActive(id: string, active: boolean): Promise<boolean> {
     if (!isUuid(id)) return false;
-    return available(async () => {
+    return availableWithin(this.options.timeoutMs, async () => {
       await this.users.update({ id }, { active });
       return this.users.existsBy({ id });
     });

@@ -1,0 +1,196 @@
+import { createSecretKey, type KeyObject } from 'node:crypto';
+import ms from 'ms';
+import {
+  type ExpiringTokenOptions,
+  ExpiringTokenOptionsError,
+  type ExpiringTokenRoute,
+  type ExpiringTokenStructuralOptions,
+  type ObtainPolicy,
+} from './expiring-token.options.js';
+import { Token } from './tokens/token.entity.js';
+
+/** Longest duration accepted: beyond it a typing error is likelier than an intention, and dates overflow. */
+const LONGEST_DURATION_MS = ms('100y');
+/** RFC 2104 §3: an HMAC key shorter than the hash weakens it. */
+const SHORTEST_SECRET_BYTES = 32;
+
+/** The options as the package uses them: checked, with defaults, durations in milliseconds. */
+export type ResolvedOptions = ReturnType<typeof resolveOptions>;
+
+/** How a value is shown in an error: short, on one line. */
+const show = (value: unknown): string =>
+  (typeof value === 'function' ? value.name : (JSON.stringify(value) ?? String(value)))
+    .replaceAll('\n', ' ')
+    .slice(0, 60);
+
+function refuse(option: string, value: unknown, remedy: string): never {
+  throw new ExpiringTokenOptionsError(option, `${show(value)} is not allowed`, remedy);
+}
+
+/**
+ * A duration in milliseconds, `Infinity` for null.
+ *
+ * @param never - whether null is allowed, meaning never
+ * @throws ExpiringTokenOptionsError when it has no unit, is not a whole number of milliseconds, or is out of range
+ */
+export function parseDuration(option: string, value: unknown, never = false): number {
+  if (value === null && never) return Infinity;
+  // ms takes a string without a unit for milliseconds, which nobody means who writes '3600'.
+  const unitless = typeof value === 'string' && !/[a-z]\s*$/i.test(value);
+  const duration = typeof value === 'string' && value.length <= 100 && !unitless ? ms(value as ms.StringValue) : value;
+  if (Number.isSafeInteger(duration) && 0 < (duration as number) && (duration as number) <= LONGEST_DURATION_MS) {
+    return duration as number;
+  }
+  return refuse(
+    option,
+    value,
+    `Give a string with a unit such as '15m' or '30d', or a whole number of milliseconds, above 0 and up to 100 years${
+      never ? ', or null for never' : ''
+    }.`,
+  );
+}
+
+function matching(option: string, value: unknown, pattern: RegExp, remedy: string): string {
+  return typeof value === 'string' && pattern.test(value) ? value : refuse(option, value, remedy);
+}
+
+function oneOf<T>(option: string, value: unknown, allowed: readonly T[]): T {
+  return allowed.includes(value as T)
+    ? (value as T)
+    : refuse(option, value, `Give one of ${allowed.map(show).join(', ')}.`);
+}
+
+function parseSecrets(value: unknown): readonly KeyObject[] {
+  const secrets: unknown[] = value === undefined ? [] : Array.isArray(value) ? value : [value];
+  const remedy = `Give a random string of at least ${SHORTEST_SECRET_BYTES} bytes, or a list of them, the newest first.`;
+  if (value !== undefined && secrets.length === 0) refuse('secret', '[]', remedy);
+  return Object.freeze(
+    secrets.map((secret) => {
+      // The value is a secret: the error tells only its kind or length.
+      if (typeof secret !== 'string') return refuse('secret', `a ${secret === null ? 'null' : typeof secret}`, remedy);
+      const bytes = Buffer.byteLength(secret);
+      return bytes < SHORTEST_SECRET_BYTES
+        ? refuse('secret', `a secret of ${bytes} bytes`, remedy)
+        : createSecretKey(secret, 'utf8');
+    }),
+  );
+}
+
+function parseObtain(value: unknown, hasSecret: boolean): ObtainPolicy {
+  if (value === undefined) return hasSecret ? 'reuse' : 'replace';
+  const policy = oneOf('obtain', value, ['reuse', 'renew', 'replace'] as const);
+  if (policy !== 'replace' && !hasSecret) {
+    refuse('obtain', policy, "Give secret as well, without which a token cannot be shown again, or 'replace'.");
+  }
+  return policy;
+}
+
+function parseSchemes(value: unknown): readonly string[] {
+  // RFC 9110 §5.6.2: a scheme is a token.
+  const isScheme = (scheme: unknown) => typeof scheme === 'string' && /^[\w!#$%&'*+.^`|~-]+$/.test(scheme);
+  if (!Array.isArray(value) || value.length === 0 || !value.every(isScheme)) {
+    refuse('schemes', value, "Give a list of scheme names, such as ['Bearer', 'Token'].");
+  }
+  return Object.freeze([...(value as string[])]);
+}
+
+/** Every route, or group of routes, in the order of the documentation. */
+const ROUTES: readonly ExpiringTokenRoute[] = ['login', 'obtain-token', 'token', 'logout', 'devices'];
+
+/** The routes that an application asks for. */
+export const requestedRoutes = (routes: ExpiringTokenStructuralOptions['routes']): readonly ExpiringTokenRoute[] =>
+  routes === false ? [] : (routes ?? ROUTES);
+
+/** The options that shape the module, as it uses them. */
+export type Structure = ExpiringTokenStructuralOptions &
+  Required<Omit<ExpiringTokenStructuralOptions, 'users' | 'routes'>>;
+
+/** Defaults of the structural options. What is undefined has none, or one that depends on others. */
+export const STRUCTURE: Structure & Record<keyof ExpiringTokenStructuralOptions, unknown> = {
+  users: undefined,
+  imports: [],
+  path: 'auth',
+  routes: undefined,
+  isGlobal: false,
+  globalGuard: false,
+  dataSource: 'default',
+  tokenEntity: Token,
+};
+
+/**
+ * Checks the options that shape the module, and fills in the defaults.
+ *
+ * @throws ExpiringTokenOptionsError naming the option, its value and the remedy
+ */
+export function resolveStructure(given: ExpiringTokenStructuralOptions): Structure {
+  const defined = Object.entries(given).filter(([option, value]) => option in STRUCTURE && value !== undefined);
+  const options: Structure = { ...STRUCTURE, ...Object.fromEntries(defined) };
+  const { users, imports, path, routes, isGlobal, globalGuard, dataSource, tokenEntity } = options;
+  if (users !== undefined && typeof users !== 'function') {
+    refuse('users', users, 'Give an injectable class that implements UserStore, or what typeOrmUsers returns.');
+  }
+  if (!Array.isArray(imports)) refuse('imports', imports, 'Give a list of modules.');
+  matching('path', path, /^[\w.~/-]*$/, "Give URL path segments, such as 'auth' or 'api/auth'.");
+  if (routes !== undefined && routes !== false && !Array.isArray(routes)) {
+    refuse('routes', routes, `Give false, or a list of ${ROUTES.map(show).join(', ')}.`);
+  }
+  for (const route of requestedRoutes(routes)) oneOf('routes', route, ROUTES);
+  oneOf('isGlobal', isGlobal, [true, false]);
+  oneOf('globalGuard', globalGuard, [true, false]);
+  matching('dataSource', dataSource, /./, "Give the name of a data source, such as 'default'.");
+  if (tokenEntity !== Token && !(typeof tokenEntity === 'function' && tokenEntity.prototype instanceof Token)) {
+    refuse('tokenEntity', tokenEntity, 'Give an entity class that extends Token.');
+  }
+  return options;
+}
+
+/**
+ * Checks the options and fills in the defaults, once, at start-up.
+ *
+ * @throws ExpiringTokenOptionsError naming the option, its value and the remedy
+ */
+export function resolveOptions(options: ExpiringTokenOptions) {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    refuse('options', options, 'Give an object of options.');
+  }
+  const {
+    lifespan = '30d',
+    secret,
+    obtain,
+    usernameField = 'username',
+    passwordField = 'password',
+    schemes = ['Bearer'],
+    realm = 'api',
+    expiredStatus = 401,
+    prefix = 'ext_',
+    timeout = '2s',
+    ...unknown
+  } = options;
+  for (const option of Object.keys(unknown)) {
+    throw option in STRUCTURE
+      ? new ExpiringTokenOptionsError(
+          option,
+          'it is needed before the factory runs',
+          'Give it to forRootAsync beside the factory.',
+        )
+      : new ExpiringTokenOptionsError(option, 'there is no such option', 'Remove it, or mend its spelling.');
+  }
+  const secrets = parseSecrets(secret);
+  const field = (option: string, value: unknown) =>
+    matching(option, value, /./, 'Give the name of a JSON field of the credentials.');
+  if (usernameField === passwordField) {
+    refuse('passwordField', passwordField, 'Give another field than usernameField names.');
+  }
+  return Object.freeze({
+    lifespanMs: parseDuration('lifespan', lifespan, true),
+    secrets,
+    obtain: parseObtain(obtain, secrets.length > 0),
+    usernameField: field('usernameField', usernameField),
+    passwordField: field('passwordField', passwordField),
+    schemes: parseSchemes(schemes),
+    realm: matching('realm', realm, /^[\x20\x21\x23-\x5b\x5d-\x7e]+$/, 'Give printable ASCII without " and \\.'),
+    expiredStatus: oneOf('expiredStatus', expiredStatus, [401, 400] as const),
+    prefix: matching('prefix', prefix, /^[A-Za-z0-9_-]{1,20}$/, 'Give 1 to 20 letters, digits, _ or -.'),
+    timeoutMs: parseDuration('timeout', timeout),
+  });
+}

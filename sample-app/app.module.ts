@@ -1,0 +1,16 @@
+import { Module } from '@nestjs/common';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { ExpiringTokenModule } from 'nestjs-expiring-token';
+import { databaseOptions } from './database.js';
+import { DemoUser } from './demo-user.js';
+import { NotesModule } from './notes/notes.module.js';
+
+@Module({
+  imports: [
+    TypeOrmModule.forRoot(databaseOptions(process.env.DATABASE_URL)),
+    ExpiringTokenModule.forRoot({ lifespan: process.env.TOKEN_LIFESPAN ?? '30d', isGlobal: true }),
+    NotesModule,
+  ],
+  providers: [DemoUser],
+})
+export class AppModule {}

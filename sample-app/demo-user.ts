@@ -1,0 +1,17 @@
+import { ConflictException, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import { UserService } from 'nestjs-expiring-token';
+
+/** The user to try the sample with. */
+export const DEMO = { username: 'demo', password: 'demo-password' };
+
+/** Creates the user at the first start. */
+@Injectable()
+export class DemoUser implements OnApplicationBootstrap {
+  constructor(private readonly users: UserService) {}
+
+  async onApplicationBootstrap(): Promise<void> {
+    await this.users.create(DEMO.username, DEMO.password).catch((error: unknown) => {
+      if (!(error instanceof ConflictException)) throw error;
+    });
+  }
+}

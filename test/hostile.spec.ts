@@ -1,0 +1,349 @@
+import { readFileSync } from 'node:fs';
+import { STATUS_CODES } from 'node:http';
+import { Test } from '@nestjs/testing';
+import {
+  type ExpiringTokenErrorCode,
+  ExpiringTokenModule,
+  type ExpiringTokenModuleOptions,
+  ExpiringTokenOptionsError,
+  Token,
+} from 'nestjs-expiring-token';
+import { In } from 'typeorm';
+import { describe, expect, it } from 'vitest';
+import { generateToken } from '../lib/tokens/token-secret.js';
+import { uuidV7 } from '../lib/database/uuid-v7.js';
+import { logged, onEveryStack, type Stack, type TestApp } from './fixtures/app.js';
+import { type Expectation, type HostileCase, send } from './fixtures/hostile/case.js';
+import { DatabaseMeter } from './fixtures/hostile/database-meter.js';
+import { HEADER_CASES } from './fixtures/hostile/headers.js';
+import { type Cast, castOf, LiveValues } from './fixtures/hostile/live-values.js';
+import type { Answer } from './fixtures/http.js';
+
+const { cases: CATALOGUE } = JSON.parse(
+  readFileSync(new URL('fixtures/hostile/catalogue.json', import.meta.url), 'utf8'),
+) as { cases: HostileCase[] };
+
+const LONGEST_ANSWER_MS = 2000;
+const LIFESPAN_S = 30 * 24 * 60 * 60;
+
+/** What a case did: the answer, and the database around it. */
+interface Deed {
+  answer: Answer;
+  live: LiveValues;
+  filled: HostileCase;
+  before: string[];
+  after: string[];
+}
+
+type Effect = (deed: Deed, target: Target) => Promise<void> | void;
+
+/** How to tell the effects that the catalogue names. */
+const EFFECTS: Record<string, Effect> = {
+  "another user's device row untouched": ({ answer, filled, before, after }, { cast }) => {
+    const ofOther = (rows: string[]) => rows.filter((row) => row.includes(cast.other.id));
+    expect(ofOther(before)).not.toEqual([]);
+    expect(ofOther(after)).toEqual(ofOther(before));
+    const [, adopted] = filled.request.headers.find(([name]) => name === 'X-Device-Id')!;
+    expect(answer.json.deviceId).not.toBe(adopted);
+  },
+  'stored ip = socket/trust-proxy ip only': ({ filled, before, after }) => {
+    const added = after.filter((row) => !before.includes(row));
+    expect(added).toHaveLength(1);
+    for (const [name, value] of filled.request.headers) {
+      if (/forward|real/i.test(name)) expect(added[0]).not.toContain(value.replace('for=', ''));
+    }
+  },
+};
+
+/** How to tell that what must not happen did not. */
+const NOT_EFFECTS: Record<string, Effect> = {
+  'any extra field honoured': async ({ answer, before, after }, { app, cast }) => {
+    expect(answer.json).toMatchObject({ expiresIn: LIFESPAN_S });
+    const { json } = await app.get('/me', answer.json.token);
+    expect(json.user).toEqual({ id: cast.user.id, username: cast.user.username, active: true });
+    expect(after.filter((row) => before.includes(row))).toEqual(before);
+  },
+  'prototype polluted': () => {
+    expect(({} as Record<string, unknown>).isAdmin).toBeUndefined();
+  },
+  'device token rotated': unchanged,
+  'device removed': unchanged,
+  'any row removed': unchanged,
+  'other sessions revoked': async ({ answer, live, before, after }, { app }) => {
+    expect(answer.status).toBe(204);
+    expect(before.length - after.length).toBe(1);
+    expect(await app.get('/me', await live.value('token'))).toMatchObject({ status: 401 });
+    expect(await app.get('/me', await live.value('secondToken'))).toMatchObject({ status: 200 });
+  },
+  "other user's tokens revoked": async ({ live }, { app }) => {
+    expect(await app.get('/me', await live.value('otherUserToken'))).toMatchObject({ status: 200 });
+  },
+  'lifetime above configured maximum, or never-expiring token': ({ answer, before, after }, { app }) => {
+    expect(answer.status).toBe(200);
+    expect(answer.json.expiresIn).toBe(LIFESPAN_S);
+    expect(answer.json.expiresAt).toBe(new Date(app.clock.now + LIFESPAN_S * 1000).toISOString());
+    const [added, ...more] = after.filter((row) => !before.includes(row));
+    expect(more).toEqual([]);
+    expect(JSON.parse(added!)).toMatchObject({ lifespan: null });
+  },
+};
+
+function unchanged({ before, after }: Deed): void {
+  expect(after).toEqual(before);
+}
+
+/** Values that have to be there before the request, for what is checked after it. */
+const NEEDED: Record<string, string> = {
+  'other sessions revoked': 'secondToken',
+  "other user's tokens revoked": 'otherUserToken',
+};
+
+/** What the first database answered, for the others to answer alike. */
+const firstAnswers = new Map<string, unknown>();
+
+/** A running application with what the cases need of it. */
+class Target {
+  private constructor(
+    readonly stack: Stack,
+    readonly app: TestApp,
+    readonly cast: Cast,
+    private readonly goodHeader: string,
+    readonly meter: DatabaseMeter,
+  ) {}
+
+  static async boot(stack: Stack, options: ExpiringTokenModuleOptions = {}): Promise<Target> {
+    const app = await stack.boot({ options });
+    const cast = await castOf(app);
+    const [scheme = 'Bearer'] = options.schemes ?? [];
+    const goodHeader = `${scheme} ${await app.token(cast.witness.id)}`;
+    return new Target(stack, app, cast, goodHeader, new DatabaseMeter(app.dataSource));
+  }
+
+  /** Sends the request of a case and sees to what holds for every case. */
+  async perform(given: HostileCase): Promise<Deed> {
+    await this.forgetTokens();
+    const live = new LiveValues(this.app, this.cast);
+    const filled = await live.fill(given);
+    const needed = NEEDED[given.expect.mustNot?.sideEffect ?? ''];
+    if (needed) await live.value(needed);
+    const before = await this.rows();
+    const linesBefore = logged.length;
+    this.meter.take();
+    const started = performance.now();
+    const answer = await send(this.app.origin, filled);
+    const took = performance.now() - started;
+    const asked = this.meter.take();
+    const after = await this.rows();
+
+    expect(answer.status, answer.text).toBeGreaterThanOrEqual(200);
+    expect(answer.status, answer.text).toBeLessThan(500);
+    expect(took).toBeLessThan(LONGEST_ANSWER_MS);
+    if (answer.status === 401 && !filled.request.path.startsWith('/passport')) {
+      expect(answer.headers['www-authenticate']).toMatch(/^Bearer realm="/);
+    }
+    if (answer.status >= 400) expect(after).toEqual(before);
+    if (given.expect.queries === 0) expect(asked, 'ways to the database').toBe(0);
+    const told = [answer.text, JSON.stringify(answer.headers), ...logged.slice(linesBefore)].join('\n');
+    for (const secret of live.secrets) expect(told).not.toContain(secret);
+    await this.expectGoodRequest();
+    return { answer, live, filled, before, after };
+  }
+
+  async expectGoodRequest(): Promise<void> {
+    const good = await this.app.send('/me', { headers: [['Authorization', this.goodHeader]] });
+    expect(good.status).toBe(200);
+    expect(good.json.user.id).toBe(this.cast.witness.id);
+  }
+
+  /** Ends what earlier cases began, so that each starts from the same few rows. */
+  private async forgetTokens(): Promise<void> {
+    const { user, other, disabled, longPassword } = this.cast;
+    const userId = In([user, other, disabled, longPassword].map(({ id }) => id));
+    await this.app.dataSource.getRepository(Token).delete({ userId });
+  }
+
+  /** Every row of both tables. */
+  private async rows(): Promise<string[]> {
+    return (await this.app.dump()).map((row) => JSON.stringify(row)).toSorted();
+  }
+}
+
+/** Contract 4; the other codes have messages that say which. */
+const MESSAGES: Partial<Record<ExpiringTokenErrorCode, string>> = {
+  token_missing: 'Authentication credentials were not provided',
+  token_invalid: 'Invalid token',
+  token_expired: 'Token has expired',
+  user_inactive: 'User inactive or deleted',
+  credentials_invalid: 'Unable to log in with provided credentials',
+  device_not_found: 'Device not found',
+};
+
+/** What a case expects of the answer itself. */
+function expectAnswer({ answer, filled }: Deed, { stack, cast }: Target): void {
+  const { status, statusIn, code, header, headerContains, authenticated, mustNot } = filled.expect;
+  const { request } = filled;
+  const expected = typeof status === 'object' ? status[stack.adapterName] : status;
+  if (expected !== undefined) expect(answer.status, answer.text).toBe(expected);
+  if (statusIn) expect(statusIn, answer.text).toContain(answer.status);
+  if (code) {
+    const { message = expect.any(String) } = { message: MESSAGES[code] };
+    expect(answer.json).toEqual({ statusCode: answer.status, error: STATUS_CODES[answer.status], message, code });
+  }
+  for (const [name, value] of Object.entries(header ?? {})) expect(answer.headers[name] ?? null, name).toBe(value);
+  for (const [name, part] of Object.entries(headerContains ?? {})) expect(answer.headers[name], name).toContain(part);
+  if (authenticated === true) expect(answer.json.user?.id ?? answer.json.id).toBe(cast.user.id);
+  if (authenticated === false || mustNot?.authenticated) {
+    expect(answer.text).not.toContain(cast.user.id);
+    expect(answer.json?.token).toBeUndefined();
+    if (mustNot?.authenticated) expect(answer.status).toBeGreaterThanOrEqual(400);
+  }
+  for (const refused of mustNot?.status ?? []) expect(answer.status).not.toBe(refused);
+  for (const name of mustNot?.header ?? []) expect(answer.headers).not.toHaveProperty(name);
+  for (const [name, part] of Object.entries(mustNot?.headerContains ?? {})) {
+    expect(answer.headers[name] ?? '', name).not.toContain(part);
+  }
+  for (const part of mustNot?.bodyContains ?? []) expect(answer.text).not.toContain(part);
+  expect(request.method === 'HEAD' && answer.text, 'body of an answer to HEAD').toBeFalsy();
+}
+
+/** What a case expects of the database, and of other requests. */
+async function expectEffects(deed: Deed, target: Target): Promise<void> {
+  const { deviceName, storedLengthMax, effect, mustNot } = deed.filled.expect;
+  if (deviceName !== undefined || storedLengthMax !== undefined) {
+    const { json } = await target.app.get('/auth/token', deed.answer.json.token);
+    if (deviceName !== undefined) expect(json.name).toBe(deviceName);
+    if (storedLengthMax !== undefined) {
+      expect([...json.name].length).toBeLessThanOrEqual(storedLengthMax);
+      expect(Buffer.from(json.name).toString('latin1')).toBe(
+        deed.filled.request.headers.find(([name]) => name === 'X-Device-Model')![1],
+      );
+    }
+  }
+  if (effect) await named(EFFECTS, effect)(deed, target);
+  for (const not of [mustNot?.effect, mustNot?.sideEffect]) if (not) await named(NOT_EFFECTS, not)(deed, target);
+}
+
+function named(effects: Record<string, Effect>, name: string): Effect {
+  const effect = effects[name];
+  if (!effect) throw new Error(`Nobody knows how to tell: ${name}`);
+  return effect;
+}
+
+/** What has to be equal where two answers have to be. */
+const comparable = ({ status, text, headers }: Answer) => ({
+  status,
+  text,
+  challenge: headers['www-authenticate'],
+  type: headers['content-type'],
+});
+
+/** Everything that {@link Expectation} may hold: a misspelt expectation would be none. */
+const EXPECTATIONS = new Set<keyof Expectation>([
+  'status',
+  'statusIn',
+  'code',
+  'header',
+  'headerContains',
+  'authenticated',
+  'sameAs',
+  'sameAcrossDbs',
+  'queries',
+  'deviceName',
+  'storedLengthMax',
+  'effect',
+  'mustNot',
+]);
+
+function isCaseOf(cases: readonly HostileCase[]): (given: HostileCase) => boolean {
+  return ({ expect: expectation }) =>
+    Object.keys(expectation).every((key) => EXPECTATIONS.has(key as keyof Expectation)) &&
+    (expectation.sameAs === undefined || cases.some(({ id }) => id === expectation.sameAs));
+}
+
+/** Runs cases against applications of one stack, one for each set of options. */
+function describeCases(
+  cases: readonly HostileCase[],
+  title: (given: HostileCase) => string,
+  belongsOn: (given: HostileCase, stack: Stack) => boolean = () => true,
+): void {
+  onEveryStack((stack) => {
+    const targets = new Map<string, Promise<Target>>();
+    const targetOf = (options: ExpiringTokenModuleOptions | undefined): Promise<Target> => {
+      const key = JSON.stringify(options ?? {});
+      if (!targets.has(key)) targets.set(key, Target.boot(stack, options));
+      return targets.get(key)!;
+    };
+
+    it('sees each way to the database, so that none is told from some', async () => {
+      const { app, cast, meter } = await targetOf(undefined);
+      const [good, unknown] = [await app.token(cast.user.id), generateToken('ext_', uuidV7(app.clock.now))];
+      const askedFor = async (request: () => Promise<Answer>, status: number) => {
+        meter.take();
+        expect((await request()).status).toBe(status);
+        return meter.take();
+      };
+      const [both, tokenOnly, userOnly, none] = [
+        await askedFor(() => app.get('/me', good), 200),
+        await askedFor(() => app.get('/me', unknown), 401),
+        await askedFor(() => app.login('nobody'), 401),
+        await askedFor(() => app.get('/me'), 401),
+      ];
+      expect([tokenOnly > 0, userOnly > 0, both > tokenOnly, none]).toEqual([true, true, true, 0]);
+    });
+
+    const own = cases.filter((given) => belongsOn(given, stack));
+    it.each(own.map((given) => [title(given), given] as const))('%s', async (_, given) => {
+      const target = await targetOf(given.options);
+      const deed = await target.perform(given);
+      expectAnswer(deed, target);
+      await expectEffects(deed, target);
+      const { sameAs, sameAcrossDbs } = given.expect;
+      if (sameAs) {
+        const { answer } = await target.perform(cases.find(({ id }) => id === sameAs)!);
+        expect(comparable(deed.answer)).toEqual(comparable(answer));
+      }
+      if (sameAcrossDbs) {
+        const key = `${given.id}, ${stack.adapterName}`;
+        if (!firstAnswers.has(key)) firstAnswers.set(key, comparable(deed.answer));
+        expect(comparable(deed.answer)).toEqual(firstAnswers.get(key));
+      }
+    });
+  });
+}
+
+const REQUESTS = CATALOGUE.filter(({ request }) => request.method !== 'CONFIG');
+const CONFIGURATIONS = CATALOGUE.filter(({ request }) => request.method === 'CONFIG');
+
+describe('The cases', () => {
+  it('expect nothing that is not checked, and have an id each', () => {
+    const cases = [...CATALOGUE, ...HEADER_CASES];
+    expect(cases.filter((given) => !isCaseOf(cases)(given))).toEqual([]);
+    expect(new Set(cases.map(({ id }) => id)).size).toBe(cases.length);
+  });
+});
+
+describe('A hostile configuration stops the start', () => {
+  it.each(CONFIGURATIONS.map((given) => [`${given.id}, ${given.why}`, given] as const))('%s', async (_, given) => {
+    expect(given.expect.status).toBe('BOOTSTRAP_ERROR');
+    const options = JSON.parse(JSON.stringify(given.request.options), (_key, value) =>
+      value === '@@Infinity' ? Infinity : value,
+    ) as ExpiringTokenModuleOptions;
+    const [option = ''] = Object.keys(options);
+    const start = Test.createTestingModule({ imports: [ExpiringTokenModule.forRoot(options)] }).compile();
+    await expect(start).rejects.toThrow(ExpiringTokenOptionsError);
+    await expect(start).rejects.toThrow(`ExpiringTokenModule: ${option}: `);
+  });
+});
+
+describe('A hostile request is answered as it should be', () => {
+  describeCases(REQUESTS, ({ id, why }) => `${id}, ${why}`);
+});
+
+describe('A token is read from the Authorization header alone, or not at all', () => {
+  describeCases(
+    HEADER_CASES,
+    ({ area, why }) => `${area}: ${why}`,
+    // What no database is asked about is seen on one of them.
+    (given, { databaseName }) => databaseName === 'sqlite' || given.expect.queries !== 0,
+  );
+});
