@@ -253,6 +253,12 @@ describe('The module', () => {
       await expect(stack.boot({ imports: [FeatureModule] })).rejects.toThrow("can't resolve dependencies");
     });
 
+    it('keeps its tables in the data source that it is told', async () => {
+      const app = await stack.boot({ options: { dataSource: 'sessions' }, typeOrm: { name: 'sessions' } });
+      const { json } = await app.login((await app.createUser()).username);
+      expect((await app.get('/me', json.token)).status).toBe(200);
+    });
+
     it('serves its routes below a global prefix', async () => {
       const app = await stack.boot({ globalPrefix: 'api' });
       const { username } = await app.createUser();
