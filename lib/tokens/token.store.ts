@@ -1,8 +1,9 @@
 import type { Type } from '@nestjs/common';
-import type { DataSource, EntityMetadata } from 'typeorm';
-import type { Database, Result, Row, Script, Statement } from '../database/database.js';
+import type { DataSource } from 'typeorm';
+import type { Database, Result, Script, Statement } from '../database/database.js';
 import { openDatabase } from '../database/open-database.js';
 import { retrying } from '../database/retry.js';
+import { Table } from '../database/table.js';
 import type { Token } from './token.entity.js';
 
 /** The columns that this package writes: all but those that an application added. */
@@ -11,30 +12,18 @@ export type TokenRow = Pick<
   'id' | 'userId' | 'deviceId' | 'purpose' | 'name' | 'userAgent' | 'created' | 'lifespan' | 'lastUsedAt'
 > & { digest: Buffer };
 
-/** Rows of one user, or fewer of them. There is no statement over all rows, and none over an undefined value. */
-export type OfUser = Pick<TokenRow, 'userId'> & Partial<Pick<TokenRow, 'deviceId' | 'purpose'>>;
+/** Rows of one user or fewer of them, or one row. There is no statement over all rows. */
+export type TokenCriteria =
+  (Pick<TokenRow, 'userId'> & Partial<Pick<TokenRow, 'deviceId' | 'purpose'>>) | Pick<TokenRow, 'id'>;
 
-/** One row, by primary key. */
-export type ById = Pick<TokenRow, 'id'>;
-
-/**
- * All SQL over tokens. Names of columns come from the entity's metadata and values pass its transformers, so that an
- * application's subclass, naming strategy and schema are respected.
- */
+/** All SQL over tokens: statements, and the two ways to run them. */
 export class TokenStore {
   private readonly database: Database;
-  private readonly metadata: EntityMetadata;
-  private readonly table: string;
-  private readonly columns: string;
+  private readonly table: Table<Token, TokenRow>;
 
-  constructor(
-    private readonly dataSource: DataSource,
-    entity: Type<Token>,
-  ) {
+  constructor(dataSource: DataSource, entity: Type<Token>) {
     this.database = openDatabase(dataSource);
-    this.metadata = dataSource.getMetadata(entity);
-    this.table = this.metadata.tablePath.split('.').map(this.quote).join('.');
-    this.columns = this.metadata.columns.map((column) => this.quote(column.databaseName)).join(', ');
+    this.table = new Table(dataSource, entity);
   }
 
   /** Runs one statement. */
@@ -47,76 +36,35 @@ export class TokenStore {
     return retrying(() => this.database.transaction(userId, script, signal));
   }
 
-  /** The tokens that a {@link select} returned, with the columns that the application added. */
-  tokens({ rows }: Result): Token[] {
-    return rows.map((row) => {
-      const token = this.metadata.create() as Token;
-      for (const column of this.metadata.columns) {
-        if (column.isSelect) column.setEntityValue(token, this.read(row, column));
-      }
-      return token;
-    });
+  select(criteria: TokenCriteria): Statement {
+    return this.table.select(criteria);
   }
 
-  /** A token as it was inserted, without the columns that the application added. */
-  tokenOf({ digest, ...row }: TokenRow): Token {
-    return Object.assign(this.metadata.create() as Token, row);
+  insert(row: TokenRow): Statement {
+    return this.table.insert(row);
+  }
+
+  update(change: Partial<TokenRow>, criteria: TokenCriteria): Statement {
+    return this.table.update(change, criteria);
+  }
+
+  /** @param except - rows that stay */
+  remove(criteria: TokenCriteria, except: Partial<Pick<TokenRow, 'deviceId'>> = {}): Statement {
+    return this.table.remove(criteria, except);
+  }
+
+  /** The tokens that a {@link select} returned. */
+  tokens({ rows }: Result): Token[] {
+    return rows.map((row) => this.table.read(row));
   }
 
   /** The digests of the same rows, which are kept apart so that no token can show one. */
   digests({ rows }: Result): Buffer[] {
-    return rows.map((row) => this.read(row, this.column('digest')) as Buffer);
+    return rows.map((row) => this.table.readColumn(row, 'digest') as Buffer);
   }
 
-  select(criteria: OfUser | ById): Statement {
-    const where = this.pairs(criteria, ' = ?');
-    return { sql: `SELECT ${this.columns} FROM ${this.table} WHERE ${where.sql.join(' AND ')}`, values: where.values };
+  /** A token as it was inserted, without the columns that the application added. */
+  tokenOf({ digest, ...row }: TokenRow): Token {
+    return this.table.create(row);
   }
-
-  insert(row: TokenRow): Statement {
-    const { sql, values } = this.pairs(row, '');
-    const marks = values.map(() => '?').join(', ');
-    return { sql: `INSERT INTO ${this.table} (${sql.join(', ')}) VALUES (${marks})`, values };
-  }
-
-  update(change: Partial<TokenRow>, criteria: OfUser | ById): Statement {
-    const set = this.pairs(change, ' = ?');
-    const where = this.pairs(criteria, ' = ?');
-    return {
-      sql: `UPDATE ${this.table} SET ${set.sql.join(', ')} WHERE ${where.sql.join(' AND ')}`,
-      values: [...set.values, ...where.values],
-    };
-  }
-
-  /** @param except - rows that stay */
-  remove(criteria: OfUser | ById, except: Partial<Pick<TokenRow, 'deviceId'>> = {}): Statement {
-    const where = this.pairs(criteria, ' = ?');
-    const unless = this.pairs(except, ' <> ?');
-    return {
-      sql: `DELETE FROM ${this.table} WHERE ${[...where.sql, ...unless.sql].join(' AND ')}`,
-      values: [...where.values, ...unless.values],
-    };
-  }
-
-  /** Each property as its quoted column with something behind it, and its value as the driver takes it. */
-  private pairs(properties: Partial<TokenRow>, suffix: string): { sql: string[]; values: Statement['values'] } {
-    const entries = Object.entries(properties).map(([property, value]) => {
-      if (value === undefined) throw new TypeError(`${property} is undefined`);
-      return { column: this.column(property), value };
-    });
-    return {
-      sql: entries.map(({ column }) => this.quote(column.databaseName) + suffix),
-      values: entries.map(({ column, value }) => this.dataSource.driver.preparePersistentValue(value, column)),
-    };
-  }
-
-  private read(row: Row, column: EntityMetadata['columns'][number]): unknown {
-    return this.dataSource.driver.prepareHydratedValue(row[column.databaseName], column);
-  }
-
-  private column(property: string) {
-    return this.metadata.findColumnWithPropertyName(property)!;
-  }
-
-  private readonly quote = (name: string) => this.dataSource.driver.escape(name);
 }

@@ -1,0 +1,96 @@
+import type { DataSource, EntityMetadata, EntityTarget, ObjectLiteral } from 'typeorm';
+import type { Row, Statement } from './database.js';
+
+type ColumnMetadata = EntityMetadata['columns'][number];
+
+/**
+ * Statements over the table of an entity. Names of columns come from its metadata and values pass its transformers, so that
+ * an application's subclass, naming strategy and schema are respected.
+ *
+ * @typeParam Columns - the properties that may be compared and written
+ */
+export class Table<Entity extends ObjectLiteral, Columns extends object> {
+  private readonly metadata: EntityMetadata;
+  private readonly name: string;
+  private readonly columns: string;
+
+  constructor(
+    private readonly dataSource: DataSource,
+    entity: EntityTarget<Entity>,
+  ) {
+    this.metadata = dataSource.getMetadata(entity);
+    this.name = this.metadata.tablePath.split('.').map(this.quote).join('.');
+    this.columns = this.metadata.columns.map((column) => this.quote(column.databaseName)).join(', ');
+  }
+
+  /** An entity with these properties. */
+  create(properties: Partial<Entity>): Entity {
+    return Object.assign(this.metadata.create(), properties) as Entity;
+  }
+
+  /** The entity of a selected row, without the columns that have `select: false`. */
+  read(row: Row): Entity {
+    const entity = this.create({});
+    for (const column of this.metadata.columns)
+      if (column.isSelect) column.setEntityValue(entity, this.value(row, column));
+    return entity;
+  }
+
+  /** One column of a selected row, also one that has `select: false`. */
+  readColumn(row: Row, property: keyof Columns & string): unknown {
+    return this.value(row, this.column(property));
+  }
+
+  select(criteria: Partial<Columns>): Statement {
+    const where = this.pairs(criteria, ' = ?');
+    return { sql: `SELECT ${this.columns} FROM ${this.name} WHERE ${where.sql.join(' AND ')}`, values: where.values };
+  }
+
+  insert(row: Columns): Statement {
+    const { sql, values } = this.pairs(row, '');
+    const marks = values.map(() => '?').join(', ');
+    return { sql: `INSERT INTO ${this.name} (${sql.join(', ')}) VALUES (${marks})`, values };
+  }
+
+  update(change: Partial<Columns>, criteria: Partial<Columns>): Statement {
+    const set = this.pairs(change, ' = ?');
+    const where = this.pairs(criteria, ' = ?');
+    return {
+      sql: `UPDATE ${this.name} SET ${set.sql.join(', ')} WHERE ${where.sql.join(' AND ')}`,
+      values: [...set.values, ...where.values],
+    };
+  }
+
+  /** @param except - rows that stay */
+  remove(criteria: Partial<Columns>, except: Partial<Columns> = {}): Statement {
+    const where = this.pairs(criteria, ' = ?');
+    const unless = this.pairs(except, ' <> ?');
+    return {
+      sql: `DELETE FROM ${this.name} WHERE ${[...where.sql, ...unless.sql].join(' AND ')}`,
+      values: [...where.values, ...unless.values],
+    };
+  }
+
+  /** Each property as its quoted column with something behind it, and its value as the driver takes it. */
+  private pairs(properties: Partial<Columns>, suffix: string): { sql: string[]; values: Statement['values'] } {
+    const entries = Object.entries(properties).map(([property, value]) => {
+      // An undefined value would compare with everything, or with nothing.
+      if (value === undefined) throw new TypeError(`${property} is undefined`);
+      return { column: this.column(property), value };
+    });
+    return {
+      sql: entries.map(({ column }) => this.quote(column.databaseName) + suffix),
+      values: entries.map(({ column, value }) => this.dataSource.driver.preparePersistentValue(value, column)),
+    };
+  }
+
+  private value(row: Row, column: ColumnMetadata): unknown {
+    return this.dataSource.driver.prepareHydratedValue(row[column.databaseName], column);
+  }
+
+  private column(property: string): ColumnMetadata {
+    return this.metadata.findColumnWithPropertyName(property)!;
+  }
+
+  private readonly quote = (name: string) => this.dataSource.driver.escape(name);
+}
