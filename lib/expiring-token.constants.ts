@@ -5,6 +5,7 @@ export const STRATEGY_NAME = 'expiring-token';
 export const STRUCTURE_OPTIONS = Symbol('EXPIRING_TOKEN_STRUCTURE');
 export const RESOLVED_OPTIONS = Symbol('EXPIRING_TOKEN_RESOLVED_OPTIONS');
 export const DATA_SOURCE = Symbol('EXPIRING_TOKEN_DATA_SOURCE');
+export const DATABASE = Symbol('EXPIRING_TOKEN_DATABASE');
 export const USER_STORE = Symbol('EXPIRING_TOKEN_USER_STORE');
 export const CLOCK = Symbol('EXPIRING_TOKEN_CLOCK');
 

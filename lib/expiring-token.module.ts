@@ -8,9 +8,18 @@ import {
   type Type,
 } from '@nestjs/common';
 import { APP_GUARD, HttpAdapterHost, ModulesContainer, RouterModule } from '@nestjs/core';
-import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
+import { getDataSourceToken, getRepositoryToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
-import { CLOCK, DATA_SOURCE, RESOLVED_OPTIONS, STRUCTURE_OPTIONS, USER_STORE } from './expiring-token.constants.js';
+import type { Database } from './database/database.js';
+import { openDatabase } from './database/open-database.js';
+import {
+  CLOCK,
+  DATA_SOURCE,
+  DATABASE,
+  RESOLVED_OPTIONS,
+  STRUCTURE_OPTIONS,
+  USER_STORE,
+} from './expiring-token.constants.js';
 import {
   ASYNC_OPTIONS_TYPE,
   ConfigurableModuleClass,
@@ -21,10 +30,10 @@ import {
   type ExpiringTokenModuleOptions,
   ExpiringTokenOptionsError,
   type ExpiringTokenRoute,
-  type ExpiringTokenStructuralOptions,
 } from './expiring-token.options.js';
 import {
   requestedRoutes,
+  resolveAsyncStructure,
   resolveOptions,
   resolveStructure,
   type Structure,
@@ -98,8 +107,8 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
    * @param options - the lifespan of tokens, or all options; by default tokens live for 30 days
    */
   static override forRoot(options: Duration | ExpiringTokenModuleOptions = {}): DynamicModule {
-    const all = typeof options === 'object' && options !== null ? options : { lifespan: options };
-    return assemble(super.forRoot(all), all);
+    const all = typeof options === 'object' ? options : { lifespan: options };
+    return assemble(super.forRoot(all ?? {}), () => resolveStructure(all));
   }
 
   /**
@@ -115,7 +124,7 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
    * ```
    */
   static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
-    return assemble(super.forRootAsync(options), options);
+    return assemble(super.forRootAsync(options), () => resolveAsyncStructure(options));
   }
 
   onModuleInit(): void {
@@ -124,11 +133,14 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
   }
 }
 
-/** The module as its structural options shape it. Bad ones stop the start like all others: when the module is made. */
-function assemble(definition: DynamicModule, given: ExpiringTokenStructuralOptions): DynamicModule {
+/**
+ * The module as its structural options shape it. Bad ones stop the start where all bad options do: when Nest makes the
+ * module, and not when the file that imports it is loaded.
+ */
+function assemble(definition: DynamicModule, resolve: () => Structure): DynamicModule {
   let structure: Structure;
   try {
-    structure = resolveStructure(given);
+    structure = resolve();
   } catch (error) {
     const fail = () => {
       throw error;
@@ -137,10 +149,15 @@ function assemble(definition: DynamicModule, given: ExpiringTokenStructuralOptio
   }
   const { users = BuiltInUsers, imports, path, routes, isGlobal, globalGuard, dataSource, tokenEntity } = structure;
   const builtIn = users === BuiltInUsers;
-  const userEntities = builtIn ? [User] : [];
-  // Registers the entities for autoLoadEntities. Its repositories are left out: they would fail without a data source
-  // before this module could tell what is missing.
-  TypeOrmModule.forFeature([tokenEntity, ...userEntities], dataSource);
+  const entities: Type[] = builtIn ? [tokenEntity, User] : [tokenEntity];
+  // Registers the entities for autoLoadEntities. The repositories are provided here: its own would fail without a data
+  // source before this module could tell what is missing.
+  TypeOrmModule.forFeature(entities, dataSource);
+  const repositories = entities.map((entity) => ({
+    provide: getRepositoryToken(entity, dataSource),
+    useFactory: (source: DataSource) => source.getRepository(entity),
+    inject: [DATA_SOURCE],
+  }));
   const providers: Provider[] = [
     { provide: STRUCTURE_OPTIONS, useValue: structure },
     { provide: RESOLVED_OPTIONS, useFactory: resolveOptions, inject: [MODULE_OPTIONS_TOKEN] },
@@ -148,15 +165,17 @@ function assemble(definition: DynamicModule, given: ExpiringTokenStructuralOptio
     {
       provide: DATA_SOURCE,
       useFactory: (_: unknown, found?: DataSource) =>
-        requireEntities(requireDataSource(found, dataSource), tokenEntity, userEntities),
+        requireEntities(requireDataSource(found, dataSource), tokenEntity, builtIn),
       // A bad option is told first.
       inject: [RESOLVED_OPTIONS, { token: getDataSourceToken(dataSource), optional: true }],
     },
+    { provide: DATABASE, useFactory: openDatabase, inject: [DATA_SOURCE] },
     {
       provide: TokenStore,
-      useFactory: (source: DataSource) => new TokenStore(source, tokenEntity),
-      inject: [DATA_SOURCE],
+      useFactory: (database: Database, source: DataSource) => new TokenStore(database, source, tokenEntity),
+      inject: [DATABASE, DATA_SOURCE],
     },
+    ...repositories,
     users,
     { provide: USER_STORE, useExisting: users },
     ...(builtIn ? [UserService] : []),
@@ -184,6 +203,7 @@ function assemble(definition: DynamicModule, given: ExpiringTokenStructuralOptio
       AnswerHeaders,
       ExpiringTokenService,
       ...(builtIn ? [UserService] : []),
+      ...repositories.map(({ provide }) => provide),
     ],
   };
 }

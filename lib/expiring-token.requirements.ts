@@ -3,6 +3,7 @@ import { type DataSource, getMetadataArgsStorage } from 'typeorm';
 import { SUPPORTED_DATABASES } from './database/open-database.js';
 import { ExpiringTokenOptionsError } from './expiring-token.options.js';
 import { Token } from './tokens/token.entity.js';
+import { User } from './users/user.entity.js';
 
 /**
  * The data source that the option `dataSource` names.
@@ -32,11 +33,12 @@ export function requireDataSource(found: DataSource | undefined, name: string): 
  *
  * @throws ExpiringTokenOptionsError when one is not registered, or has a column that a login cannot fill
  */
-export function requireEntities(dataSource: DataSource, tokenEntity: Type<Token>, others: readonly Type[]): DataSource {
-  for (const entity of [tokenEntity, ...others]) {
+export function requireEntities(dataSource: DataSource, tokenEntity: Type<Token>, builtInUsers: boolean): DataSource {
+  const entities = { tokenEntity, ...(builtInUsers ? { users: User } : {}) };
+  for (const [option, entity] of Object.entries(entities)) {
     if (!dataSource.hasMetadata(entity)) {
       throw new ExpiringTokenOptionsError(
-        'tokenEntity',
+        option,
         `${entity.name} is not an entity of the data source`,
         `Set autoLoadEntities: true in TypeOrmModule.forRoot(), or add ${entity.name} to its entities.`,
       );

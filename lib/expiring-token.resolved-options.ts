@@ -1,4 +1,5 @@
 import { createSecretKey, type KeyObject } from 'node:crypto';
+import { inspect } from 'node:util';
 import ms from 'ms';
 import {
   type ExpiringTokenOptions,
@@ -19,9 +20,9 @@ export type ResolvedOptions = ReturnType<typeof resolveOptions>;
 
 /** How a value is shown in an error: short, on one line. */
 const show = (value: unknown): string =>
-  (typeof value === 'function' ? value.name : (JSON.stringify(value) ?? String(value)))
-    .replaceAll('\n', ' ')
-    .slice(0, 60);
+  typeof value === 'string'
+    ? JSON.stringify(value).slice(0, 60)
+    : inspect(value, { depth: 1, breakLength: Infinity, compact: true }).slice(0, 60);
 
 function refuse(option: string, value: unknown, remedy: string): never {
   throw new ExpiringTokenOptionsError(option, `${show(value)} is not allowed`, remedy);
@@ -123,6 +124,8 @@ export const STRUCTURE: Structure & Record<keyof ExpiringTokenStructuralOptions,
  * @throws ExpiringTokenOptionsError naming the option, its value and the remedy
  */
 export function resolveStructure(given: ExpiringTokenStructuralOptions): Structure {
+  if (typeof given !== 'object' || given === null)
+    refuse('options', given, 'Give a lifespan, or an object of options.');
   const defined = Object.entries(given).filter(([option, value]) => option in STRUCTURE && value !== undefined);
   const options: Structure = { ...STRUCTURE, ...Object.fromEntries(defined) };
   const { users, imports, path, routes, isGlobal, globalGuard, dataSource, tokenEntity } = options;
@@ -142,6 +145,27 @@ export function resolveStructure(given: ExpiringTokenStructuralOptions): Structu
     refuse('tokenEntity', tokenEntity, 'Give an entity class that extends Token.');
   }
   return options;
+}
+
+/** What stands beside the structural options in `forRootAsync`. */
+const ASYNC_OPTIONS = ['imports', 'inject', 'useFactory', 'useClass', 'useExisting', 'provideInjectionTokensFrom'];
+
+/**
+ * {@link resolveStructure} for `forRootAsync`, beside whose factory any other option would have no effect.
+ *
+ * @throws ExpiringTokenOptionsError naming the option, its value and the remedy
+ */
+export function resolveAsyncStructure(given: ExpiringTokenStructuralOptions): Structure {
+  const structure = resolveStructure(given);
+  const stray = Object.keys(given).find((option) => !(option in STRUCTURE) && !ASYNC_OPTIONS.includes(option));
+  if (stray !== undefined) {
+    throw new ExpiringTokenOptionsError(
+      stray,
+      'it is no option beside the factory',
+      'Mend its spelling, or return it from the factory.',
+    );
+  }
+  return structure;
 }
 
 /**

@@ -1,6 +1,6 @@
 import { DataSource } from 'typeorm';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
+import { onEveryDatabase, onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
 import { type Answer, bearer } from './fixtures/http.js';
 
 const UNAVAILABLE = {
@@ -73,6 +73,7 @@ describe('A database that cannot be asked', () => {
         postgres: ['BEGIN', 'LOCK TABLE auth_token IN ACCESS EXCLUSIVE MODE', 'ROLLBACK'],
         mariadb: ['START TRANSACTION', 'LOCK TABLES auth_token WRITE', 'UNLOCK TABLES'],
       }[stack.databaseName as 'postgres' | 'mariadb'] as [string, string, string];
+      const before = (await app.tokens.list((await app.tokens.authenticate(token)).token.userId)).length;
       await runner.query(lock[0]);
       await runner.query(lock[1]);
       const started = performance.now();
@@ -81,10 +82,103 @@ describe('A database that cannot be asked', () => {
       expect(performance.now() - started).toBeLessThan(2000);
       await runner.query(lock[2]);
       expect((await app.get('/me', token)).status).toBe(200);
+      // Nothing was done later that was refused.
+      expect(await app.tokens.list((await app.tokens.authenticate(token)).token.userId)).toHaveLength(before);
       await runner.release();
       await other.destroy();
     });
   });
+});
+
+// SQLite has one connection for everybody.
+describe('A pool without a free connection', () => {
+  onEveryDatabase(
+    (stack) => {
+      it('is answered 503, and nothing is done later that was refused', async () => {
+        const app = await stack.boot({
+          options: { timeout: '300ms' },
+          typeOrm: { extra: stack.databaseName === 'postgres' ? { max: 1 } : { connectionLimit: 1 } },
+        });
+        const user = await app.createUser();
+        const token = await app.token(user.id);
+        const runner = app.dataSource.createQueryRunner();
+        await runner.connect();
+        const late = `late-${Date.now()}`;
+        const refused = [
+          app.tokens.issue(user.id),
+          app.tokens.obtain(user.id),
+          app.tokens.authenticate(token),
+          app.tokens.revokeAll(user.id),
+          app.users.create(late, PASSWORD),
+          app.users.setActive(user.id, false),
+        ];
+        for (const outcome of await Promise.allSettled(refused)) {
+          expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'unavailable' } });
+        }
+        await runner.release();
+        expect((await app.get('/me', token)).status).toBe(200);
+        expect(await app.tokens.list(user.id)).toHaveLength(1);
+        expect((await app.users.create(late, PASSWORD)).username).toBe(late);
+      });
+    },
+    ['postgres', 'mariadb'],
+  );
+});
+
+describe('On PostgreSQL', () => {
+  onEveryDatabase(
+    (stack) => {
+      it('a connection that could not roll back does not take later statements with it', async () => {
+        const app = await stack.boot({
+          options: { timeout: '2s' },
+          typeOrm: { extra: { max: 1, query_timeout: 300 } },
+        });
+        const user = await app.createUser();
+        const other = await new DataSource({ ...app.dataSource.options, entities: [] } as never).initialize();
+        const holder = other.createQueryRunner();
+        await holder.query('BEGIN');
+        await holder.query('LOCK TABLE auth_token IN ACCESS EXCLUSIVE MODE');
+        await expect(app.tokens.obtain(user.id)).rejects.toMatchObject({ code: 'unavailable' });
+        await holder.query('ROLLBACK');
+        // The connection that obtain used is the only one of the pool.
+        await app.dataSource.query(`UPDATE auth_user SET active = false WHERE id = '${user.id}'`);
+        expect(await holder.query(`SELECT active FROM auth_user WHERE id = '${user.id}'`)).toEqual([{ active: false }]);
+        await holder.release();
+        await other.destroy();
+      });
+
+      it('obtain is exact where the default isolation is another one', async () => {
+        const isolated = { typeOrm: { extra: { options: '-c default_transaction_isolation=repeatable\\ read' } } };
+        const [one, two] = [await stack.boot(isolated), await stack.boot(isolated)];
+        for (let round = 0; round < 20; round++) {
+          const { id } = await one.createUser();
+          await Promise.all([one, two].map((app) => app.tokens.obtain(id)));
+          expect(await one.tokens.list(id)).toHaveLength(1);
+        }
+      });
+
+      it('tokens and users are read from the primary, which knows what a replica does not know yet', async () => {
+        const replica = new Stack('postgres', 'express');
+        await replica.open();
+        await replica.boot();
+        const app = await stack.boot({
+          typeOrm: {
+            url: undefined,
+            replication: { master: { url: stack.url }, slaves: [{ url: replica.url }] },
+          },
+        });
+        const user = await app.createUser();
+        const { status, json } = await app.login(user.username);
+        expect(status).toBe(200);
+        expect((await app.get('/me', json.token)).status).toBe(200);
+        await app.users.setActive(user.id, false);
+        expect((await app.get('/me', json.token)).json.code).toBe('user_inactive');
+        await app.nest.close();
+        await replica.close();
+      });
+    },
+    ['postgres'],
+  );
 });
 
 describe("An application's own transaction on SQLite", () => {
@@ -110,6 +204,37 @@ describe("An application's own transaction on SQLite", () => {
       for (const { plainText } of [await issued, await obtained]) {
         expect((await app.get('/me', plainText)).status).toBe(200);
       }
+    }));
+
+  it('cannot take one with it that begins at any moment', () =>
+    withApp(async (app) => {
+      const user = await app.createUser();
+      const lost: string[] = [];
+      for (let round = 0; round < 100; round++) {
+        const rolledBack = () =>
+          app.dataSource
+            .transaction(async (manager) => {
+              await manager.query('UPDATE auth_user SET active = 1');
+              throw new Error('changed my mind');
+            })
+            .catch(() => undefined);
+        const tasks: Promise<unknown>[] = [];
+        const issued: Promise<{ plainText: string }>[] = [];
+        // The order in which they reach the connection differs by a microtask each time.
+        const begin = async (microtasks: number, start: () => void) => {
+          for (let passed = 0; passed < microtasks; passed++) await null;
+          start();
+        };
+        await Promise.all([
+          begin(round % 10, () => tasks.push(rolledBack())),
+          begin((round / 10) | 0, () => issued.push(app.tokens.issue(user.id))),
+        ]);
+        await Promise.all(tasks);
+        for (const { plainText } of await Promise.all(issued)) {
+          await app.tokens.authenticate(plainText).catch(() => lost.push(plainText));
+        }
+      }
+      expect(lost).toEqual([]);
     }));
 
   it('does not hold up reading, and writing no longer than timeout', () =>

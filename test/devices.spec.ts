@@ -88,6 +88,18 @@ describe('The devices of a user', () => {
       expect((await app.get('/me', laptop.token)).status).toBe(200);
     });
 
+    it('that are expired are not found any more', async () => {
+      const user = await app.createUser();
+      const { token } = await app.tokens.issue(user.id, { lifespan: 1 });
+      app.clock.advance(1);
+      const live = await app.token(user.id);
+      for (const [method, body] of [['DELETE'], ['PATCH', { name: 'x' }]] as const) {
+        const answer = await app.send(`/auth/devices/${token.deviceId}`, { method, headers: bearer(live), body });
+        expect(answer.json.code).toBe('device_not_found');
+      }
+      expect(await app.tokens.revoke(user.id, token.deviceId)).toBe(false);
+    });
+
     it('of another user, and none at all, are not found in the same bytes', async () => {
       const [user, other] = [await app.createUser(), await app.createUser()];
       const own = await login(user.username, 'laptop');

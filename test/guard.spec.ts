@@ -1,5 +1,6 @@
 import { Controller, Get, Global, Module, UseGuards } from '@nestjs/common';
 import { AuthGuard } from '@nestjs/passport';
+import { getRepositoryToken } from '@nestjs/typeorm';
 import {
   CurrentUser,
   ExpiringTokenGuard,
@@ -7,7 +8,8 @@ import {
   ExpiringTokenService,
   OptionalToken,
   Public,
-  type User,
+  Token,
+  User,
 } from 'nestjs-expiring-token';
 import type { Strategy } from 'passport';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -270,6 +272,14 @@ describe('The module', () => {
       const answer = await app.send('/api/auth/login', { method: 'POST', headers, rawBody });
       expect(answer.status).toBe(400);
       expect(answer.text).not.toContain('hunter2');
+    });
+
+    it('provides the repositories of its entities', async () => {
+      const app = await stack.boot();
+      const user = await app.createUser();
+      const { token } = await app.tokens.issue(user.id);
+      expect(await app.nest.get(getRepositoryToken(Token)).findOneBy({ id: token.id })).toEqual(token);
+      expect(await app.nest.get(getRepositoryToken(User)).findOneBy({ id: user.id })).toEqual(user);
     });
 
     it('serves no route where routes is false, and guards all the same', async () => {

@@ -28,12 +28,13 @@ describe('A bad option stops the start with an error that names it, its value an
     ['lifespan', 0, '0', WHOLE_DURATION],
     ['lifespan', -1, '-1', WHOLE_DURATION],
     ['lifespan', 0.5, '0.5', WHOLE_DURATION],
-    ['lifespan', Number.NaN, 'null', WHOLE_DURATION],
-    ['lifespan', Infinity, 'null', WHOLE_DURATION],
+    ['lifespan', Number.NaN, 'NaN', WHOLE_DURATION],
+    ['lifespan', 10n, '10n', WHOLE_DURATION],
+    ['lifespan', Infinity, 'Infinity', WHOLE_DURATION],
     ['lifespan', 8_640_000_000_001, '8640000000001', WHOLE_DURATION],
     ['lifespan', true, 'true', WHOLE_DURATION],
     ['lifespan', {}, '{}', WHOLE_DURATION],
-    ['lifespan', ['1h'], '["1h"]', WHOLE_DURATION],
+    ['lifespan', ['1h'], "[ '1h' ]", WHOLE_DURATION],
     ['timeout', null, 'null', WHOLE_DURATION],
     ['timeout', '2', '"2"', WHOLE_DURATION],
     ['timeout', 0, '0', WHOLE_DURATION],
@@ -49,7 +50,7 @@ describe('A bad option stops the start with an error that names it, its value an
     ['passwordField', 'username', '"username"', 'another field'],
     ['schemes', 'Bearer', '"Bearer"', 'list of scheme names'],
     ['schemes', [], '[]', 'list of scheme names'],
-    ['schemes', ['Bear er'], '["Bear er"]', 'list of scheme names'],
+    ['schemes', ['Bear er'], "[ 'Bear er' ]", 'list of scheme names'],
     ['realm', 'a"b\r\nX: y', String.raw`"a\"b\r\nX: y"`, 'printable ASCII'],
     ['realm', 'a\\b', String.raw`"a\\b"`, 'printable ASCII'],
     ['realm', 'é', '"é"', 'printable ASCII'],
@@ -67,10 +68,10 @@ describe('A bad option stops the start with an error that names it, its value an
     ['isGlobal', 'yes', '"yes"', 'true, false'],
     ['globalGuard', 1, '1', 'true, false'],
     ['dataSource', '', '""', 'name of a data source'],
-    ['tokenEntity', class Other {}, 'Other', 'extends Token'],
+    ['tokenEntity', class Other {}, '[class Other]', 'extends Token'],
   ];
 
-  it.each(BAD)('%s: %j', async (option, value, shown, remedy) => {
+  it.each(BAD)('%s: %o', async (option, value, shown, remedy) => {
     const problem = expect(start({ [option]: value })).rejects;
     await problem.toThrow(`ExpiringTokenModule: ${option}: `);
     await problem.toThrow(shown);
@@ -83,6 +84,20 @@ describe('A bad option stops the start with an error that names it, its value an
       await expect(start({ [option]: '1h' })).rejects.toThrow(`${option}: there is no such option`);
     },
   );
+
+  it('an option beside the factory of forRootAsync that is none, or belongs into it', async () => {
+    const useFactory = () => ({});
+    for (const stray of [{ globalGaurd: true }, { lifespan: '1s' }]) {
+      const module = ExpiringTokenModule.forRootAsync({ useFactory, ...stray });
+      await expect(Test.createTestingModule({ imports: [module] }).compile()).rejects.toThrow(
+        `${Object.keys(stray)[0]}: it is no option beside the factory`,
+      );
+    }
+  });
+
+  it('null, which would make tokens that never expire without saying so', async () => {
+    await expect(start(null)).rejects.toThrow('options: null is not allowed');
+  });
 
   it('a secret is never quoted', async () => {
     await expect(start({ secret: 'hunter2' })).rejects.not.toThrow('hunter2');
@@ -109,6 +124,12 @@ describe('An application that cannot work does not start', () => {
     await expect(start({ dataSource: 'tokens' })).rejects.toThrow('there is no TypeORM data source "tokens"');
   });
 
+  it('with a module that is imported without options', async () => {
+    await expect(Test.createTestingModule({ imports: [ExpiringTokenModule] }).compile()).rejects.toThrow(
+      'ExpiringTokenModule is imported without options',
+    );
+  });
+
   onEveryDatabase((stack) => {
     it('with a token entity that is not registered', async () => {
       await expect(
@@ -116,6 +137,14 @@ describe('An application that cannot work does not start', () => {
           imports: [stack.typeOrm({ autoLoadEntities: false, entities: [] }), ExpiringTokenModule.forRoot()],
         }).compile(),
       ).rejects.toThrow('tokenEntity: Token is not an entity of the data source. Set autoLoadEntities: true');
+    });
+
+    it('with users that are not registered', async () => {
+      await expect(
+        Test.createTestingModule({
+          imports: [stack.typeOrm({ autoLoadEntities: false, entities: [Token] }), ExpiringTokenModule.forRoot()],
+        }).compile(),
+      ).rejects.toThrow('users: User is not an entity of the data source');
     });
 
     it('with a token entity that a login cannot fill', async () => {

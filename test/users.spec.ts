@@ -77,6 +77,12 @@ describe('UserService.create', () => {
       }
     });
 
+    it('has no user of an invented id', async () => {
+      for (const userId of ['nobody', '42', '01b8e094-9b2e-7000-8000-000000000000']) {
+        expect((await app.get('/me', await app.token(userId))).json.code).toBe('user_inactive');
+      }
+    });
+
     it('setActive tells whether there is such a user', async () => {
       const { id } = await app.createUser();
       expect(await app.users.setActive(id, true)).toBe(true);
@@ -175,11 +181,12 @@ describe('typeOrmUsers', () => {
       expect((await app.get('/me', token)).json.code).toBe('user_inactive');
     });
 
-    it('never takes one id for another', async () => {
+    it('never takes one id for another, nor an id that cannot be for an outage', async () => {
       const { id } = await createAccount();
-      const { status } = await app.get('/me', await app.token(`${id}abc`));
-      // PostgreSQL cannot compare it with a number, the others find no such user.
-      expect([401, 503]).toContain(status);
+      for (const userId of [`${id}abc`, 'nobody', '99999999999999999999', '01b8e094-9b2e-7000-8000-000000000000']) {
+        const { status, json } = await app.get('/me', await app.token(userId));
+        expect({ status, code: json.code }).toEqual({ status: 401, code: 'user_inactive' });
+      }
     });
   });
 
@@ -193,6 +200,10 @@ describe('typeOrmUsers', () => {
         imports: [TypeOrmModule.forFeature([Account])],
       }),
     ).rejects.toThrow('users: Account has no column "isEnabled"');
+    const hidden = { ...ACCOUNT, active: 'passwordHash' };
+    await expect(
+      stack.boot({ options: { users: users(hidden) }, imports: [TypeOrmModule.forFeature([Account])] }),
+    ).rejects.toThrow('users: Account.passwordHash has select: false');
     @Entity()
     class Stranger extends Account {}
     await expect(stack.boot({ options: { users: typeOrmUsers(Stranger, ACCOUNT) } })).rejects.toThrow(
@@ -265,6 +276,16 @@ describe('A user store of the application', () => {
         expect(answer).toMatchObject({ status: 503, json: { code: 'unavailable' } });
         expect(answer.headers['retry-after']).toMatch(/^[1-9]\d*$/);
       }
+      directory.failure = null;
+      Object.defineProperty(directory.people.get('7')!, 'locked', {
+        configurable: true,
+        get: () => {
+          throw new Error('no such attribute');
+        },
+      });
+      expect((await app.login('ann')).status).toBe(503);
+      expect((await app.get('/me', token)).status).toBe(503);
+      Object.defineProperty(directory.people.get('7')!, 'locked', { value: false, writable: true });
       directory.failure = new ForbiddenException('not from here');
       expect(await app.login('ann')).toMatchObject({ status: 403, json: { message: 'not from here' } });
       directory.failure = null;

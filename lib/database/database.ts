@@ -25,11 +25,11 @@ export type Script<T> = Generator<Statement, T, Result>;
 
 /** Statements sent straight to the driver: TypeORM's query log would show their values, digests among them. */
 export interface Database {
-  /** Runs one statement on the primary. */
-  run(statement: Statement, signal: AbortSignal): Promise<Result>;
+  /** The rows that a `SELECT` finds on the primary. */
+  read(statement: Statement): Promise<Row[]>;
 
   /**
-   * Runs a script in a transaction, alone among those of the same lock in every process.
+   * Runs a script in a transaction on the primary, alone among those of the same lock in every process.
    *
    * @param lock - what to serialise by: equal strings wait for each other
    * @param script - makes the statements; called again if the transaction has to be tried again

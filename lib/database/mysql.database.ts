@@ -34,14 +34,15 @@ export class MysqlDatabase implements Database {
 
   constructor(private readonly dataSource: DataSource) {}
 
-  run(statement: Statement, signal: AbortSignal): Promise<Result> {
-    return withConnection(this.dataSource, signal, (connection: MysqlConnection) => send(connection, statement));
+  async read(statement: Statement): Promise<Row[]> {
+    return (await withConnection(this.dataSource, (connection: MysqlConnection) => send(connection, statement))).rows;
   }
 
   transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
     // At most 64 characters, and the same for every database of the server.
     const name = hashLock(lock).toString('base64url');
     const transact = async (connection: MysqlConnection) => {
+      signal.throwIfAborted();
       try {
         await waitForLock(connection, name, signal);
         await command(connection, 'START TRANSACTION');
@@ -49,14 +50,14 @@ export class MysqlDatabase implements Database {
         await command(connection, 'COMMIT');
         return result;
       } catch (error) {
-        await command(connection, 'ROLLBACK').catch(() => undefined);
+        await command(connection, 'ROLLBACK').catch(() => connection.destroy());
         throw error;
       } finally {
         // The lock belongs to the connection: in the pool it would be kept, closed it is free.
         await send(connection, { sql: 'DO RELEASE_LOCK(?)', values: [name] }).catch(() => connection.destroy());
       }
     };
-    return this.queue.run(lock, () => withConnection(this.dataSource, signal, transact));
+    return this.queue.run(lock, () => withConnection(this.dataSource, transact));
   }
 }
 

@@ -5,6 +5,7 @@ import { hashLock, play, Queue, withConnection } from './server.js';
 /** The part of a `pg` client that is used here. */
 interface PostgresClient {
   query(sql: string, values?: readonly unknown[]): Promise<{ rows: Row[]; rowCount: number | null }>;
+  end(): Promise<void>;
 }
 
 async function send(client: PostgresClient, { sql, values }: Statement): Promise<Result> {
@@ -22,24 +23,26 @@ export class PostgresDatabase implements Database {
 
   constructor(private readonly dataSource: DataSource) {}
 
-  run(statement: Statement, signal: AbortSignal): Promise<Result> {
-    return withConnection(this.dataSource, signal, (client: PostgresClient) => send(client, statement));
+  async read(statement: Statement): Promise<Row[]> {
+    return (await withConnection(this.dataSource, (client: PostgresClient) => send(client, statement))).rows;
   }
 
   transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
     const key = hashLock(lock).readBigInt64BE();
     const transact = async (client: PostgresClient) => {
+      signal.throwIfAborted();
       try {
-        await client.query(`BEGIN; SELECT pg_advisory_xact_lock(${key})`);
+        // Every statement must see what was committed while this one waited for the lock.
+        await client.query(`BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(${key})`);
         const result = await play(script(), (statement) => send(client, statement), signal);
         await client.query('COMMIT');
         return result;
       } catch (error) {
-        // A connection that cannot even roll back is gone, and the server has rolled back.
-        await client.query('ROLLBACK').catch(() => undefined);
+        // In the pool, a connection that cannot roll back would make others' statements part of this transaction.
+        await client.query('ROLLBACK').catch(() => client.end());
         throw error;
       }
     };
-    return this.queue.run(lock, () => withConnection(this.dataSource, signal, transact));
+    return this.queue.run(lock, () => withConnection(this.dataSource, transact));
   }
 }

@@ -2,27 +2,20 @@ import { createHash } from 'node:crypto';
 import type { DataSource } from 'typeorm';
 import type { Result, Script, Statement } from './database.js';
 
-/**
- * Lends a connection to the primary out of the data source's pool, unless nobody waits for the result any more: what is
- * answered 503 must not be done later.
- */
+/** Lends a connection to the primary out of the data source's pool. */
 export async function withConnection<Connection, T>(
   dataSource: DataSource,
-  signal: AbortSignal,
   use: (connection: Connection) => Promise<T>,
 ): Promise<T> {
-  signal.throwIfAborted();
   const runner = dataSource.createQueryRunner('master');
   try {
-    const connection = (await runner.connect()) as Connection;
-    signal.throwIfAborted();
-    return await use(connection);
+    return await use((await runner.connect()) as Connection);
   } finally {
     await runner.release();
   }
 }
 
-/** Walks an asynchronous driver through a script. */
+/** Walks an asynchronous driver through a script, as long as somebody waits for it: what is answered 503 is not done later. */
 export async function play<T>(
   script: Script<T>,
   run: (statement: Statement) => Promise<Result>,

@@ -5,6 +5,9 @@ import { AUTHENTICATION, type AuthenticationNeed } from './decorators.js';
 import type { HttpRequest } from './http-request.js';
 import { RequestAuthenticator } from './request-authenticator.js';
 
+/** Requests that a guard has let pass already: where it stands on the application and on the route, it asks once. */
+const authenticated = new WeakSet<HttpRequest>();
+
 /**
  * Lets a request pass that presents a live token of an active user. Sets `request.user` to the user and
  * `request.authInfo.token` to the token's row.
@@ -33,6 +36,7 @@ export class ExpiringTokenGuard implements CanActivate {
       throw new Error(`ExpiringTokenGuard: ${context.getType()} is not supported. Guard HTTP controllers with it.`);
     }
     const request = this.getRequest(context);
+    if (authenticated.has(request)) return true;
     try {
       const authentication =
         need === 'optional'
@@ -40,6 +44,7 @@ export class ExpiringTokenGuard implements CanActivate {
           : await this.authenticator.authenticate(request);
       request.user = authentication?.user ?? null;
       request.authInfo = authentication ? { token: authentication.token } : undefined;
+      if (authentication) authenticated.add(request);
       return true;
     } catch (error) {
       this.headers.ofError(error, context.switchToHttp().getResponse());

@@ -49,8 +49,8 @@ export class ExpiringTokenStrategy
     if (!(registered instanceof ExpiringTokenStrategy)) {
       throw new ExpiringTokenOptionsError(
         'strategy',
-        `another Passport strategy is registered as ${JSON.stringify(STRATEGY_NAME)}`,
-        'Give that strategy another name.',
+        `another Passport strategy, or none, is registered as ${JSON.stringify(STRATEGY_NAME)}`,
+        'Give that strategy another name. If there is none, passport is installed twice: install it once.',
       );
     }
   }

@@ -26,10 +26,11 @@ abstract class IssuingController {
     @Inject(CLOCK) private readonly clock: Clock,
   ) {}
 
-  /** @param asked - gets the token; the seconds of its life are counted from the moment before */
+  /** @param asked - gets the token; the seconds that it still has are counted from the moment before, or from its creation */
   protected async answer(asked: () => Promise<IssuedToken>): Promise<TokenAnswer> {
-    const now = this.clock();
+    const before = this.clock();
     const { plainText, token } = await asked();
+    const now = Math.max(before, token.created.getTime());
     const expiresAt = this.tokens.expiryOf(token);
     return {
       token: plainText,

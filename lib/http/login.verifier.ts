@@ -27,12 +27,14 @@ export class LoginVerifier {
    */
   async verify(request: HttpRequest): Promise<Login> {
     const { deviceName, ...credentials } = readLogin(request, this.options);
-    const user = await available(() => this.users.validateCredentials(credentials));
-    if (user === null || user === undefined || !(this.users.isActive?.(user) ?? true)) {
-      throw new ExpiringTokenException('credentials_invalid');
-    }
+    const userId = await available(async () => {
+      const user = await this.users.validateCredentials(credentials);
+      const admitted = user !== null && user !== undefined && (this.users.isActive?.(user) ?? true);
+      return admitted ? this.users.getId(user) : null;
+    });
+    if (userId === null) throw new ExpiringTokenException('credentials_invalid');
     const userAgent = utf8Header(request, 'user-agent');
     const name = [utf8Header(request, 'x-device-model'), deviceName, userAgent].find((label) => label?.trim());
-    return { userId: this.users.getId(user), device: { name, userAgent } };
+    return { userId, device: { name, userAgent } };
   }
 }

@@ -1,7 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { availableWithin } from '../database/available.js';
-import type { Result, Script } from '../database/database.js';
-import { retrying } from '../database/retry.js';
+import type { Row, Script } from '../database/database.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 import { parseDuration, type ResolvedOptions } from '../expiring-token.resolved-options.js';
@@ -38,13 +37,7 @@ export class ExpiringTokenService {
   async issue(userId: string, options: IssueOptions = {}): Promise<IssuedToken> {
     checkUserId(userId);
     const lifespan = options.lifespan === undefined ? null : parseDuration('lifespan', options.lifespan, true);
-    return this.within((signal) =>
-      retrying(async () => {
-        const { plainText, row } = this.newToken(userId, 'access', options, lifespan);
-        await this.store.run(this.store.insert(row), signal);
-        return { plainText, token: this.store.tokenOf(row) };
-      }),
-    );
+    return this.serially(userId, () => this.inserting(userId, 'access', options, lifespan));
   }
 
   /**
@@ -55,7 +48,7 @@ export class ExpiringTokenService {
    */
   async obtain(userId: string, options: DeviceOptions = {}): Promise<IssuedToken> {
     checkUserId(userId);
-    return this.within((signal) => this.store.serially(userId, () => this.obtaining(userId, options), signal));
+    return this.serially(userId, () => this.obtaining(userId, options));
   }
 
   /**
@@ -66,10 +59,10 @@ export class ExpiringTokenService {
   async authenticate(plainText: string): Promise<Authentication> {
     const id = parseToken(this.options.prefix, plainText);
     if (id === null) throw new ExpiringTokenException('token_invalid');
-    return this.within(async (signal) => {
-      const found = await this.store.run(this.store.select({ id }), signal);
-      const [token] = this.store.tokens(found);
-      const [digest] = this.store.digests(found);
+    return this.within(async () => {
+      const rows = await this.store.read(this.store.select({ id }));
+      const [token] = this.store.tokens(rows);
+      const [digest] = this.store.digests(rows);
       if (!token || !digest || !matchesDigest(plainText, digest)) {
         throw new ExpiringTokenException('token_invalid');
       }
@@ -86,7 +79,7 @@ export class ExpiringTokenService {
   /** The live devices of a user, newest first. */
   async list(userId: string): Promise<Device[]> {
     checkUserId(userId);
-    return this.within(async (signal) => this.devices(await this.store.run(this.store.select({ userId }), signal)));
+    return this.within(async () => this.devices(await this.store.read(this.store.select({ userId }))));
   }
 
   /**
@@ -105,20 +98,19 @@ export class ExpiringTokenService {
     }
     checkUserId(userId);
     if (!isUuid(id)) throw new ExpiringTokenException('device_not_found');
-    return this.within((signal) => this.store.serially(userId, () => this.renaming(userId, id, clean), signal));
+    return this.serially(userId, () => this.renaming(userId, id, clean));
   }
 
   /**
    * Ends a device: its tokens are refused from now on.
    *
    * @param id - its `deviceId`
-   * @returns whether the user had such a device
+   * @returns whether the user had such a live device
    */
   async revoke(userId: string, id: string): Promise<boolean> {
     checkUserId(userId);
     if (!isUuid(id)) return false;
-    const removal = this.store.remove({ userId, deviceId: id });
-    return this.within(async (signal) => (await this.store.run(removal, signal)).affected > 0);
+    return this.serially(userId, () => this.revoking(userId, id));
   }
 
   /**
@@ -133,7 +125,7 @@ export class ExpiringTokenService {
     if (except !== undefined && !isUuid(except)) {
       throw new ExpiringTokenException('validation_failed', { message: 'except must be a deviceId' });
     }
-    return this.within((signal) => this.store.serially(userId, () => this.revokingAll(userId, except), signal));
+    return this.serially(userId, () => this.revokingAll(userId, except));
   }
 
   /** When a token expires; null if never. */
@@ -143,9 +135,9 @@ export class ExpiringTokenService {
 
   private *obtaining(userId: string, options: DeviceOptions): Script<IssuedToken> {
     const { store } = this;
-    const found = yield store.select({ userId, purpose: 'obtained' });
-    const digests = store.digests(found);
-    for (const [index, token] of store.tokens(found).entries()) {
+    const { rows } = yield store.select({ userId, purpose: 'obtained' });
+    const digests = store.digests(rows);
+    for (const [index, token] of store.tokens(rows).entries()) {
       const plainText =
         this.options.obtain !== 'replace' && this.isLive(token) && this.reveal(token.id, digests[index]!);
       if (plainText) {
@@ -157,26 +149,32 @@ export class ExpiringTokenService {
       }
       yield store.remove({ id: token.id });
     }
-    const { plainText, row } = this.newToken(userId, 'obtained', options);
-    yield store.insert(row);
-    return { plainText, token: store.tokenOf(row) };
+    return yield* this.inserting(userId, 'obtained', options);
   }
 
   private *renaming(userId: string, id: string, name: string): Script<Device> {
-    const [device] = this.devices(yield this.store.select({ userId, deviceId: id }));
+    const { rows } = yield this.store.select({ userId, deviceId: id });
+    const [device] = this.devices(rows);
     if (!device) throw new ExpiringTokenException('device_not_found');
     yield this.store.update({ name }, { userId, deviceId: id });
     return { ...device, name };
   }
 
-  private *revokingAll(userId: string, except: string | undefined): Script<number> {
-    const devices = this.devices(yield this.store.select({ userId }));
-    yield this.store.remove({ userId }, except === undefined ? {} : { deviceId: except });
-    return devices.filter(({ id }) => id !== except).length;
+  private *revoking(userId: string, id: string): Script<boolean> {
+    const { rows } = yield this.store.select({ userId, deviceId: id });
+    const [device] = this.devices(rows);
+    if (device) yield this.store.remove({ userId, deviceId: id });
+    return device !== undefined;
   }
 
-  private devices(found: Result): Device[] {
-    return liveDevices(this.store.tokens(found), this.options.lifespanMs, this.clock());
+  private *revokingAll(userId: string, except: string | undefined): Script<number> {
+    const { rows } = yield this.store.select({ userId });
+    yield this.store.remove({ userId }, except === undefined ? {} : { deviceId: except });
+    return this.devices(rows).filter(({ id }) => id !== except).length;
+  }
+
+  private devices(rows: readonly Row[]): Device[] {
+    return liveDevices(this.store.tokens(rows), this.options.lifespanMs, this.clock());
   }
 
   /** A token that a secret made, shown again; null where none of today's secrets made it. */
@@ -185,12 +183,12 @@ export class ExpiringTokenService {
     return candidates.find((candidate) => matchesDigest(candidate, digest)) ?? null;
   }
 
-  private newToken(
+  private *inserting(
     userId: string,
     purpose: Token['purpose'],
     { name, userAgent }: DeviceOptions,
     lifespan: number | null = null,
-  ): { plainText: string; row: TokenRow } {
+  ): Script<IssuedToken> {
     const now = this.clock();
     const id = uuidV7(now);
     const [secret] = this.options.secrets;
@@ -210,7 +208,8 @@ export class ExpiringTokenService {
       lifespan,
       lastUsedAt: null,
     };
-    return { plainText, row };
+    yield this.store.insert(row);
+    return { plainText, token: this.store.tokenOf(row) };
   }
 
   private isLive(token: Token): boolean {
@@ -219,6 +218,11 @@ export class ExpiringTokenService {
 
   private isActive(user: unknown): boolean {
     return this.users.isActive?.(user) ?? true;
+  }
+
+  /** Runs a script in one transaction, alone among those of the user, that is not committed once nobody waits for it. */
+  private serially<T>(userId: string, script: () => Script<T>): Promise<T> {
+    return this.within((signal) => this.store.serially(userId, script, signal));
   }
 
   private within<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {

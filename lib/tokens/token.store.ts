@@ -1,8 +1,7 @@
 import type { Type } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
-import type { Database, Result, Script, Statement } from '../database/database.js';
-import { openDatabase } from '../database/open-database.js';
-import { retrying } from '../database/retry.js';
+import type { Database, Row, Script, Statement } from '../database/database.js';
+import { retrying } from '../database/driver-errors.js';
 import { Table } from '../database/table.js';
 import type { Token } from './token.entity.js';
 
@@ -18,17 +17,19 @@ export type TokenCriteria =
 
 /** All SQL over tokens: statements, and the two ways to run them. */
 export class TokenStore {
-  private readonly database: Database;
   private readonly table: Table<Token, TokenRow>;
 
-  constructor(dataSource: DataSource, entity: Type<Token>) {
-    this.database = openDatabase(dataSource);
+  constructor(
+    private readonly database: Database,
+    dataSource: DataSource,
+    entity: Type<Token>,
+  ) {
     this.table = new Table(dataSource, entity);
   }
 
-  /** Runs one statement. */
-  run(statement: Statement, signal: AbortSignal): Promise<Result> {
-    return this.database.run(statement, signal);
+  /** The rows that a {@link select} finds. */
+  read(statement: Statement): Promise<Row[]> {
+    return this.database.read(statement);
   }
 
   /** Runs the statements of a script in one transaction, alone among those of the same user. */
@@ -53,13 +54,13 @@ export class TokenStore {
     return this.table.remove(criteria, except);
   }
 
-  /** The tokens that a {@link select} returned. */
-  tokens({ rows }: Result): Token[] {
+  /** The tokens of rows. */
+  tokens(rows: readonly Row[]): Token[] {
     return rows.map((row) => this.table.read(row));
   }
 
   /** The digests of the same rows, which are kept apart so that no token can show one. */
-  digests({ rows }: Result): Buffer[] {
+  digests(rows: readonly Row[]): Buffer[] {
     return rows.map((row) => this.table.readColumn(row, 'digest') as Buffer);
   }
 

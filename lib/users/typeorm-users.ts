@@ -1,7 +1,10 @@
 import { Inject, Injectable, mixin, type Type } from '@nestjs/common';
-import type { DataSource, FindOptionsWhere, ObjectLiteral, Repository } from 'typeorm';
+import type { DataSource, FindOptionsWhere, ObjectLiteral } from 'typeorm';
 import { availableWithin } from '../database/available.js';
-import { DATA_SOURCE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import type { Database, Script } from '../database/database.js';
+import { isNoSuchValue } from '../database/driver-errors.js';
+import { Table } from '../database/table.js';
+import { DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { ExpiringTokenOptionsError } from '../expiring-token.options.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { hashPassword, isOutdated, verifyPassword } from './password-hash.js';
@@ -15,7 +18,7 @@ export interface UserProperties<User> {
   username: keyof User & string;
   /** Argon2id PHC string, or null for a user without a password. It may have `select: false`. */
   password: keyof User & string;
-  /** Whether the user may log in and use tokens. Left out: all may. */
+  /** A boolean: whether the user may log in and use tokens. Left out: all may. */
   active?: keyof User & string;
 }
 
@@ -40,43 +43,38 @@ export function typeOrmUsers<User extends ObjectLiteral>(
 
   @Injectable()
   class TypeOrmUserStore implements UserStore<User> {
-    private readonly repository: Repository<User>;
+    private readonly table: Table<User, ObjectLiteral>;
 
     constructor(
-      @Inject(DATA_SOURCE) dataSource: DataSource,
+      @Inject(DATA_SOURCE) private readonly dataSource: DataSource,
+      @Inject(DATABASE) private readonly database: Database,
       @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     ) {
-      if (!dataSource.hasMetadata(entity)) {
-        throw new ExpiringTokenOptionsError(
-          'users',
-          `${entity.name} is not an entity of the data source`,
-          `Add ${entity.name} to its entities, or set autoLoadEntities and import TypeOrmModule.forFeature([${entity.name}]).`,
-        );
-      }
-      this.repository = dataSource.getRepository(entity);
-      for (const property of Object.values(properties) as string[]) {
-        if (!this.repository.metadata.findColumnWithPropertyName(property)) {
-          throw new ExpiringTokenOptionsError(
-            'users',
-            `${entity.name} has no column ${JSON.stringify(property)}`,
-            'Give typeOrmUsers the names of properties of the entity.',
-          );
-        }
-      }
+      requireProperties(dataSource, entity, properties);
+      this.table = new Table(dataSource, entity);
     }
 
     async findById(userId: string): Promise<User | null> {
-      const user = await this.repository.findOneBy(this.having(id, userId));
-      // MySQL finds the row 1 by '1abc'.
-      return user && this.getId(user) === userId ? user : null;
+      // The primary, where a user that was locked out a moment ago is locked out already.
+      const runner = this.dataSource.createQueryRunner('master');
+      try {
+        const user = await runner.manager.getRepository(entity).findOneBy({ [id]: userId } as FindOptionsWhere<User>);
+        // MySQL finds the row 1 by '1abc'.
+        return user && this.getId(user) === userId ? user : null;
+      } catch (error) {
+        if (isNoSuchValue(error)) return null;
+        throw error;
+      } finally {
+        await runner.release();
+      }
     }
 
     async validateCredentials(credentials: Credentials): Promise<User | null> {
-      const user = await this.findByUsername(credentials.username);
-      const stored: unknown = user?.[password];
-      if (!(await verifyPassword(stored, credentials.password)) || !user) return null;
-      if (isOutdated(stored as string)) await this.rehash(user, stored as string, credentials.password);
-      if (!this.repository.metadata.findColumnWithPropertyName(password)!.isSelect) delete user[password];
+      const row = await this.findRow(credentials.username);
+      const stored = row && this.table.readColumn(row, password);
+      if (!(await verifyPassword(stored, credentials.password)) || !row) return null;
+      const user = this.table.read(row);
+      if (isOutdated(stored as string)) await this.rehash(user, stored, credentials.password);
       return user;
     }
 
@@ -85,38 +83,64 @@ export function typeOrmUsers<User extends ObjectLiteral>(
     }
 
     isActive(user: User): boolean {
-      return active === undefined || Boolean(user[active]);
+      if (active === undefined) return true;
+      const value: unknown = user[active];
+      // Some drivers return 1. Whatever else is truthy, a buffer of one bit say, may mean no.
+      return value === true || value === 1;
     }
 
-    /** Every row that the column's collation takes for the name, of which one at most is it. */
-    private async findByUsername(name: string): Promise<User | undefined> {
+    /** The row of this very name, of all those that the column's collation takes for it. */
+    private async findRow(name: string) {
       // PostgreSQL takes no NUL in a text: no user has one in the name.
       if (name.includes('\0')) return undefined;
-      const users = await this.within(() =>
-        this.repository
-          .createQueryBuilder('user')
-          .addSelect(`user.${password}`)
-          .where(this.having(username, name))
-          .getMany(),
-      );
-      return users.find((user) => user[username] === name);
+      const rows = await this.within(() => this.database.read(this.table.select({ [username]: name })));
+      return rows.find((row) => this.table.readColumn(row, username) === name);
     }
 
     /** Replaces the hash that was verified, and no newer one. The login is right whether this succeeds or not. */
-    private async rehash(user: User, stored: string, plain: string): Promise<void> {
-      const values: ObjectLiteral = { [password]: await hashPassword(plain) };
-      const unchanged = { ...this.having(id, user[id]), ...this.having(password, stored) };
-      await this.within(() => this.repository.update(unchanged, values as never)).catch(() => undefined);
+    private async rehash(user: User, stored: unknown, plain: string): Promise<void> {
+      const change = this.table.update(
+        { [password]: await hashPassword(plain) },
+        { [id]: user[id], [password]: stored },
+      );
+      const script = function* (): Script<void> {
+        yield change;
+      };
+      await this.within((signal) => this.database.transaction(this.getId(user), script, signal)).catch(() => undefined);
     }
 
-    private within<T>(work: () => Promise<T>): Promise<T> {
+    private within<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
       return availableWithin(this.options.timeoutMs, work);
-    }
-
-    private having(property: keyof User, value: unknown) {
-      return { [property]: value } as FindOptionsWhere<User>;
     }
   }
 
   return mixin(TypeOrmUserStore);
+}
+
+/** Refuses, at start-up, an entity that users cannot be read from. */
+function requireProperties<User>(dataSource: DataSource, entity: Type<User>, properties: UserProperties<User>): void {
+  if (!dataSource.hasMetadata(entity)) {
+    throw new ExpiringTokenOptionsError(
+      'users',
+      `${entity.name} is not an entity of the data source`,
+      `Add ${entity.name} to its entities, or set autoLoadEntities and import TypeOrmModule.forFeature([${entity.name}]).`,
+    );
+  }
+  for (const [role, property] of Object.entries(properties)) {
+    const column = dataSource.getMetadata(entity).findColumnWithPropertyName(property);
+    if (!column) {
+      throw new ExpiringTokenOptionsError(
+        'users',
+        `${entity.name} has no column ${JSON.stringify(property)}`,
+        'Give typeOrmUsers the names of properties of the entity.',
+      );
+    }
+    if (!column.isSelect && role !== 'password') {
+      throw new ExpiringTokenOptionsError(
+        'users',
+        `${entity.name}.${property} has select: false`,
+        'Remove it: only the password may be left out when a user is loaded.',
+      );
+    }
+  }
 }

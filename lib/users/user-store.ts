@@ -8,7 +8,8 @@ export interface Credentials {
  * Where the users are. The package has one over its own `User`; `typeOrmUsers` makes one over an application's entity;
  * anything else, a directory server say, is a class of the application that implements this.
  *
- * What a method throws is answered 503, unless it is an `HttpException`.
+ * What a method throws is answered 503, unless it is an `HttpException`. `findById` is waited for as long as the option
+ * `timeout` says, `validateCredentials` without limit, because hashing is no fault: give what it asks a limit of its own.
  */
 export interface UserStore<User = unknown> {
   /** The user of this id, as {@link UserStore.getId} gives it; null if there is none. */

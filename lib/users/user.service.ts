@@ -1,10 +1,12 @@
 import { ConflictException, Inject, Injectable } from '@nestjs/common';
-import type { DataSource, Repository } from 'typeorm';
+import type { DataSource } from 'typeorm';
 import { availableWithin } from '../database/available.js';
-import { isUniqueViolation } from '../database/retry.js';
-import { CLOCK, type Clock, DATA_SOURCE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
-import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import type { Database, Script } from '../database/database.js';
+import { isUniqueViolation } from '../database/driver-errors.js';
+import { Table } from '../database/table.js';
 import { isUuid, uuidV7 } from '../database/uuid-v7.js';
+import { CLOCK, type Clock, DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { checkCredential, checkNewUsername } from './credentials.js';
 import { hashPassword } from './password-hash.js';
 import { User } from './user.entity.js';
@@ -12,14 +14,15 @@ import { User } from './user.entity.js';
 /** Manages the users of the built-in store. Not there where `users` names another store. */
 @Injectable()
 export class UserService {
-  private readonly users: Repository<User>;
+  private readonly table: Table<User, Pick<User, 'id' | 'username' | 'password' | 'active'>>;
 
   constructor(
     @Inject(DATA_SOURCE) dataSource: DataSource,
+    @Inject(DATABASE) private readonly database: Database,
     @Inject(CLOCK) private readonly clock: Clock,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
   ) {
-    this.users = dataSource.getRepository(User);
+    this.table = new Table(dataSource, User);
   }
 
   /**
@@ -31,17 +34,12 @@ export class UserService {
    * @throws ConflictException when the name is taken
    */
   async create(username: string, password: string | null): Promise<User> {
-    const user = {
-      id: uuidV7(this.clock()),
-      username: checkNewUsername(username),
-      active: true,
-    };
+    const user = { id: uuidV7(this.clock()), username: checkNewUsername(username), active: true };
     const hash = password === null ? null : await hashPassword(checkCredential('password', password));
-    return availableWithin(this.options.timeoutMs, async () => {
-      await this.users.insert({ ...user, password: hash }).catch((error: unknown) => {
-        throw isUniqueViolation(error) ? new ConflictException('User name is taken') : error;
-      });
-      return this.users.create(user);
+    const { table } = this;
+    return this.transact(user.id, function* () {
+      yield table.insert({ ...user, password: hash });
+      return table.create(user);
     });
   }
 
@@ -53,9 +51,20 @@ export class UserService {
    */
   async setActive(id: string, active: boolean): Promise<boolean> {
     if (!isUuid(id)) return false;
-    return availableWithin(this.options.timeoutMs, async () => {
-      await this.users.update({ id }, { active });
-      return this.users.existsBy({ id });
+    const { table } = this;
+    return this.transact(id, function* () {
+      const { rows } = yield table.select({ id });
+      if (rows.length > 0) yield table.update({ active }, { id });
+      return rows.length > 0;
     });
+  }
+
+  /** In a transaction, so that nothing is done after it was answered that it could not be. */
+  private transact<T>(userId: string, script: () => Script<T>): Promise<T> {
+    return availableWithin(this.options.timeoutMs, (signal) =>
+      this.database.transaction(userId, script, signal).catch((error: unknown) => {
+        throw isUniqueViolation(error) ? new ConflictException('User name is taken') : error;
+      }),
+    );
   }
 }

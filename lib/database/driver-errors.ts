@@ -10,12 +10,18 @@ const UNIQUE_VIOLATIONS = new Set([
 ]);
 
 /** Two transactions wanted each other's rows, and the server chose this one to try again. */
-const CONFLICTS = new Set(['40001', '40P01', 'ER_LOCK_DEADLOCK']);
+const CONFLICTS = new Set(['40001', '40P01', 'ER_LOCK_DEADLOCK', 'ER_LOCK_WAIT_TIMEOUT']);
+
+/** PostgreSQL: a value that is no value of the column's type, or out of its range. */
+const NO_SUCH_VALUES = new Set(['22P02', '22003']);
 
 const codeOf = (error: unknown) => String((error as { code?: unknown } | null)?.code);
 
 /** Whether a write failed because a row with the same unique key is there already. */
 export const isUniqueViolation = (error: unknown): boolean => UNIQUE_VIOLATIONS.has(codeOf(error));
+
+/** Whether a row was sought by a value that its column cannot hold: there is none, as other databases answer. */
+export const isNoSuchValue = (error: unknown): boolean => NO_SUCH_VALUES.has(codeOf(error));
 
 /** Tries a write again that lost against another one. The work makes a new key each time. */
 export async function retrying<T>(work: () => Promise<T>): Promise<T> {
