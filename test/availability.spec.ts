@@ -134,7 +134,7 @@ describe('On PostgreSQL', () => {
           typeOrm: { extra: { max: 1, query_timeout: 300 } },
         });
         const user = await app.createUser();
-        const other = await new DataSource({ ...app.dataSource.options, entities: [] } as never).initialize();
+        const other = await new DataSource({ ...app.dataSource.options, entities: [] }).initialize();
         const holder = other.createQueryRunner();
         await holder.query('BEGIN');
         await holder.query('LOCK TABLE auth_token IN ACCESS EXCLUSIVE MODE');
@@ -222,7 +222,7 @@ describe("An application's own transaction on SQLite", () => {
         const issued: Promise<{ plainText: string }>[] = [];
         // The order in which they reach the connection differs by a microtask each time.
         const begin = async (microtasks: number, start: () => void) => {
-          for (let passed = 0; passed < microtasks; passed++) await null;
+          for (let passed = 0; passed < microtasks; passed++) await Promise.resolve();
           start();
         };
         await Promise.all([
