@@ -83,6 +83,54 @@ describe('UserService.create', () => {
       }
     });
 
+    it('changePassword and delete revoke the tokens of the user, and of nobody else', async () => {
+      const [user, other] = [await app.createUser(), await app.createUser()];
+      const kept = await app.tokens.issue(user.id);
+      const [lost, foreign] = [await app.token(user.id), await app.token(other.id)];
+      expect(await app.users.changePassword(user.id, 'a new one', { except: kept.token.deviceId })).toBe(true);
+      expect((await app.get('/me', lost)).json.code).toBe('token_invalid');
+      expect((await app.get('/me', kept.plainText)).status).toBe(200);
+      expect((await app.login(user.username)).status).toBe(401);
+      expect((await app.login(user.username, 'a new one')).status).toBe(200);
+      expect(await app.users.changePassword(user.id, PASSWORD)).toBe(true);
+      expect((await app.get('/me', kept.plainText)).json.code).toBe('token_invalid');
+      const last = await app.token(user.id);
+      expect(await app.users.delete(user.id)).toBe(true);
+      expect((await app.get('/me', last)).json.code).toBe('token_invalid');
+      expect((await app.login(user.username)).status).toBe(401);
+      expect((await app.get('/me', foreign)).status).toBe(200);
+    });
+
+    it('changePassword refuses what it cannot do, and changes nothing then', async () => {
+      const user = await app.createUser();
+      const token = await app.token(user.id);
+      for (const [password, except] of [
+        ['', undefined],
+        ['x'.repeat(1025), undefined],
+        ['fine', 'no device'],
+      ] as const) {
+        await expect(app.users.changePassword(user.id, password, { except })).rejects.toMatchObject({
+          code: 'validation_failed',
+        });
+      }
+      expect((await app.get('/me', token)).status).toBe(200);
+      expect((await app.login(user.username)).status).toBe(200);
+      expect(await app.users.changePassword(randomUUID(), 'fine')).toBe(false);
+      expect(await app.users.delete(randomUUID())).toBe(false);
+      expect(await app.users.delete('nobody')).toBe(false);
+    });
+
+    it('a password that changes while logins go on leaves none of them behind', async () => {
+      const user = await app.createUser();
+      for (let round = 0; round < 5; round++) {
+        const logins = Promise.all(Array.from({ length: 5 }, () => app.login(user.username)));
+        await app.users.changePassword(user.id, `password ${round}`);
+        const tokens = (await logins).filter(({ status }) => status === 200).map(({ json }) => json.token);
+        await app.users.changePassword(user.id, PASSWORD);
+        for (const token of tokens) expect((await app.get('/me', token)).status).toBe(401);
+      }
+    });
+
     it('setActive tells whether there is such a user', async () => {
       const { id } = await app.createUser();
       expect(await app.users.setActive(id, true)).toBe(true);

@@ -1,3 +1,5 @@
+import { isUuid } from '../database/uuid-v7.js';
+import { ExpiringTokenException } from '../expiring-token.exception.js';
 import { expiryOf, isLive } from './token-lifetime.js';
 import type { Token } from './token.entity.js';
 
@@ -15,6 +17,19 @@ export interface Device {
   lastUsedAt: Date | null;
   /** When its last token expires; null if never. */
   expiresAt: Date | null;
+}
+
+/**
+ * The device that a revocation spares, as a condition on its rows.
+ *
+ * @throws ExpiringTokenException `validation_failed` for what cannot be a `deviceId`: nothing is revoked then
+ */
+export function checkExcept(deviceId: string | undefined): { deviceId?: string } {
+  if (deviceId === undefined) return {};
+  if (!isUuid(deviceId)) {
+    throw new ExpiringTokenException('validation_failed', { message: 'except must be a deviceId' });
+  }
+  return { deviceId };
 }
 
 /** Longest name and user agent, in code points. */

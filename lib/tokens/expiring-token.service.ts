@@ -6,7 +6,7 @@ import { ExpiringTokenException } from '../expiring-token.exception.js';
 import { parseDuration, type ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { checkUserId } from '../users/user-id.js';
 import type { UserStore } from '../users/user-store.js';
-import { cleanLabel, type Device, liveDevices } from './device.js';
+import { checkExcept, cleanLabel, type Device, liveDevices } from './device.js';
 import { expiryOf, isLive } from './token-lifetime.js';
 import { deriveToken, digestToken, generateToken, matchesDigest, parseToken } from './token-secret.js';
 import type { Token } from './token.entity.js';
@@ -121,10 +121,7 @@ export class ExpiringTokenService {
    */
   async revokeAll(userId: string, options: { except?: string } = {}): Promise<number> {
     checkUserId(userId);
-    const { except } = options;
-    if (except !== undefined && !isUuid(except)) {
-      throw new ExpiringTokenException('validation_failed', { message: 'except must be a deviceId' });
-    }
+    const except = checkExcept(options.except);
     return this.serially(userId, () => this.revokingAll(userId, except));
   }
 
@@ -167,10 +164,10 @@ export class ExpiringTokenService {
     return device !== undefined;
   }
 
-  private *revokingAll(userId: string, except: string | undefined): Script<number> {
+  private *revokingAll(userId: string, except: { deviceId?: string }): Script<number> {
     const { rows } = yield this.store.select({ userId });
-    yield this.store.remove({ userId }, except === undefined ? {} : { deviceId: except });
-    return this.devices(rows).filter(({ id }) => id !== except).length;
+    yield this.store.remove({ userId }, except);
+    return this.devices(rows).filter(({ id }) => id !== except.deviceId).length;
   }
 
   private devices(rows: readonly Row[]): Device[] {

@@ -7,6 +7,8 @@ import { Table } from '../database/table.js';
 import { isUuid, uuidV7 } from '../database/uuid-v7.js';
 import { CLOCK, type Clock, DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import { checkExcept } from '../tokens/device.js';
+import { TokenStore } from '../tokens/token.store.js';
 import { checkCredential, checkNewUsername } from './credentials.js';
 import { hashPassword } from './password-hash.js';
 import { User } from './user.entity.js';
@@ -19,6 +21,7 @@ export class UserService {
   constructor(
     @Inject(DATA_SOURCE) dataSource: DataSource,
     @Inject(DATABASE) private readonly database: Database,
+    private readonly tokens: TokenStore,
     @Inject(CLOCK) private readonly clock: Clock,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
   ) {
@@ -44,8 +47,45 @@ export class UserService {
   }
 
   /**
+   * Changes the password, and revokes the tokens of the user in the same transaction: whoever has learnt the old one is out.
+   *
+   * @param password - as for {@link create}
+   * @param options - `except`: the `deviceId` that stays, that of the request usually
+   * @returns whether there is such a user
+   * @throws ExpiringTokenException `validation_failed` for a password that cannot be, or an `except` that is no `deviceId`
+   */
+  async changePassword(id: string, password: string | null, options: { except?: string } = {}): Promise<boolean> {
+    const except = checkExcept(options.except);
+    if (!isUuid(id)) return false;
+    const hash = password === null ? null : await hashPassword(checkCredential('password', password));
+    const { table, tokens } = this;
+    return this.transact(id, function* () {
+      const { rows } = yield table.select({ id });
+      if (rows.length === 0) return false;
+      yield table.update({ password: hash }, { id });
+      yield tokens.remove({ userId: id }, except);
+      return true;
+    });
+  }
+
+  /**
+   * Deletes a user, and revokes all tokens in the same transaction.
+   *
+   * @returns whether there was such a user
+   */
+  async delete(id: string): Promise<boolean> {
+    if (!isUuid(id)) return false;
+    const { table, tokens } = this;
+    return this.transact(id, function* () {
+      const { affected } = yield table.remove({ id });
+      yield tokens.remove({ userId: id });
+      return affected > 0;
+    });
+  }
+
+  /**
    * Lets a user in, or keeps one out: from the next request on all tokens answer `user_inactive`, until the user is active
-   * again.
+   * again and they work as before. To end them for good, call `ExpiringTokenService.revokeAll` as well.
    *
    * @returns whether there is such a user
    */
