@@ -158,6 +158,30 @@ describe('At rest', () => {
   });
 });
 
+describe("TypeORM's type mysql", () => {
+  onEveryDatabase(
+    (stack) => {
+      it('finds the rows that were written under mariadb, and the other way round', async () => {
+        const mariadb = await stack.boot();
+        const mysql = await stack.boot({ typeOrm: { type: 'mysql', synchronize: false }, clock: mariadb.clock });
+        for (const [writer, reader] of [
+          [mariadb, mysql],
+          [mysql, mariadb],
+        ] as const) {
+          const { id, username } = await writer.createUser();
+          const { json } = await writer.login(username);
+          expect((await reader.get('/me', json.token)).json.user).toEqual({ id, username, active: true });
+          expect((await reader.get('/auth/devices', json.token)).json).toHaveLength(1);
+          await reader.post('/auth/obtain-token', { username, password: PASSWORD });
+          expect((await reader.post('/auth/logout-all', undefined, json.token)).json).toEqual({ revoked: 2 });
+          expect((await writer.get('/me', json.token)).status).toBe(401);
+        }
+      });
+    },
+    ['mariadb'],
+  );
+});
+
 describe('Instants', () => {
   const processZone = process.env.TZ;
   afterEach(() => {

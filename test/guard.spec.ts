@@ -300,6 +300,25 @@ describe('The module', () => {
   });
 });
 
+describe('A request that Fastify is handed without a socket', () => {
+  onEveryStack(
+    (stack) => {
+      it('is authenticated like any other, at both doors', async () => {
+        const app = await stack.boot();
+        const authorization = `Bearer ${await app.token()}`;
+        const inject = async (url: string, headers: object) =>
+          (await app.nest.getHttpAdapter().getInstance().inject({ url, headers })).statusCode;
+        for (const url of ['/me', '/passport']) {
+          expect(await inject(url, { authorization })).toBe(200);
+          expect(await inject(url, {})).toBe(401);
+          expect(await inject(url, { authorization: [authorization, authorization] })).toBe(400);
+        }
+      });
+    },
+    { adapters: ['fastify'], databases: ['sqlite'] },
+  );
+});
+
 describe('Two applications in one process', () => {
   it('each know their own tokens at both doors, also after one was closed', async () => {
     const [first, second] = [new Stack('sqlite', 'express'), new Stack('sqlite', 'fastify')];
