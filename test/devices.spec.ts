@@ -194,6 +194,13 @@ describe('Logging out', () => {
         message: 'keepCurrent must be true or false',
         code: 'validation_failed',
       });
+      const chunked = await app.send('/auth/logout-all', {
+        method: 'POST',
+        headers: [...bearer(first), ['Transfer-Encoding', 'chunked']],
+        rawBody: '{"keepCurrent":true}',
+      });
+      expect([400, 415]).toContain(chunked.status);
+      expect((await app.get('/me', first)).status).toBe(200);
       expect((await app.post('/auth/logout-all', { userId: 'x' }, first)).json).toEqual({ revoked: 1 });
     });
   });

@@ -172,6 +172,7 @@ describe('POST /auth/login', () => {
       expect(await nameOf([['X-Device-Model', ''], userAgent])).toBe('Browser 1');
       expect(await nameOf([], { deviceName: 'a\u0000b\u001b[31mc\r\nd\u202e\u0085' })).toBe('ab[31mcd');
       expect(await nameOf([], { deviceName: '\u0007' })).toBeNull();
+      expect(await nameOf([userAgent], { deviceName: ' \u0007' })).toBe('Browser 1');
       expect(await nameOf([], { deviceName: '📱'.repeat(300) })).toBe('📱'.repeat(255));
       expect(await nameOf([], { deviceName: 'a\ud800' })).toBe('a\ufffd');
     });

@@ -52,8 +52,8 @@ export function readName(request: HttpRequest): string {
 
 /** Reads whether `logout-all` spares the device in use. The body may be left out. */
 export function readKeepCurrent(request: HttpRequest): boolean {
-  const { 'content-length': length = '0', 'content-type': type, 'transfer-encoding': encoding } = request.headers;
-  if (length === '0' && type === undefined && encoding === undefined) return false;
+  const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers;
+  if (length === '0' && encoding === undefined) return false;
   const keepCurrent = field(readJson(request), 'keepCurrent') ?? false;
   return typeof keepCurrent === 'boolean' ? keepCurrent : refuse('keepCurrent must be true or false');
 }

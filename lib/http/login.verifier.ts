@@ -3,6 +3,7 @@ import { available } from '../database/available.js';
 import { RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import { cleanLabel } from '../tokens/device.js';
 import type { UserStore } from '../users/user-store.js';
 import { type HttpRequest, utf8Header } from './http-request.js';
 import { readLogin } from './json-body.js';
@@ -34,7 +35,7 @@ export class LoginVerifier {
     });
     if (userId === null) throw new ExpiringTokenException('credentials_invalid');
     const userAgent = utf8Header(request, 'user-agent');
-    const name = [utf8Header(request, 'x-device-model'), deviceName, userAgent].find((label) => label?.trim());
+    const name = [utf8Header(request, 'x-device-model'), deviceName, userAgent].find((label) => cleanLabel(label));
     return { userId, device: { name, userAgent } };
   }
 }
