@@ -18,7 +18,7 @@ const REFUSALS = {
 export type ExpiringTokenErrorCode = keyof typeof REFUSALS;
 
 /**
- * The one error that this package throws at run time. Nest answers it with its status and the body
+ * Every refusal of this package. Nest answers it with its status and the body
  * `{ statusCode, error, message, code }`.
  *
  * It never holds a token, a digest, a password or a driver's error: whatever logs it logs no secret.

@@ -1,11 +1,11 @@
 import { ConfigurableModuleBuilder } from '@nestjs/common';
 import type { ExpiringTokenOptions, ExpiringTokenStructuralOptions } from './expiring-token.options.js';
-import { STRUCTURE } from './expiring-token.resolved-options.js';
+import { STRUCTURE_DEFAULTS } from './expiring-token.resolved-options.js';
 
-/** The class that {@link ExpiringTokenModule} extends, and the injection token of the options as the application gave them. */
-export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
+/** What {@link ExpiringTokenModule} extends, the token of the options as they were given, the type of `forRootAsync`'s. */
+export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, ASYNC_OPTIONS_TYPE } =
   new ConfigurableModuleBuilder<ExpiringTokenOptions>({ moduleName: 'ExpiringToken' })
     .setClassMethodName('forRoot')
     .setFactoryMethodName('createExpiringTokenOptions')
-    .setExtras<ExpiringTokenStructuralOptions>(STRUCTURE)
+    .setExtras<ExpiringTokenStructuralOptions>(STRUCTURE_DEFAULTS)
     .build();

@@ -1,12 +1,4 @@
-import {
-  type DynamicModule,
-  Inject,
-  Module,
-  type OnModuleInit,
-  Optional,
-  type Provider,
-  type Type,
-} from '@nestjs/common';
+import { type DynamicModule, Inject, Module, type OnModuleInit, type Provider, type Type } from '@nestjs/common';
 import { APP_GUARD, HttpAdapterHost, ModulesContainer, RouterModule } from '@nestjs/core';
 import { getDataSourceToken, getRepositoryToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
@@ -32,20 +24,21 @@ import {
   type ExpiringTokenRoute,
 } from './expiring-token.options.js';
 import {
-  requestedRoutes,
   resolveAsyncStructure,
   resolveOptions,
   resolveStructure,
   type Structure,
 } from './expiring-token.resolved-options.js';
 import { requireDataSource, requireEntities } from './expiring-token.requirements.js';
-import { AnswerHeaders } from './http/answer-headers.js';
+import { AnswerHeaders } from './http/answer-headers.interceptor.js';
+import { DevicesController } from './http/devices.controller.js';
 import { ExpiringTokenGuard } from './http/expiring-token.guard.js';
 import { ExpiringTokenStrategy } from './http/expiring-token.strategy.js';
 import { LoginController, ObtainTokenController } from './http/login.controller.js';
 import { LoginVerifier } from './http/login.verifier.js';
 import { RequestAuthenticator } from './http/request-authenticator.js';
-import { DevicesController, LogoutController, TokenController } from './http/session.controllers.js';
+import { LogoutController } from './http/logout.controller.js';
+import { TokenController } from './http/token.controller.js';
 import { hideUnparsedBodies } from './http/unparsed-body.js';
 import { ExpiringTokenService } from './tokens/expiring-token.service.js';
 import { TokenStore } from './tokens/token.store.js';
@@ -68,6 +61,13 @@ const BuiltInUsers = typeOrmUsers(User, {
   active: 'active',
 });
 
+const IMPORT_ONCE = 'Import ExpiringTokenModule.forRoot() once, and set isGlobal: true to use it in other modules.';
+
+/** Stands where `forRoot` and `forRootAsync` put the options. */
+function refuseWithoutOptions(): never {
+  throw new ExpiringTokenOptionsError('imports', 'ExpiringTokenModule is imported without options', IMPORT_ONCE);
+}
+
 /**
  * Opaque bearer tokens that expire, live in the application's own database, and can be revoked at once.
  *
@@ -77,26 +77,19 @@ const BuiltInUsers = typeOrmUsers(User, {
  * export class AppModule {}
  * ```
  */
-@Module({})
+@Module({ providers: [{ provide: STRUCTURE_OPTIONS, useFactory: refuseWithoutOptions }] })
 export class ExpiringTokenModule extends ConfigurableModuleClass implements OnModuleInit {
   constructor(
     modules: ModulesContainer,
     private readonly host: HttpAdapterHost,
-    @Optional() @Inject(STRUCTURE_OPTIONS) private readonly structure?: Structure,
+    @Inject(STRUCTURE_OPTIONS) private readonly structure: Structure,
   ) {
     super();
-    if (!structure) {
-      throw new ExpiringTokenOptionsError(
-        'imports',
-        'ExpiringTokenModule is imported without options',
-        'Import ExpiringTokenModule.forRoot() once, and set isGlobal: true to use it in other modules.',
-      );
-    }
     if ([...modules.values()].filter(({ metatype }) => metatype === ExpiringTokenModule).length > 1) {
       throw new ExpiringTokenOptionsError(
         'strategy',
         'the Passport strategy expiring-token is registered twice, because the module is imported twice',
-        'Import ExpiringTokenModule.forRoot() once, and set isGlobal: true to use it in other modules.',
+        IMPORT_ONCE,
       );
     }
   }
@@ -129,7 +122,7 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
 
   onModuleInit(): void {
     // There is no adapter in an application without HTTP.
-    if (this.host.httpAdapter && this.structure) hideUnparsedBodies(this.host.httpAdapter, this.structure.path);
+    if (this.host.httpAdapter) hideUnparsedBodies(this.host.httpAdapter, this.structure);
   }
 }
 
@@ -194,7 +187,7 @@ function assemble(definition: DynamicModule, resolve: () => Structure): DynamicM
       ...new Set([...(definition.imports ?? []), ...imports]),
       RouterModule.register([{ path, module: ExpiringTokenModule }]),
     ],
-    controllers: [...new Set(requestedRoutes(routes))].map((route) => CONTROLLERS[route]),
+    controllers: routes.map((route) => CONTROLLERS[route]),
     providers: [...(definition.providers ?? []), ...providers],
     // The guard is made anew in each module that uses it, out of these.
     exports: [

@@ -1,6 +1,6 @@
 import type { ModuleMetadata, Type } from '@nestjs/common';
 import type { Token } from './tokens/token.entity.js';
-import type { UserStore } from './users/user-store.js';
+import type { UserStore } from './tokens/user-store.js';
 
 /** A number of milliseconds, or a string with a unit as the `ms` package reads it: `'15m'`, `'12h'`, `'30d'`. */
 export type Duration = number | string;
@@ -158,10 +158,18 @@ export interface ExpiringTokenOptionsFactory {
   createExpiringTokenOptions(): ExpiringTokenOptions | Promise<ExpiringTokenOptions>;
 }
 
-/** Thrown at start-up: a bad option, or an application that cannot work with the options given. */
+/**
+ * Thrown at start-up: a bad option, or an application that cannot work with the options given. Also by `issue`, for a
+ * lifespan that is none.
+ */
 export class ExpiringTokenOptionsError extends Error {
   override readonly name = 'ExpiringTokenOptionsError';
 
+  /**
+   * @param option - its name
+   * @param problem - what is wrong with it
+   * @param remedy - what to do
+   */
   constructor(option: string, problem: string, remedy: string) {
     super(`ExpiringTokenModule: ${option}: ${problem}. ${remedy}`);
   }

@@ -15,7 +15,7 @@ export function requireDataSource(found: DataSource | undefined, name: string): 
     throw new ExpiringTokenOptionsError(
       'dataSource',
       `there is no TypeORM data source ${JSON.stringify(name)}`,
-      'Import TypeOrmModule.forRoot() with this name, or give dataSource the name of the one that there is.',
+      `Import TypeOrmModule.forRoot()${name === 'default' ? '' : ' with this name'}, or give dataSource the name of another one.`,
     );
   }
   if (!SUPPORTED_DATABASES.includes(found.options.type)) {

@@ -1,6 +1,4 @@
 import { createSecretKey, type KeyObject } from 'node:crypto';
-import { inspect } from 'node:util';
-import ms from 'ms';
 import {
   type ExpiringTokenOptions,
   ExpiringTokenOptionsError,
@@ -8,48 +6,14 @@ import {
   type ExpiringTokenStructuralOptions,
   type ObtainPolicy,
 } from './expiring-token.options.js';
+import { parseDuration, refuse, show } from './duration.js';
 import { Token } from './tokens/token.entity.js';
 
-/** Longest duration accepted: beyond it a typing error is likelier than an intention, and dates overflow. */
-const LONGEST_DURATION_MS = ms('100y');
 /** RFC 2104 §3: an HMAC key shorter than the hash weakens it. */
 const SHORTEST_SECRET_BYTES = 32;
 
 /** The options as the package uses them: checked, with defaults, durations in milliseconds. */
 export type ResolvedOptions = ReturnType<typeof resolveOptions>;
-
-/** How a value is shown in an error: short, on one line. */
-const show = (value: unknown): string =>
-  typeof value === 'string'
-    ? JSON.stringify(value).slice(0, 60)
-    : inspect(value, { depth: 1, breakLength: Infinity, compact: true }).slice(0, 60);
-
-function refuse(option: string, value: unknown, remedy: string): never {
-  throw new ExpiringTokenOptionsError(option, `${show(value)} is not allowed`, remedy);
-}
-
-/**
- * A duration in milliseconds, `Infinity` for null.
- *
- * @param never - whether null is allowed, meaning never
- * @throws ExpiringTokenOptionsError when it has no unit, is not a whole number of milliseconds, or is out of range
- */
-export function parseDuration(option: string, value: unknown, never = false): number {
-  if (value === null && never) return Infinity;
-  // ms takes a string without a unit for milliseconds, which nobody means who writes '3600'.
-  const unitless = typeof value === 'string' && !/[a-z]\s*$/i.test(value);
-  const duration = typeof value === 'string' && value.length <= 100 && !unitless ? ms(value as ms.StringValue) : value;
-  if (Number.isSafeInteger(duration) && 0 < (duration as number) && (duration as number) <= LONGEST_DURATION_MS) {
-    return duration as number;
-  }
-  return refuse(
-    option,
-    value,
-    `Give a string with a unit such as '15m' or '30d', or a whole number of milliseconds, above 0 and up to 100 years${
-      never ? ', or null for never' : ''
-    }.`,
-  );
-}
 
 function matching(option: string, value: unknown, pattern: RegExp, remedy: string): string {
   return typeof value === 'string' && pattern.test(value) ? value : refuse(option, value, remedy);
@@ -98,25 +62,21 @@ function parseSchemes(value: unknown): readonly string[] {
 /** Every route, or group of routes, in the order of the documentation. */
 const ROUTES: readonly ExpiringTokenRoute[] = ['login', 'obtain-token', 'token', 'logout', 'devices'];
 
-/** The routes that an application asks for. */
-export const requestedRoutes = (routes: ExpiringTokenStructuralOptions['routes']): readonly ExpiringTokenRoute[] =>
-  routes === false ? [] : (routes ?? ROUTES);
+/** The options that shape the module, as it uses them. Without `users` they are the built-in ones. */
+export type Structure = Pick<ExpiringTokenStructuralOptions, 'users'> &
+  Required<Omit<ExpiringTokenStructuralOptions, 'users' | 'routes'>> & { routes: readonly ExpiringTokenRoute[] };
 
-/** The options that shape the module, as it uses them. */
-export type Structure = ExpiringTokenStructuralOptions &
-  Required<Omit<ExpiringTokenStructuralOptions, 'users' | 'routes'>>;
-
-/** Defaults of the structural options. What is undefined has none, or one that depends on others. */
-export const STRUCTURE: Structure & Record<keyof ExpiringTokenStructuralOptions, unknown> = {
+/** Defaults of the structural options. */
+export const STRUCTURE_DEFAULTS = {
   users: undefined,
   imports: [],
   path: 'auth',
-  routes: undefined,
+  routes: ROUTES,
   isGlobal: false,
   globalGuard: false,
   dataSource: 'default',
   tokenEntity: Token,
-};
+} satisfies Record<keyof ExpiringTokenStructuralOptions, unknown>;
 
 /**
  * Checks the options that shape the module, and fills in the defaults.
@@ -126,25 +86,30 @@ export const STRUCTURE: Structure & Record<keyof ExpiringTokenStructuralOptions,
 export function resolveStructure(given: ExpiringTokenStructuralOptions): Structure {
   if (typeof given !== 'object' || given === null)
     refuse('options', given, 'Give a lifespan, or an object of options.');
-  const defined = Object.entries(given).filter(([option, value]) => option in STRUCTURE && value !== undefined);
-  const options: Structure = { ...STRUCTURE, ...Object.fromEntries(defined) };
+  const defined = Object.entries(given).filter(
+    ([option, value]) => option in STRUCTURE_DEFAULTS && value !== undefined,
+  );
+  const options: Omit<Structure, 'routes'> & Required<Pick<ExpiringTokenStructuralOptions, 'routes'>> = {
+    ...STRUCTURE_DEFAULTS,
+    ...Object.fromEntries(defined),
+  };
   const { users, imports, path, routes, isGlobal, globalGuard, dataSource, tokenEntity } = options;
   if (users !== undefined && typeof users !== 'function') {
     refuse('users', users, 'Give an injectable class that implements UserStore, or what typeOrmUsers returns.');
   }
   if (!Array.isArray(imports)) refuse('imports', imports, 'Give a list of modules.');
   matching('path', path, /^[\w.~/-]*$/, "Give URL path segments, such as 'auth' or 'api/auth'.");
-  if (routes !== undefined && routes !== false && !Array.isArray(routes)) {
+  if (routes !== false && !Array.isArray(routes)) {
     refuse('routes', routes, `Give false, or a list of ${ROUTES.map(show).join(', ')}.`);
   }
-  for (const route of requestedRoutes(routes)) oneOf('routes', route, ROUTES);
+  const served = new Set(routes === false ? [] : routes.map((route) => oneOf('routes', route, ROUTES)));
   oneOf('isGlobal', isGlobal, [true, false]);
   oneOf('globalGuard', globalGuard, [true, false]);
   matching('dataSource', dataSource, /./, "Give the name of a data source, such as 'default'.");
   if (tokenEntity !== Token && !(typeof tokenEntity === 'function' && tokenEntity.prototype instanceof Token)) {
     refuse('tokenEntity', tokenEntity, 'Give an entity class that extends Token.');
   }
-  return options;
+  return { ...options, routes: [...served] };
 }
 
 /** What stands beside the structural options in `forRootAsync`. */
@@ -157,7 +122,7 @@ const ASYNC_OPTIONS = ['imports', 'inject', 'useFactory', 'useClass', 'useExisti
  */
 export function resolveAsyncStructure(given: ExpiringTokenStructuralOptions): Structure {
   const structure = resolveStructure(given);
-  const stray = Object.keys(given).find((option) => !(option in STRUCTURE) && !ASYNC_OPTIONS.includes(option));
+  const stray = Object.keys(given).find((option) => !(option in STRUCTURE_DEFAULTS) && !ASYNC_OPTIONS.includes(option));
   if (stray !== undefined) {
     throw new ExpiringTokenOptionsError(
       stray,
@@ -191,7 +156,7 @@ export function resolveOptions(options: ExpiringTokenOptions) {
     ...unknown
   } = options;
   for (const option of Object.keys(unknown)) {
-    throw option in STRUCTURE
+    throw option in STRUCTURE_DEFAULTS
       ? new ExpiringTokenOptionsError(
           option,
           'it is needed before the factory runs',

@@ -86,8 +86,6 @@ describe('At rest', () => {
       expect((await app.get('/me', plainText)).status).toBe(200);
       const broken = Object.assign(new Token(), token, { created: new Date(Number.NaN) });
       expect(app.tokens['isLive'](broken)).toBe(false);
-      expect(app.tokens['isLive'](Object.assign(new Token(), token, { created: null }))).toBe(false);
-      expect(app.tokens['isLive'](Object.assign(new Token(), token, { lifespan: Number.NaN }))).toBe(false);
     });
 
     it('an entity of the application can refer to a user', async () => {

@@ -1,4 +1,5 @@
-import { Controller, Get, Global, Module, UseGuards } from '@nestjs/common';
+import { BadRequestException, Controller, Get, Global, Module, UseGuards } from '@nestjs/common';
+import { APP_PIPE } from '@nestjs/core';
 import { AuthGuard } from '@nestjs/passport';
 import { getRepositoryToken } from '@nestjs/typeorm';
 import {
@@ -272,6 +273,30 @@ describe('The module', () => {
       const answer = await app.send('/api/auth/login', { method: 'POST', headers, rawBody });
       expect(answer.status).toBe(400);
       expect(answer.text).not.toContain('hunter2');
+    });
+
+    it('leaves errors on other routes as they are, also where its own have no prefix', async () => {
+      const app = await stack.boot({ options: { path: '' } });
+      const send = (path: string) =>
+        app.send(path, { method: 'POST', headers: [['Content-Type', 'application/json']], rawBody: '{"a' });
+      expect((await send('/login')).status).toBe(400);
+      expect((await send('/login')).text).not.toContain('{"a');
+      const other = await send('/me');
+      expect(other.status).toBe(400);
+      expect(other.json.code).not.toBe('validation_failed');
+    });
+
+    it("does not send its own parameters through the application's pipes", async () => {
+      const refuseAll = { transform: () => Promise.reject(new BadRequestException('piped')) };
+      @Module({ providers: [{ provide: APP_PIPE, useValue: refuseAll }] })
+      class PipeModule {}
+      const app = await stack.boot({ imports: [PipeModule] });
+      const token = await app.token();
+      expect((await app.get('/me', token)).json.message).toBe('piped');
+      expect((await app.get('/auth/token', token)).status).toBe(200);
+      expect((await app.get('/auth/devices', token)).status).toBe(200);
+      expect((await app.post('/auth/logout-all', { keepCurrent: true }, token)).json).toEqual({ revoked: 0 });
+      expect((await app.post('/auth/logout', undefined, token)).status).toBe(204);
     });
 
     it('provides the repositories of its entities', async () => {

@@ -4,6 +4,7 @@ import {
   ExpiringTokenModule,
   type ExpiringTokenModuleOptions,
   type ExpiringTokenOptionsFactory,
+  ExpiringTokenService,
   Token,
 } from 'nestjs-expiring-token';
 import { Column, Entity } from 'typeorm';
@@ -125,9 +126,15 @@ describe('An application that cannot work does not start', () => {
   });
 
   it('with a module that is imported without options', async () => {
-    await expect(Test.createTestingModule({ imports: [ExpiringTokenModule] }).compile()).rejects.toThrow(
-      'ExpiringTokenModule is imported without options',
-    );
+    @Injectable()
+    class Exporter {
+      constructor(readonly tokens: ExpiringTokenService) {}
+    }
+    for (const providers of [[], [Exporter]]) {
+      await expect(Test.createTestingModule({ imports: [ExpiringTokenModule], providers }).compile()).rejects.toThrow(
+        'ExpiringTokenModule is imported without options',
+      );
+    }
   });
 
   onEveryDatabase((stack) => {

@@ -32,7 +32,7 @@ export interface Database {
    * Runs a script in a transaction on the primary, alone among those of the same lock in every process.
    *
    * @param lock - what to serialise by: equal strings wait for each other
-   * @param script - makes the statements; called again if the transaction has to be tried again
+   * @param script - makes the statements; called again where the server gave up the transaction for another one
    * @param signal - when it is aborted, the next step is not taken and the transaction is rolled back
    */
   transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T>;

@@ -23,14 +23,16 @@ export const isUniqueViolation = (error: unknown): boolean => UNIQUE_VIOLATIONS.
 /** Whether a row was sought by a value that its column cannot hold: there is none, as other databases answer. */
 export const isNoSuchValue = (error: unknown): boolean => NO_SUCH_VALUES.has(codeOf(error));
 
-/** Tries a write again that lost against another one. The work makes a new key each time. */
-export async function retrying<T>(work: () => Promise<T>): Promise<T> {
+/** Whether a transaction was the one of two that the server gave up. */
+export const isConflict = (error: unknown): boolean => CONFLICTS.has(codeOf(error));
+
+/** Does a write again after a failure of a kind that another try can get over. */
+export async function retrying<T>(work: () => Promise<T>, canRetry: (error: unknown) => boolean): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await work();
     } catch (error) {
-      const again = isUniqueViolation(error) || CONFLICTS.has(codeOf(error));
-      if (!again || attempt === ATTEMPTS) throw error;
+      if (!canRetry(error) || attempt === ATTEMPTS) throw error;
     }
   }
 }

@@ -1,5 +1,6 @@
 import type { DataSource } from 'typeorm';
 import type { Database, Result, Row, Script, Statement } from './database.js';
+import { isConflict, retrying } from './driver-errors.js';
 import { hashLock, play, Queue, withConnection } from './server.js';
 
 /** The part of a `mysql2` connection that is used here. */
@@ -57,7 +58,7 @@ export class MysqlDatabase implements Database {
         await send(connection, { sql: 'DO RELEASE_LOCK(?)', values: [name] }).catch(() => connection.destroy());
       }
     };
-    return this.queue.run(lock, () => withConnection(this.dataSource, transact));
+    return this.queue.run(lock, () => retrying(() => withConnection(this.dataSource, transact), isConflict));
   }
 }
 

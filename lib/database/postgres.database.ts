@@ -1,5 +1,6 @@
 import type { DataSource } from 'typeorm';
 import type { Database, Result, Row, Script, Statement } from './database.js';
+import { isConflict, retrying } from './driver-errors.js';
 import { hashLock, play, Queue, withConnection } from './server.js';
 
 /** The part of a `pg` client that is used here. */
@@ -43,6 +44,6 @@ export class PostgresDatabase implements Database {
         throw error;
       }
     };
-    return this.queue.run(lock, () => withConnection(this.dataSource, transact));
+    return this.queue.run(lock, () => retrying(() => withConnection(this.dataSource, transact), isConflict));
   }
 }

@@ -1,19 +1,13 @@
 import { createHash } from 'node:crypto';
 import type { DataSource } from 'typeorm';
 import type { Result, Script, Statement } from './database.js';
+import { onPrimary } from './primary.js';
 
-/** Lends a connection to the primary out of the data source's pool. */
-export async function withConnection<Connection, T>(
+/** Lends the driver's own connection to the primary, out of the data source's pool. */
+export const withConnection = <Connection, T>(
   dataSource: DataSource,
   use: (connection: Connection) => Promise<T>,
-): Promise<T> {
-  const runner = dataSource.createQueryRunner('master');
-  try {
-    return await use((await runner.connect()) as Connection);
-  } finally {
-    await runner.release();
-  }
-}
+): Promise<T> => onPrimary(dataSource, async (runner) => use((await runner.connect()) as Connection));
 
 /** Walks an asynchronous driver through a script, as long as somebody waits for it: what is answered 503 is not done later. */
 export async function play<T>(

@@ -1,7 +1,7 @@
 import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
-import { AnswerHeaders } from './answer-headers.js';
-import { AUTHENTICATION, type AuthenticationNeed } from './decorators.js';
+import { AnswerHeaders } from './answer-headers.interceptor.js';
+import { AUTHENTICATION } from './decorators.js';
 import type { HttpRequest } from './http-request.js';
 import { RequestAuthenticator } from './request-authenticator.js';
 
@@ -12,7 +12,8 @@ const authenticated = new WeakSet<HttpRequest>();
  * Lets a request pass that presents a live token of an active user. Sets `request.user` to the user and
  * `request.authInfo.token` to the token's row.
  *
- * Refusals are {@link ExpiringTokenException}s with the challenge that RFC 6750 §3 asks for.
+ * Refusals are {@link ExpiringTokenException}s with the challenge that RFC 6750 §3 asks for. A subclass gets what it needs
+ * by property injection, and leaves the constructor alone.
  *
  * @example
  * ```ts
@@ -29,12 +30,10 @@ export class ExpiringTokenGuard implements CanActivate {
     private readonly reflector: Reflector,
   ) {}
 
+  /** Lets the request pass, or throws an {@link ExpiringTokenException}. */
   async canActivate(context: ExecutionContext): Promise<boolean> {
     const need = this.getNeed(context);
     if (need === 'public') return true;
-    if (context.getType() !== 'http') {
-      throw new Error(`ExpiringTokenGuard: ${context.getType()} is not supported. Guard HTTP controllers with it.`);
-    }
     const request = this.getRequest(context);
     if (authenticated.has(request)) return true;
     try {
@@ -47,18 +46,21 @@ export class ExpiringTokenGuard implements CanActivate {
       if (authentication) authenticated.add(request);
       return true;
     } catch (error) {
-      this.headers.ofError(error, context.switchToHttp().getResponse());
+      if (context.getType() === 'http') this.headers.ofError(error, context.switchToHttp().getResponse());
       throw error;
     }
   }
 
   /** What the route or its controller asks for, the route first. */
-  protected getNeed(context: ExecutionContext): AuthenticationNeed | undefined {
+  protected getNeed(context: ExecutionContext): 'public' | 'optional' | undefined {
     return this.reflector.getAllAndOverride(AUTHENTICATION, [context.getHandler(), context.getClass()]);
   }
 
-  /** The request to authenticate. */
+  /** The request to authenticate. Override it for a context that is not HTTP. */
   protected getRequest(context: ExecutionContext): HttpRequest {
+    if (context.getType() !== 'http') {
+      throw new Error(`ExpiringTokenGuard: ${context.getType()} is not supported. Override getRequest for it.`);
+    }
     return context.switchToHttp().getRequest();
   }
 }

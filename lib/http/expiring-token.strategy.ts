@@ -6,8 +6,7 @@ import { Strategy } from 'passport-http-bearer';
 import { STRATEGY_NAME } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 import { ExpiringTokenOptionsError } from '../expiring-token.options.js';
-import type { ExpiringTokenAuthInfo } from './decorators.js';
-import type { HttpRequest } from './http-request.js';
+import type { ExpiringTokenAuthInfo, HttpRequest } from './http-request.js';
 import { RequestAuthenticator } from './request-authenticator.js';
 
 /** Passport keeps one strategy of a name in a process, for however many applications: each request finds its own here. */

@@ -1,19 +1,37 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import type { Token } from '../tokens/token.entity.js';
+
+/** What the guard and the Passport strategy put at `request.authInfo`. */
+export interface ExpiringTokenAuthInfo {
+  /** The row of the token in use. */
+  token: Token;
+}
 
 /** What Express and Fastify requests have in common, and this package reads. */
 export interface HttpRequest {
+  /** As Node has them: names in lower case. */
   headers: IncomingHttpHeaders;
   /** As the client sent it, without what a router cut off. */
   originalUrl?: string;
+  /** What is left of it where a router cut something off. */
   url?: string;
   /** Express: the names and values of all header lines, in turn. Node drops repeated ones from `headers`. */
   rawHeaders?: readonly string[];
   /** Fastify: Node's own request. */
   raw?: { rawHeaders?: readonly string[] };
+  /** As the framework parsed it. */
   body?: unknown;
+  /** The user that the guard let in; null where it let in a request without a token. */
   user?: unknown;
-  authInfo?: unknown;
+  /** What the guard knows of the token. */
+  authInfo?: ExpiringTokenAuthInfo;
 }
+
+/** A request that the guard has let pass with a token. */
+export type AuthenticatedRequest = HttpRequest & { authInfo: ExpiringTokenAuthInfo };
+
+/** The row of the token in use. Read from the request, because a parameter decorator's value passes the application's pipes. */
+export const tokenOf = ({ authInfo }: AuthenticatedRequest): Token => authInfo.token;
 
 /** How many lines a client sent of a header, given in lower case. */
 export function countHeaderLines(request: HttpRequest, name: string): number {

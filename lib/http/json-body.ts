@@ -1,7 +1,7 @@
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { checkCredential } from '../users/credentials.js';
-import type { Credentials } from '../users/user-store.js';
+import type { Credentials } from '../tokens/user-store.js';
 import { type HttpRequest, mediaType } from './http-request.js';
 
 function refuse(message: string): never {

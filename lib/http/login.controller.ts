@@ -3,7 +3,7 @@ import { CLOCK, type Clock } from '../expiring-token.constants.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { IssuedToken } from '../tokens/token.interfaces.js';
 import { secondsUntil } from '../tokens/token-lifetime.js';
-import { AnswerHeaders } from './answer-headers.js';
+import { AnswerHeaders } from './answer-headers.interceptor.js';
 import { Public } from './decorators.js';
 import type { HttpRequest } from './http-request.js';
 import { LoginVerifier } from './login.verifier.js';

@@ -1,10 +1,10 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { available } from '../database/available.js';
+import { available } from '../availability.js';
 import { RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { cleanLabel } from '../tokens/device.js';
-import type { UserStore } from '../users/user-store.js';
+import { isAdmitted, type UserStore } from '../tokens/user-store.js';
 import { type HttpRequest, utf8Header } from './http-request.js';
 import { readLogin } from './json-body.js';
 
@@ -30,8 +30,7 @@ export class LoginVerifier {
     const { deviceName, ...credentials } = readLogin(request, this.options);
     const userId = await available(async () => {
       const user = await this.users.validateCredentials(credentials);
-      const admitted = user !== null && user !== undefined && (this.users.isActive?.(user) ?? true);
-      return admitted ? this.users.getId(user) : null;
+      return isAdmitted(this.users, user) ? this.users.getId(user) : null;
     });
     if (userId === null) throw new ExpiringTokenException('credentials_invalid');
     const userAgent = utf8Header(request, 'user-agent');

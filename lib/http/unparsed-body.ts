@@ -1,30 +1,40 @@
 import type { AbstractHttpAdapter } from '@nestjs/core';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
+import type { ExpiringTokenRoute } from '../expiring-token.options.js';
+import type { Structure } from '../expiring-token.resolved-options.js';
 import type { HttpRequest } from './http-request.js';
 
-/** The path of a request as a router reads it: decoded, in lower case. */
+/** The ends of the paths that take a POST or a PATCH. */
+const PATHS: Record<ExpiringTokenRoute, string> = {
+  login: 'login',
+  'obtain-token': 'obtain-token',
+  token: 'token',
+  logout: 'logout(-all)?',
+  devices: 'devices/[^/]+',
+};
+
+/** The path of a request as a router reads it. */
 function pathOf({ originalUrl = '' }: HttpRequest): string {
   const [path = ''] = originalUrl.split('?', 1);
   try {
-    return decodeURIComponent(path).toLowerCase();
+    return decodeURIComponent(path);
   } catch {
-    return path.toLowerCase();
+    return path;
   }
 }
 
 /**
- * On Express, the answer to a body that is no JSON quotes the start of it, which may be a password. Below the module's own
- * path it says only that.
- *
- * @param path - prefix of the routes
+ * On Express, the answer to a body that is no JSON quotes the start of it, which may be a password. On the module's own
+ * routes it says only that.
  */
-export function hideUnparsedBodies(adapter: AbstractHttpAdapter, path: string): void {
-  if (adapter.getType() !== 'express') return;
+export function hideUnparsedBodies(adapter: AbstractHttpAdapter, { path, routes }: Structure): void {
+  if (adapter.getType() !== 'express' || routes.length === 0) return;
   // A global prefix or a version may stand before it.
-  const ownPath = `/${path}/`.replace(/\/+/g, '/').toLowerCase();
+  const prefix = `/${path}/`.replaceAll(/\/+/g, '/').replaceAll('.', String.raw`\.`);
+  const ownPath = new RegExp(`${prefix}(${routes.map((route) => PATHS[route]).join('|')})/?$`, 'i');
   // Express knows a handler of errors by its four parameters.
   adapter.use((error: { type?: unknown }, request: HttpRequest, _response: unknown, next: (error: unknown) => void) => {
-    const own = error.type === 'entity.parse.failed' && pathOf(request).includes(ownPath);
+    const own = error.type === 'entity.parse.failed' && ownPath.test(pathOf(request));
     next(own ? new ExpiringTokenException('validation_failed', { message: 'body must be JSON' }) : error);
   });
 }

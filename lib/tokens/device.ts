@@ -49,10 +49,10 @@ export function cleanLabel(label: string | null | undefined): string | null {
  * @param lifespanMs - the lifespan of tokens without one of their own
  */
 export function liveDevices(tokens: readonly Token[], lifespanMs: number, now: number): Device[] {
-  const live = tokens.filter((token) => isLive(token.created?.getTime(), token.lifespan ?? lifespanMs, now));
+  const live = tokens.filter((token) => isLive(token, lifespanMs, now));
   const devices = [...new Set(live.map((token) => token.deviceId))].map((id) => {
     const own = live.filter((token) => token.deviceId === id);
-    const ends = own.map((token) => expiryOf(token.created.getTime(), token.lifespan ?? lifespanMs));
+    const ends = own.map((token) => expiryOf(token, lifespanMs));
     return {
       id,
       name: own[0]!.name,

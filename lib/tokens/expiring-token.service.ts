@@ -1,20 +1,26 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { availableWithin } from '../database/available.js';
+import { availableWithin } from '../availability.js';
+import { parseDuration } from '../duration.js';
 import type { Row, Script } from '../database/database.js';
+import { isUuid, uuidV7 } from '../database/uuid-v7.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
-import { parseDuration, type ResolvedOptions } from '../expiring-token.resolved-options.js';
-import { checkUserId } from '../users/user-id.js';
-import type { UserStore } from '../users/user-store.js';
+import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { checkExcept, cleanLabel, type Device, liveDevices } from './device.js';
 import { expiryOf, isLive } from './token-lifetime.js';
 import { deriveToken, digestToken, generateToken, matchesDigest, parseToken } from './token-secret.js';
 import type { Token } from './token.entity.js';
 import type { Authentication, DeviceOptions, IssuedToken, IssueOptions } from './token.interfaces.js';
 import { type TokenRow, TokenStore } from './token.store.js';
-import { isUuid, uuidV7 } from '../database/uuid-v7.js';
+import { checkUserId } from './user-id.js';
+import { isAdmitted, type UserStore } from './user-store.js';
 
-/** Issues, checks and revokes tokens. Every method may throw {@link ExpiringTokenException} `unavailable`. */
+/**
+ * Issues, checks and revokes tokens.
+ *
+ * Every method may throw {@link ExpiringTokenException} `unavailable`; each one that takes a user id throws `TypeError` for
+ * one that cannot be.
+ */
 @Injectable()
 export class ExpiringTokenService {
   constructor(
@@ -67,8 +73,7 @@ export class ExpiringTokenService {
         throw new ExpiringTokenException('token_invalid');
       }
       const user = await this.users.findById(token.userId);
-      if (user === null || user === undefined || !this.isActive(user))
-        throw new ExpiringTokenException('user_inactive');
+      if (!isAdmitted(this.users, user)) throw new ExpiringTokenException('user_inactive');
       if (!this.isLive(token)) {
         throw new ExpiringTokenException('token_expired', { statusCode: this.options.expiredStatus });
       }
@@ -127,7 +132,7 @@ export class ExpiringTokenService {
 
   /** When a token expires; null if never. */
   expiryOf(token: Token): Date | null {
-    return expiryOf(token.created.getTime(), token.lifespan ?? this.options.lifespanMs);
+    return expiryOf(token, this.options.lifespanMs);
   }
 
   private *obtaining(userId: string, options: DeviceOptions): Script<IssuedToken> {
@@ -210,11 +215,7 @@ export class ExpiringTokenService {
   }
 
   private isLive(token: Token): boolean {
-    return isLive(token.created?.getTime(), token.lifespan ?? this.options.lifespanMs, this.clock());
-  }
-
-  private isActive(user: unknown): boolean {
-    return this.users.isActive?.(user) ?? true;
+    return isLive(token, this.options.lifespanMs, this.clock());
   }
 
   /** Runs a script in one transaction, alone among those of the user, that is not committed once nobody waits for it. */

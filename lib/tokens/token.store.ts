@@ -1,7 +1,7 @@
 import type { Type } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import type { Database, Row, Script, Statement } from '../database/database.js';
-import { retrying } from '../database/driver-errors.js';
+import { isUniqueViolation, retrying } from '../database/driver-errors.js';
 import { Table } from '../database/table.js';
 import type { Token } from './token.entity.js';
 
@@ -32,9 +32,9 @@ export class TokenStore {
     return this.database.read(statement);
   }
 
-  /** Runs the statements of a script in one transaction, alone among those of the same user. */
+  /** Runs the statements of a script in one transaction, alone among those of the same user; again where an id is taken. */
   serially<T>(userId: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
-    return retrying(() => this.database.transaction(userId, script, signal));
+    return retrying(() => this.database.transaction(userId, script, signal), isUniqueViolation);
   }
 
   select(criteria: TokenCriteria): Statement {

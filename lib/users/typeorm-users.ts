@@ -1,14 +1,15 @@
 import { Inject, Injectable, mixin, type Type } from '@nestjs/common';
 import type { DataSource, FindOptionsWhere, ObjectLiteral } from 'typeorm';
-import { availableWithin } from '../database/available.js';
+import { availableWithin } from '../availability.js';
 import type { Database, Script } from '../database/database.js';
 import { isNoSuchValue } from '../database/driver-errors.js';
+import { onPrimary } from '../database/primary.js';
 import { Table } from '../database/table.js';
 import { DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { ExpiringTokenOptionsError } from '../expiring-token.options.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { hashPassword, isOutdated, verifyPassword } from './password-hash.js';
-import type { Credentials, UserStore } from './user-store.js';
+import type { Credentials, UserStore } from '../tokens/user-store.js';
 
 /** The names of an entity's properties that {@link typeOrmUsers} reads. */
 export interface UserProperties<User> {
@@ -55,17 +56,16 @@ export function typeOrmUsers<User extends ObjectLiteral>(
     }
 
     async findById(userId: string): Promise<User | null> {
-      // The primary, where a user that was locked out a moment ago is locked out already.
-      const runner = this.dataSource.createQueryRunner('master');
+      const criteria = { [id]: userId } as FindOptionsWhere<User>;
       try {
-        const user = await runner.manager.getRepository(entity).findOneBy({ [id]: userId } as FindOptionsWhere<User>);
+        const user = await onPrimary(this.dataSource, ({ manager }) =>
+          manager.getRepository(entity).findOneBy(criteria),
+        );
         // MySQL finds the row 1 by '1abc'.
         return user && this.getId(user) === userId ? user : null;
       } catch (error) {
         if (isNoSuchValue(error)) return null;
         throw error;
-      } finally {
-        await runner.release();
       }
     }
 

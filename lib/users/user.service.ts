@@ -1,6 +1,6 @@
 import { ConflictException, Inject, Injectable } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
-import { availableWithin } from '../database/available.js';
+import { availableWithin } from '../availability.js';
 import type { Database, Script } from '../database/database.js';
 import { isUniqueViolation } from '../database/driver-errors.js';
 import { Table } from '../database/table.js';

@@ -1,6 +1,8 @@
 /** What a client sends to log in. */
 export interface Credentials {
+  /** Exactly as sent. */
   username: string;
+  /** Exactly as sent. */
   password: string;
 }
 
@@ -27,3 +29,7 @@ export interface UserStore<User = unknown> {
   /** Whether the user may log in and use tokens, asked on each request. Without this method all may. */
   isActive?(user: User): boolean;
 }
+
+/** Whether there is such a user, and the store lets it in. */
+export const isAdmitted = <User>(store: UserStore<User>, user: User | null | undefined): user is User =>
+  user !== null && user !== undefined && (store.isActive?.(user) ?? true);

@@ -1,5 +1,5 @@
 import { HttpException, Logger } from '@nestjs/common';
-import { ExpiringTokenException } from '../expiring-token.exception.js';
+import { ExpiringTokenException } from './expiring-token.exception.js';
 
 /** Longest that a timer can wait: Node fires at once beyond it. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;

@@ -1,0 +1,40 @@
+import { Controller, Delete, Get, HttpCode, Param, Patch, Req, UseGuards, UseInterceptors } from '@nestjs/common';
+import { ExpiringTokenException } from '../expiring-token.exception.js';
+import type { Device } from '../tokens/device.js';
+import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
+import type { Token } from '../tokens/token.entity.js';
+import { AnswerHeaders } from './answer-headers.interceptor.js';
+import { ExpiringTokenGuard } from './expiring-token.guard.js';
+import { type AuthenticatedRequest, tokenOf } from './http-request.js';
+import { readName } from './json-body.js';
+
+/** A device as its owner sees it: `current` is the one that asks. */
+export type OwnDevice = Device & { current: boolean };
+
+const own = (device: Device, token: Token): OwnDevice => ({ ...device, current: device.id === token.deviceId });
+
+/** `GET devices`, and `PATCH` and `DELETE devices/:id`. An id of another user's device is one that does not exist. */
+@Controller('devices')
+@UseGuards(ExpiringTokenGuard)
+@UseInterceptors(AnswerHeaders)
+export class DevicesController {
+  constructor(private readonly tokens: ExpiringTokenService) {}
+
+  @Get()
+  async list(@Req() request: AuthenticatedRequest): Promise<OwnDevice[]> {
+    const token = tokenOf(request);
+    return (await this.tokens.list(token.userId)).map((device) => own(device, token));
+  }
+
+  @Patch(':id')
+  async rename(@Req() request: AuthenticatedRequest, @Param('id') id: string): Promise<OwnDevice> {
+    const token = tokenOf(request);
+    return own(await this.tokens.rename(token.userId, id, readName(request)), token);
+  }
+
+  @Delete(':id')
+  @HttpCode(204)
+  async revoke(@Req() request: AuthenticatedRequest, @Param('id') id: string): Promise<void> {
+    if (!(await this.tokens.revoke(tokenOf(request).userId, id))) throw new ExpiringTokenException('device_not_found');
+  }
+}

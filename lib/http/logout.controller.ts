@@ -1,0 +1,29 @@
+import { Controller, HttpCode, Post, Req, UseGuards, UseInterceptors } from '@nestjs/common';
+import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
+import { AnswerHeaders } from './answer-headers.interceptor.js';
+import { ExpiringTokenGuard } from './expiring-token.guard.js';
+import { type AuthenticatedRequest, tokenOf } from './http-request.js';
+import { readKeepCurrent } from './json-body.js';
+
+/** `POST logout` and `POST logout-all`. */
+@Controller()
+@UseGuards(ExpiringTokenGuard)
+@UseInterceptors(AnswerHeaders)
+export class LogoutController {
+  constructor(private readonly tokens: ExpiringTokenService) {}
+
+  @Post('logout')
+  @HttpCode(204)
+  async logout(@Req() request: AuthenticatedRequest): Promise<void> {
+    const { userId, deviceId } = tokenOf(request);
+    await this.tokens.revoke(userId, deviceId);
+  }
+
+  @Post('logout-all')
+  @HttpCode(200)
+  async logoutAll(@Req() request: AuthenticatedRequest): Promise<{ revoked: number }> {
+    const { userId, deviceId } = tokenOf(request);
+    const options = readKeepCurrent(request) ? { except: deviceId } : {};
+    return { revoked: await this.tokens.revokeAll(userId, options) };
+  }
+}
