@@ -1,20 +1,11 @@
-import { inspect } from 'node:util';
 import ms from 'ms';
-import { ExpiringTokenOptionsError } from './expiring-token.options.js';
+import { refuse } from './option-checks.js';
+
+/** A number of milliseconds, or a string with a unit as the `ms` package reads it: `'15m'`, `'12h'`, `'30d'`. */
+export type Duration = number | string;
 
 /** Longest duration accepted: beyond it a typing error is likelier than an intention, and dates overflow. */
 const LONGEST_DURATION_MS = ms('100y');
-
-/** How a value is shown in an error: short, on one line. */
-export const show = (value: unknown): string =>
-  typeof value === 'string'
-    ? JSON.stringify(value).slice(0, 60)
-    : inspect(value, { depth: 1, breakLength: Infinity, compact: true }).slice(0, 60);
-
-/** Refuses the value of an option. */
-export function refuse(option: string, value: unknown, remedy: string): never {
-  throw new ExpiringTokenOptionsError(option, `${show(value)} is not allowed`, remedy);
-}
 
 /**
  * A duration in milliseconds, `Infinity` for null.

@@ -17,18 +17,11 @@ import {
   ConfigurableModuleClass,
   MODULE_OPTIONS_TOKEN,
 } from './expiring-token.module-definition.js';
-import {
-  type Duration,
-  type ExpiringTokenModuleOptions,
-  ExpiringTokenOptionsError,
-  type ExpiringTokenRoute,
-} from './expiring-token.options.js';
-import {
-  resolveAsyncStructure,
-  resolveOptions,
-  resolveStructure,
-  type Structure,
-} from './expiring-token.resolved-options.js';
+import type { Duration } from './duration.js';
+import type { ExpiringTokenModuleOptions, ExpiringTokenRoute } from './expiring-token.options.js';
+import { ExpiringTokenOptionsError } from './option-checks.js';
+import { resolveAsyncStructure, resolveStructure, type Structure } from './expiring-token.structure.js';
+import { resolveOptions } from './expiring-token.resolved-options.js';
 import { requireDataSource, requireEntities } from './expiring-token.requirements.js';
 import { AnswerHeaders } from './http/answer-headers.interceptor.js';
 import { DevicesController } from './http/devices.controller.js';

@@ -1,9 +1,7 @@
 import type { ModuleMetadata, Type } from '@nestjs/common';
+import type { Duration } from './duration.js';
 import type { Token } from './tokens/token.entity.js';
 import type { UserStore } from './tokens/user-store.js';
-
-/** A number of milliseconds, or a string with a unit as the `ms` package reads it: `'15m'`, `'12h'`, `'30d'`. */
-export type Duration = number | string;
 
 /** What `POST obtain-token` does while a live token exists. See {@link ExpiringTokenOptions.obtain}. */
 export type ObtainPolicy = 'reuse' | 'renew' | 'replace';
@@ -156,21 +154,4 @@ export type ExpiringTokenModuleOptions = ExpiringTokenOptions & ExpiringTokenStr
 export interface ExpiringTokenOptionsFactory {
   /** Returns the options, or a promise of them. */
   createExpiringTokenOptions(): ExpiringTokenOptions | Promise<ExpiringTokenOptions>;
-}
-
-/**
- * Thrown at start-up: a bad option, or an application that cannot work with the options given. Also by `issue`, for a
- * lifespan that is none.
- */
-export class ExpiringTokenOptionsError extends Error {
-  override readonly name = 'ExpiringTokenOptionsError';
-
-  /**
-   * @param option - its name
-   * @param problem - what is wrong with it
-   * @param remedy - what to do
-   */
-  constructor(option: string, problem: string, remedy: string) {
-    super(`ExpiringTokenModule: ${option}: ${problem}. ${remedy}`);
-  }
 }

@@ -1,7 +1,7 @@
 import type { Type } from '@nestjs/common';
 import { type DataSource, getMetadataArgsStorage } from 'typeorm';
 import { SUPPORTED_DATABASES } from './database/open-database.js';
-import { ExpiringTokenOptionsError } from './expiring-token.options.js';
+import { ExpiringTokenOptionsError } from './option-checks.js';
 import { Token } from './tokens/token.entity.js';
 import { User } from './users/user.entity.js';
 

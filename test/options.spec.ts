@@ -114,7 +114,7 @@ describe('A bad option stops the start with an error that names it, its value an
     const useFactory = () => ({ path: 'api' }) as object;
     const module = ExpiringTokenModule.forRootAsync({ useFactory });
     await expect(Test.createTestingModule({ imports: [module] }).compile()).rejects.toThrow(
-      'path: it is needed before the factory runs. Give it to forRootAsync beside the factory',
+      'path: there is no such option here. Mend its spelling, remove it, or give it to forRootAsync beside the factory',
     );
   });
 });

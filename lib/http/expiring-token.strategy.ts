@@ -5,7 +5,7 @@ import passport from 'passport';
 import { Strategy } from 'passport-http-bearer';
 import { STRATEGY_NAME } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
-import { ExpiringTokenOptionsError } from '../expiring-token.options.js';
+import { ExpiringTokenOptionsError } from '../option-checks.js';
 import type { ExpiringTokenAuthInfo, HttpRequest } from './http-request.js';
 import { RequestAuthenticator } from './request-authenticator.js';
 

@@ -1,7 +1,7 @@
 import type { AbstractHttpAdapter } from '@nestjs/core';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ExpiringTokenRoute } from '../expiring-token.options.js';
-import type { Structure } from '../expiring-token.resolved-options.js';
+import type { Structure } from '../expiring-token.structure.js';
 import type { HttpRequest } from './http-request.js';
 
 /** The ends of the paths that take a POST or a PATCH. */

@@ -1,4 +1,4 @@
-import type { Duration } from '../expiring-token.options.js';
+import type { Duration } from '../duration.js';
 import type { Token } from './token.entity.js';
 
 /** A token at the one moment when it can be shown. */

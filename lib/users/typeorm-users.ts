@@ -6,7 +6,7 @@ import { isNoSuchValue } from '../database/driver-errors.js';
 import { onPrimary } from '../database/primary.js';
 import { Table } from '../database/table.js';
 import { DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
-import { ExpiringTokenOptionsError } from '../expiring-token.options.js';
+import { ExpiringTokenOptionsError } from '../option-checks.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { hashPassword, isOutdated, verifyPassword } from './password-hash.js';
 import type { Credentials, UserStore } from '../tokens/user-store.js';

@@ -1,0 +1,41 @@
+import { inspect } from 'node:util';
+
+/**
+ * Thrown at start-up: a bad option, or an application that cannot work with the options given. Also by `issue`, for a
+ * lifespan that is none.
+ */
+export class ExpiringTokenOptionsError extends Error {
+  override readonly name = 'ExpiringTokenOptionsError';
+
+  /**
+   * @param option - its name
+   * @param problem - what is wrong with it
+   * @param remedy - what to do
+   */
+  constructor(option: string, problem: string, remedy: string) {
+    super(`ExpiringTokenModule: ${option}: ${problem}. ${remedy}`);
+  }
+}
+
+/** How a value is shown in an error: short, on one line. */
+export const show = (value: unknown): string =>
+  typeof value === 'string'
+    ? JSON.stringify(value).slice(0, 60)
+    : inspect(value, { depth: 1, breakLength: Infinity, compact: true }).slice(0, 60);
+
+/** Refuses the value of an option. */
+export function refuse(option: string, value: unknown, remedy: string): never {
+  throw new ExpiringTokenOptionsError(option, `${show(value)} is not allowed`, remedy);
+}
+
+/** A string of this pattern. */
+export function matching(option: string, value: unknown, pattern: RegExp, remedy: string): string {
+  return typeof value === 'string' && pattern.test(value) ? value : refuse(option, value, remedy);
+}
+
+/** One of these values. */
+export function oneOf<T>(option: string, value: unknown, allowed: readonly T[]): T {
+  return allowed.includes(value as T)
+    ? (value as T)
+    : refuse(option, value, `Give one of ${allowed.map(show).join(', ')}.`);
+}
