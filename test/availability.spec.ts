@@ -1,5 +1,6 @@
 import { DataSource } from 'typeorm';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { hashLock } from '../lib/database/server.js';
 import { onEveryDatabase, onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
 import { type Answer, bearer } from './fixtures/http.js';
 
@@ -119,6 +120,36 @@ describe('A pool without a free connection', () => {
         expect((await app.get('/me', token)).status).toBe(200);
         expect(await app.tokens.list(user.id)).toHaveLength(1);
         expect((await app.users.create(late, PASSWORD)).username).toBe(late);
+      });
+    },
+    ['postgres', 'mariadb'],
+  );
+});
+
+describe('A crowd of requests for one user', () => {
+  onEveryDatabase(
+    (stack) => {
+      it('waits with one connection, and leaves the others of the pool to everybody else', async () => {
+        const app = await stack.boot({
+          typeOrm: { extra: stack.databaseName === 'postgres' ? { max: 2 } : { connectionLimit: 2 } },
+        });
+        const [user, token] = [await app.createUser(), await app.token()];
+        const other = await new DataSource({ ...app.dataSource.options, entities: [] }).initialize();
+        const holder = other.createQueryRunner();
+        const hash = hashLock(user.id);
+        const [lock, unlock] = {
+          postgres: ['SELECT pg_advisory_lock(@)', 'SELECT pg_advisory_unlock(@)'],
+          mariadb: ["DO GET_LOCK('@', 1)", "DO RELEASE_LOCK('@')"],
+        }[stack.databaseName as 'postgres' | 'mariadb'] as [string, string];
+        const key = stack.databaseName === 'postgres' ? String(hash.readBigInt64BE()) : hash.toString('base64url');
+        await holder.query(lock.replace('@', key));
+        const crowd = Array.from({ length: 10 }, () => app.tokens.obtain(user.id));
+        for (let round = 0; round < 5; round++) expect((await app.get('/me', token)).status).toBe(200);
+        await holder.query(unlock.replace('@', key));
+        await Promise.all(crowd);
+        expect(await app.tokens.list(user.id)).toHaveLength(1);
+        await holder.release();
+        await other.destroy();
       });
     },
     ['postgres', 'mariadb'],

@@ -49,9 +49,11 @@ export function cleanLabel(label: string | null | undefined): string | null {
  * @param lifespanMs - the lifespan of tokens without one of their own
  */
 export function liveDevices(tokens: readonly Token[], lifespanMs: number, now: number): Device[] {
-  const live = tokens.filter((token) => isLive(token, lifespanMs, now));
-  const devices = [...new Set(live.map((token) => token.deviceId))].map((id) => {
-    const own = live.filter((token) => token.deviceId === id);
+  const byDevice = new Map<string, Token[]>();
+  for (const token of tokens.filter((candidate) => isLive(candidate, lifespanMs, now))) {
+    byDevice.set(token.deviceId, [...(byDevice.get(token.deviceId) ?? []), token]);
+  }
+  const devices = [...byDevice].map(([id, own]) => {
     const ends = own.map((token) => expiryOf(token, lifespanMs));
     return {
       id,
