@@ -2,12 +2,12 @@ import { HttpException, Logger } from '@nestjs/common';
 import { ExpiringTokenException } from './expiring-token.exception.js';
 
 /** Longest that a timer can wait: Node fires at once beyond it. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
+export const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 const logger = new Logger('ExpiringToken');
 
 /** What may be told of a failure: a driver's error also holds the statement with its values. */
-function describe(error: unknown): string {
+export function describe(error: unknown): string {
   if (!(error instanceof Error)) return 'unknown error';
   const code = (error as { code?: unknown }).code;
   return typeof code === 'string' ? `${error.message} (${code})` : error.message;
@@ -28,12 +28,12 @@ export async function available<T>(work: () => Promise<T>): Promise<T> {
 }
 
 /**
- * {@link available} within a time limit.
+ * Does work that is given up after some time.
  *
  * @param timeoutMs - longest wait in milliseconds
  * @param work - is told by the signal when nobody waits for it any more
  */
-export async function availableWithin<T>(timeoutMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function within<T>(timeoutMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
   const { signal } = controller;
   const expired = new Promise<never>((_, reject) => {
@@ -44,8 +44,12 @@ export async function availableWithin<T>(timeoutMs: number, work: (signal: Abort
     Math.min(timeoutMs, LONGEST_TIMER_MS),
   );
   try {
-    return await available(() => Promise.race([work(signal), expired]));
+    return await Promise.race([work(signal), expired]);
   } finally {
     clearTimeout(timer);
   }
 }
+
+/** {@link available}, {@link within} a time. */
+export const availableWithin = <T>(timeoutMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> =>
+  available(() => within(timeoutMs, work));

@@ -20,20 +20,26 @@ import {
 import type { Duration } from './duration.js';
 import type { ExpiringTokenModuleOptions, ExpiringTokenRoute } from './expiring-token.options.js';
 import { ExpiringTokenOptionsError } from './option-checks.js';
-import { resolveAsyncStructure, resolveStructure, type Structure } from './expiring-token.structure.js';
-import { resolveOptions } from './expiring-token.resolved-options.js';
+import { resolveAsyncStructure, resolveSyncStructure, type Structure } from './expiring-token.structure.js';
+import { type ResolvedOptions, resolveOptions } from './expiring-token.resolved-options.js';
 import { requireDataSource, requireEntities } from './expiring-token.requirements.js';
 import { AnswerHeaders } from './http/answer-headers.interceptor.js';
 import { DevicesController } from './http/devices.controller.js';
 import { ExpiringTokenGuard } from './http/expiring-token.guard.js';
 import { ExpiringTokenStrategy } from './http/expiring-token.strategy.js';
 import { LoginController, ObtainTokenController } from './http/login.controller.js';
+import { LoginThrottle } from './http/login.throttle.js';
 import { LoginVerifier } from './http/login.verifier.js';
 import { RequestAuthenticator } from './http/request-authenticator.js';
 import { LogoutController } from './http/logout.controller.js';
+import { RefreshController } from './http/refresh.controller.js';
 import { TokenController } from './http/token.controller.js';
 import { hideUnparsedBodies } from './http/unparsed-body.js';
 import { ExpiringTokenService } from './tokens/expiring-token.service.js';
+import { LastUse } from './tokens/last-use.js';
+import { TokenEvents } from './tokens/token.events.js';
+import { TokenPruner } from './tokens/token.pruner.js';
+import { TokenScripts } from './tokens/token.scripts.js';
 import { TokenStore } from './tokens/token.store.js';
 import { typeOrmUsers } from './users/typeorm-users.js';
 import { User } from './users/user.entity.js';
@@ -43,6 +49,7 @@ const CONTROLLERS: Record<ExpiringTokenRoute, Type> = {
   login: LoginController,
   'obtain-token': ObtainTokenController,
   token: TokenController,
+  refresh: RefreshController,
   logout: LogoutController,
   devices: DevicesController,
 };
@@ -94,7 +101,7 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
    */
   static override forRoot(options: Duration | ExpiringTokenModuleOptions = {}): DynamicModule {
     const all = typeof options === 'object' ? options : { lifespan: options };
-    return assemble(super.forRoot(all ?? {}), () => resolveStructure(all));
+    return assemble(super.forRoot(all ?? {}), () => resolveSyncStructure(all));
   }
 
   /**
@@ -158,16 +165,22 @@ function assemble(definition: DynamicModule, resolve: () => Structure): DynamicM
     { provide: DATABASE, useFactory: openDatabase, inject: [DATA_SOURCE] },
     {
       provide: TokenStore,
-      useFactory: (database: Database, source: DataSource) => new TokenStore(database, source, tokenEntity),
-      inject: [DATABASE, DATA_SOURCE],
+      useFactory: (database: Database, source: DataSource, { lifetimes }: ResolvedOptions) =>
+        new TokenStore(database, source, tokenEntity, lifetimes),
+      inject: [DATABASE, DATA_SOURCE, RESOLVED_OPTIONS],
     },
     ...repositories,
     users,
     { provide: USER_STORE, useExisting: users },
     ...(builtIn ? [UserService] : []),
+    TokenScripts,
+    TokenPruner,
+    TokenEvents,
+    LastUse,
     ExpiringTokenService,
     RequestAuthenticator,
     AnswerHeaders,
+    LoginThrottle,
     LoginVerifier,
     ExpiringTokenStrategy,
     ExpiringTokenGuard,

@@ -1,13 +1,108 @@
 import type { ModuleMetadata, Type } from '@nestjs/common';
 import type { Duration } from './duration.js';
 import type { Token } from './tokens/token.entity.js';
+import type { ImportedShape } from './tokens/token-secret.js';
 import type { UserStore } from './tokens/user-store.js';
 
 /** What `POST obtain-token` does while a live token exists. See {@link ExpiringTokenOptions.obtain}. */
 export type ObtainPolicy = 'reuse' | 'renew' | 'replace';
 
 /** A route, or group of routes, that the module can serve. See {@link ExpiringTokenStructuralOptions.routes}. */
-export type ExpiringTokenRoute = 'login' | 'obtain-token' | 'token' | 'logout' | 'devices';
+export type ExpiringTokenRoute = 'login' | 'obtain-token' | 'token' | 'refresh' | 'logout' | 'devices';
+
+/** How a device renews itself. See {@link ExpiringTokenOptions.refresh}. */
+export interface RefreshOptions {
+  /**
+   * A refresh token is dead once it was not used for this long.
+   *
+   * @defaultValue `'7d'`
+   */
+  idle?: Duration;
+
+  /**
+   * A refresh token is dead this long after the login, however often it was used. `null`: never, as long as it is used.
+   *
+   * @defaultValue `'90d'`
+   */
+  lifespan?: Duration | null;
+
+  /**
+   * How long the same refresh token gets the same pair again, for answers that were lost and for two tabs at once: 0 to 60
+   * seconds. Used again after it, or after its successor was used, it is taken for stolen: the device ends. With 0, so does
+   * one whose client lost an answer.
+   *
+   * @defaultValue `'30s'`
+   */
+  grace?: Duration;
+
+  /**
+   * The header that a client may send the refresh token in; anywhere but at `POST refresh` it is refused.
+   *
+   * @defaultValue `'Refresh-Token'`
+   */
+  header?: string;
+}
+
+/** How many devices a user can have. See {@link ExpiringTokenOptions.limit}. */
+export interface LimitOptions {
+  /** Live devices that a user can have at once, the one of `obtain-token` among them. */
+  perUser: number;
+
+  /**
+   * What a login does when there are that many: `'evict'` ends the device unused longest, `'reject'` answers 403
+   * `limit_reached`.
+   */
+  policy: 'evict' | 'reject';
+}
+
+/** How failed logins are limited. See {@link ExpiringTokenOptions.loginThrottle}. */
+export interface LoginThrottleOptions {
+  /**
+   * Failed logins allowed of one user name, and from one address, within `ttl`.
+   *
+   * @defaultValue `10`
+   */
+  limit?: number;
+
+  /**
+   * How long a failed login is counted.
+   *
+   * @defaultValue `'5m'`
+   */
+  ttl?: Duration;
+
+  /**
+   * The application's own `ioredis` or `redis` client, in which several processes count together. While Redis cannot be
+   * asked each process counts alone.
+   *
+   * @defaultValue none: each process counts alone
+   */
+  redis?: unknown;
+}
+
+/** How expired tokens are deleted. See {@link ExpiringTokenOptions.prune}. */
+export interface PruneOptions {
+  /**
+   * Time from one sweep to the next.
+   *
+   * @defaultValue `'1h'`
+   */
+  every?: Duration;
+
+  /**
+   * How long an expired token stays, so that its client hears `Token has expired` and not `Invalid token`.
+   *
+   * @defaultValue `'7d'`
+   */
+  retention?: Duration;
+
+  /**
+   * Rows that one statement looks at, and deletes at most: 1 to 10,000.
+   *
+   * @defaultValue `1000`
+   */
+  batch?: number;
+}
 
 /** Options that `forRoot` takes, and that a factory of `forRootAsync` returns. */
 export interface ExpiringTokenOptions {
@@ -15,9 +110,66 @@ export interface ExpiringTokenOptions {
    * How long a token is live after it was created. Changing it applies to tokens already issued, unless they were issued
    * with a lifespan of their own. `null`: never expires, which leaves a stolen token usable until it is revoked.
    *
-   * @defaultValue `'30d'`
+   * @defaultValue `'30d'`; `'1h'` with `refresh`
    */
   lifespan?: Duration | null;
+
+  /**
+   * A token is also dead once it was not used for this long. `null`: however long it was not used. Uses are recorded as
+   * coarsely as {@link ExpiringTokenOptions.lastUsedAccuracy} says, so count on `idle` less that.
+   *
+   * @defaultValue `null`
+   */
+  idle?: Duration | null;
+
+  /**
+   * The last use of a token is written at most once in this time. Shorter than any `idle`.
+   *
+   * @defaultValue `'30m'`, or half of the shortest `idle` if that is less
+   */
+  lastUsedAccuracy?: Duration;
+
+  /**
+   * Gives each device that logs in a refresh token, which `POST refresh` exchanges for a new pair of tokens. Its presence
+   * shortens the default of `lifespan`.
+   *
+   * @defaultValue `false`
+   */
+  refresh?: RefreshOptions | false;
+
+  /**
+   * How many devices a user can have at once.
+   *
+   * @defaultValue `null`: any number
+   */
+  limit?: LimitOptions | null;
+
+  /**
+   * Failed logins: the user name and the address have a counter each. A success clears that of the name. `false`: any
+   * number, for an application that limits them itself.
+   *
+   * The address is `request.ip` of the framework: behind a proxy tell Express (`trust proxy`) or Fastify (`trustProxy`).
+   *
+   * @defaultValue `{ limit: 10, ttl: '5m' }`
+   */
+  loginThrottle?: LoginThrottleOptions | false;
+
+  /**
+   * Deletes tokens that expired more than `retention` ago, in the background. `false`: never, unless
+   * `ExpiringTokenService.prune()` is called, which then takes the defaults.
+   *
+   * @defaultValue `{ every: '1h', retention: '7d', batch: 1000 }`
+   */
+  prune?: PruneOptions | false;
+
+  /**
+   * Admits tokens that `ExpiringTokenService.import()` took over from another package: `'drf'`, 40 hexadecimal digits;
+   * `'sanctum'`, with or without the key before the `|`. They have no checksum: any string of such a shape costs a
+   * query.
+   *
+   * @defaultValue `[]`
+   */
+  imported?: readonly ImportedShape[];
 
   /**
    * A key of at least 32 bytes, or a list of them. With it, `obtain-token` can show a live token again though only

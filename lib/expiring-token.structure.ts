@@ -1,9 +1,13 @@
-import type { ExpiringTokenRoute, ExpiringTokenStructuralOptions } from './expiring-token.options.js';
+import type {
+  ExpiringTokenModuleOptions,
+  ExpiringTokenRoute,
+  ExpiringTokenStructuralOptions,
+} from './expiring-token.options.js';
 import { ExpiringTokenOptionsError, matching, oneOf, refuse, show } from './option-checks.js';
 import { Token } from './tokens/token.entity.js';
 
 /** Every route, or group of routes, in the order of the documentation. */
-const ROUTES: readonly ExpiringTokenRoute[] = ['login', 'obtain-token', 'token', 'logout', 'devices'];
+const ROUTES: readonly ExpiringTokenRoute[] = ['login', 'obtain-token', 'token', 'refresh', 'logout', 'devices'];
 
 /** The options that shape the module, as it uses them. Without `users` they are the built-in ones. */
 export type Structure = Pick<ExpiringTokenStructuralOptions, 'users'> &
@@ -53,6 +57,20 @@ export function resolveStructure(given: ExpiringTokenStructuralOptions): Structu
     refuse('tokenEntity', tokenEntity, 'Give an entity class that extends Token.');
   }
   return { ...options, routes: [...served] };
+}
+
+/**
+ * {@link resolveStructure} for `forRoot`, which knows already whether there are refresh tokens to serve.
+ *
+ * @throws ExpiringTokenOptionsError naming the option, its value and the remedy
+ */
+export function resolveSyncStructure(given: ExpiringTokenModuleOptions): Structure {
+  const structure = resolveStructure(given);
+  if (given.refresh) return structure;
+  if (given.routes && given.routes.includes('refresh')) {
+    refuse('routes', given.routes, "Give the option refresh as well, or leave 'refresh' out.");
+  }
+  return { ...structure, routes: structure.routes.filter((route) => route !== 'refresh') };
 }
 
 /** What stands beside the structural options in `forRootAsync`. */

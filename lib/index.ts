@@ -7,7 +7,11 @@ export type {
   ExpiringTokenOptionsFactory,
   ExpiringTokenRoute,
   ExpiringTokenStructuralOptions,
+  LimitOptions,
+  LoginThrottleOptions,
   ObtainPolicy,
+  PruneOptions,
+  RefreshOptions,
 } from './expiring-token.options.js';
 export { CurrentToken, CurrentUser, OptionalToken, Public } from './http/decorators.js';
 export { ExpiringTokenGuard } from './http/expiring-token.guard.js';
@@ -15,7 +19,17 @@ export type { ExpiringTokenAuthInfo, HttpRequest } from './http/http-request.js'
 export { ExpiringTokenOptionsError } from './option-checks.js';
 export type { Device } from './tokens/device.js';
 export { ExpiringTokenService } from './tokens/expiring-token.service.js';
-export type { Authentication, DeviceOptions, IssuedToken, IssueOptions } from './tokens/token.interfaces.js';
+export type { ReusedEvent } from './tokens/token.events.js';
+export type {
+  Authentication,
+  DeviceOptions,
+  ImportedToken,
+  IssuedPair,
+  IssuedToken,
+  IssueOptions,
+  LoggedIn,
+} from './tokens/token.interfaces.js';
+export type { ImportedShape } from './tokens/token-secret.js';
 export { Token, type TokenPurpose } from './tokens/token.entity.js';
 export type { Credentials, UserStore } from './tokens/user-store.js';
 export { typeOrmUsers, type UserProperties } from './users/typeorm-users.js';

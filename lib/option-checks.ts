@@ -39,3 +39,30 @@ export function oneOf<T>(option: string, value: unknown, allowed: readonly T[]):
     ? (value as T)
     : refuse(option, value, `Give one of ${allowed.map(show).join(', ')}.`);
 }
+
+/** A whole number within these bounds. */
+export function integer(option: string, value: unknown, least: number, most: number): number {
+  if (Number.isSafeInteger(value) && least <= (value as number) && (value as number) <= most) return value as number;
+  const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`;
+  return refuse(option, value, `Give a whole number ${range}.`);
+}
+
+/** An option that is an object of options of its own. */
+export function fields<T extends object>(
+  option: string,
+  value: T | undefined,
+  known: readonly (keyof T & string)[],
+): T {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    return refuse(option, value, `Give an object with ${known.map(show).join(', ')}.`);
+  }
+  const stray = Object.keys(value).find((name) => !(known as readonly string[]).includes(name));
+  if (stray !== undefined) {
+    throw new ExpiringTokenOptionsError(
+      `${option}.${stray}`,
+      'there is no such option',
+      `Mend its spelling, or remove it: there are ${known.map(show).join(', ')}.`,
+    );
+  }
+  return value;
+}

@@ -8,7 +8,7 @@ import { NotesModule } from './notes/notes.module.js';
 @Module({
   imports: [
     TypeOrmModule.forRoot(databaseOptions(process.env.DATABASE_URL)),
-    ExpiringTokenModule.forRoot({ lifespan: process.env.TOKEN_LIFESPAN ?? '30d', isGlobal: true }),
+    ExpiringTokenModule.forRoot({ lifespan: process.env.TOKEN_LIFESPAN ?? '1h', refresh: {}, isGlobal: true }),
     NotesModule,
   ],
   providers: [DemoUser],

@@ -10,7 +10,11 @@ export function serveDocs(app: INestApplication, path: string): void {
     .build();
   const document = SwaggerModule.createDocument(app, config);
   // The package reads these bodies itself, so that Swagger cannot see them.
-  const bodies = { login: ['username', 'password'], 'obtain-token': ['username', 'password'] };
+  const bodies = {
+    login: ['username', 'password'],
+    'obtain-token': ['username', 'password'],
+    refresh: ['refreshToken'],
+  };
   for (const [route, fields] of Object.entries(bodies)) {
     document.paths[`/auth/${route}`]!.post!.requestBody = jsonBody(fields);
   }

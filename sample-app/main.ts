@@ -23,6 +23,11 @@ curl -si ${login}
 # Log in from another device, and keep the token
 TOKEN=$(curl -s ${login} | node -pe 'JSON.parse(fs.readFileSync(0)).token')
 
+# A device that renews itself: its refresh token gets a new pair, and the same pair again for half a minute
+REFRESH=$(curl -s ${login} | node -pe 'JSON.parse(fs.readFileSync(0)).refreshToken')
+curl -si -X POST ${url}/auth/refresh -H "Refresh-Token: $REFRESH"
+curl -si -X POST ${url}/auth/refresh -H "Refresh-Token: $REFRESH"
+
 # A guarded call, without a token and with it
 curl -si ${url}/notes
 curl -si ${url}/notes ${bearer}

@@ -67,6 +67,8 @@ describe('The devices of a user', () => {
       const { token, deviceId } = await login(user.username, 'laptop');
       const rename = (body: unknown) =>
         app.send(`/auth/devices/${deviceId}`, { method: 'PATCH', headers: bearer(token), body });
+      await app.get('/me', token);
+      await app.usesWritten();
       const { status, json } = await rename({ name: 'work\u0000 laptop' });
       expect(status).toBe(200);
       expect(json).toEqual({ ...(await app.get('/auth/devices', token)).json[0] });

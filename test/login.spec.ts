@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { DATABASE } from '../lib/expiring-token.constants.js';
+import type { Database } from '../lib/database/database.js';
 import { onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -214,6 +216,23 @@ describe('Options of the login', () => {
       expect((await app.get('/me', json.token)).status).toBe(200);
       expect((await app.get('/auth/token', json.token)).json.expiresAt).toBeNull();
       expect((await app.get('/auth/devices', json.token)).json[0].expiresAt).toBeNull();
+    });
+
+    it('does not let in by a password that was changed while it was checked', async () => {
+      const app = await stack.boot();
+      const user = await app.createUser();
+      const database = app.nest.get<Database>(DATABASE);
+      const read = database.read.bind(database);
+      let reads = 0;
+      const reading = vi.spyOn(database, 'read').mockImplementation(async (statement) => {
+        if (statement.sql.includes('auth_user') && ++reads === 2)
+          await app.users.changePassword(user.id, 'a new password');
+        return read(statement);
+      });
+      expect((await app.login(user.username)).json.code).toBe('credentials_invalid');
+      reading.mockRestore();
+      expect(await app.tokens.list(user.id)).toEqual([]);
+      expect((await app.login(user.username, 'a new password')).status).toBe(200);
     });
 
     it('prefix starts every token, and tokens of another prefix are none', async () => {

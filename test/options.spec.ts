@@ -39,6 +39,16 @@ describe('A bad option stops the start with an error that names it, its value an
     ['timeout', null, 'null', WHOLE_DURATION],
     ['timeout', '2', '"2"', WHOLE_DURATION],
     ['timeout', 0, '0', WHOLE_DURATION],
+    ['idle', '5', '"5"', WHOLE_DURATION],
+    ['idle', 0, '0', WHOLE_DURATION],
+    ['lastUsedAccuracy', null, 'null', WHOLE_DURATION],
+    ['refresh', true, 'true', 'Give an object'],
+    ['refresh', '7d', '"7d"', 'Give an object'],
+    ['limit', 5, '5', 'Give an object'],
+    ['loginThrottle', true, 'true', 'Give an object'],
+    ['prune', '1h', '"1h"', 'Give an object'],
+    ['imported', 'drf', '"drf"', 'Give a list'],
+    ['imported', ['knox'], '"knox"', 'drf'],
     ['secret', 'too short', 'a secret of 9 bytes', '32 bytes'],
     ['secret', [], '[]', '32 bytes'],
     ['secret', ['x'.repeat(32), 7], 'a number', '32 bytes'],
@@ -64,6 +74,7 @@ describe('A bad option stops the start with an error that names it, its value an
     ['path', 3, '3', 'URL path segments'],
     ['routes', 'login', '"login"', 'a list of'],
     ['routes', ['login', 'nope'], '"nope"', 'one of'],
+    ['routes', ['login', 'refresh'], "'refresh'", 'Give the option refresh as well'],
     ['users', {}, '{}', 'UserStore'],
     ['imports', {}, '{}', 'list of modules'],
     ['isGlobal', 'yes', '"yes"', 'true, false'],
@@ -79,12 +90,42 @@ describe('A bad option stops the start with an error that names it, its value an
     await problem.toThrow(remedy);
   });
 
-  it.each(['refresh', 'idle', 'limit', 'loginThrottle', 'cache', 'prune', 'lifeSpan'])(
-    '%s, which is no option',
-    async (option) => {
-      await expect(start({ [option]: '1h' })).rejects.toThrow(`${option}: there is no such option`);
-    },
-  );
+  it.each(['cache', 'lifeSpan'])('%s, which is no option', async (option) => {
+    await expect(start({ [option]: '1h' })).rejects.toThrow(`${option}: there is no such option`);
+  });
+
+  it.each(['refresh', 'limit', 'loginThrottle', 'prune'])('%s with a field that is none', async (option) => {
+    await expect(start({ [option]: { perUser: 1, policy: 'evict', gracE: 1 } })).rejects.toThrow(
+      new RegExp(`ExpiringTokenModule: ${option}\\.(gracE|perUser): there is no such option\\. .*there are "`),
+    );
+  });
+
+  const BAD_FIELDS: [option: string, value: unknown, name: string, shown: string, remedy: string][] = [
+    ['refresh', { idle: null }, 'refresh.idle', 'null', WHOLE_DURATION],
+    ['refresh', { idle: '7' }, 'refresh.idle', '"7"', WHOLE_DURATION],
+    ['refresh', { lifespan: 0 }, 'refresh.lifespan', '0', 'or null for never'],
+    ['refresh', { grace: '61s' }, 'refresh.grace', '"61s"', '0 to 60 seconds'],
+    ['refresh', { grace: -1 }, 'refresh.grace', '-1', '0 to 60 seconds'],
+    ['refresh', { header: 'a b' }, 'refresh.header', '"a b"', 'name of a header'],
+    ['refresh', { header: 'Authorization' }, 'refresh.header', '"Authorization"', 'of its own'],
+    ['limit', { perUser: 0, policy: 'evict' }, 'limit.perUser', '0', 'of at least 1'],
+    ['limit', { perUser: 1.5, policy: 'evict' }, 'limit.perUser', '1.5', 'of at least 1'],
+    ['limit', { perUser: 1, policy: 'drop' }, 'limit.policy', '"drop"', 'evict'],
+    ['limit', { perUser: 1 }, 'limit.policy', 'undefined', 'evict'],
+    ['loginThrottle', { limit: 0 }, 'loginThrottle.limit', '0', 'of at least 1'],
+    ['loginThrottle', { ttl: '5' }, 'loginThrottle.ttl', '"5"', WHOLE_DURATION],
+    ['loginThrottle', { redis: 'redis://x' }, 'loginThrottle.redis', '"redis://x"', 'a client'],
+    ['prune', { every: '0s' }, 'prune.every', '"0s"', WHOLE_DURATION],
+    ['prune', { retention: 0 }, 'prune.retention', '0', WHOLE_DURATION],
+    ['prune', { batch: 10_001 }, 'prune.batch', '10001', 'from 1 to 10000'],
+    ['lastUsedAccuracy', '1h', 'lastUsedAccuracy', '"1h"', 'less than idle'],
+  ];
+
+  it.each(BAD_FIELDS)('%s: %o', async (option, value, name, shown, remedy) => {
+    const problem = expect(start({ idle: '1h', [option]: value })).rejects;
+    await problem.toThrow(`ExpiringTokenModule: ${name}: ${shown}`);
+    await problem.toThrow(remedy);
+  });
 
   it('an option beside the factory of forRootAsync that is none, or belongs into it', async () => {
     const useFactory = () => ({});

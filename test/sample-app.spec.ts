@@ -24,6 +24,10 @@ describe('The sample application', () => {
       await app.get(UserService).create(guest.username, guest.password);
       const [own, foreign] = [bearer(await login(DEMO)), bearer(await login(guest))];
 
+      const { refreshToken } = (await request(origin, '/auth/login', { method: 'POST', body: DEMO })).json;
+      const pair = await request(origin, '/auth/refresh', { method: 'POST', body: { refreshToken } });
+      expect((await request(origin, '/notes', { headers: bearer(pair.json.token) })).status).toBe(200);
+
       expect((await request(origin, '/notes')).status).toBe(401);
       const note = await request(origin, '/notes', { method: 'POST', headers: own, body: { text: 'Buy milk' } });
       expect(note.status).toBe(201);

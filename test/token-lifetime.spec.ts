@@ -1,9 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Aging, expiryOf, isLive, secondsUntil } from '../lib/tokens/token-lifetime.js';
+import { type Aging, expiryOf, isLive, type Lifetimes, secondsUntil } from '../lib/tokens/token-lifetime.js';
 
-const token = (created: unknown, lifespan: unknown = null) => ({ created, lifespan }) as Aging;
-const USUAL = 500;
+const token = (created: unknown, lifespan: unknown = null, lastUsedAt: unknown = null) =>
+  ({ purpose: 'access', created, lifespan, lastUsedAt }) as Aging;
+
+/** The lifetimes of a module with these ones for access tokens. */
+const lifetimes = (lifespanMs: unknown, idleMs: unknown) => ({ access: { lifespanMs, idleMs } }) as Lifetimes;
+
+const USUAL = lifetimes(500, Infinity);
 
 describe('A token is live', () => {
   it('until created + lifespan, and not at that instant', () => {
@@ -15,7 +20,7 @@ describe('A token is live', () => {
     expect(isLive(token(new Date(1000), 100), USUAL, 1100)).toBe(false);
     expect(isLive(token(new Date(1000), 1000), USUAL, 1999)).toBe(true);
     expect(isLive(token(new Date(1000), Infinity), USUAL, Number.MAX_SAFE_INTEGER)).toBe(true);
-    expect(isLive(token(new Date(1000)), Infinity, Number.MAX_SAFE_INTEGER)).toBe(true);
+    expect(isLive(token(new Date(1000)), lifetimes(Infinity, Infinity), Number.MAX_SAFE_INTEGER)).toBe(true);
   });
 
   it('before it was created, by the clock of another process that is behind', () => {
@@ -27,18 +32,42 @@ describe('A token is live', () => {
     fc.assert(
       fc.property(broken, fc.integer(), (value, now) => {
         expect(isLive(token(value), USUAL, now)).toBe(false);
-        expect(isLive(token(new Date(now), value), Number.NaN, now)).toBe(false);
-        expect(isLive(token(new Date(now)), value as number, now)).toBe(false);
+        expect(isLive(token(new Date(now), value), lifetimes(Number.NaN, Infinity), now)).toBe(false);
+        expect(isLive(token(new Date(now)), lifetimes(value, Infinity), now)).toBe(false);
+        expect(isLive(token(new Date(now), 1000), lifetimes(500, value), now)).toBe(false);
+        if (value !== null && value !== undefined) {
+          expect(isLive(token(new Date(now), null, value), lifetimes(500, 500), now)).toBe(false);
+        }
       }),
     );
     expect(isLive(token(new Date(10)), USUAL, Number.NaN)).toBe(false);
+    expect(isLive({ ...token(new Date(10)), purpose: 'unheard of' as 'access' }, USUAL, 10)).toBe(false);
+  });
+
+  it('until last use + idle, counted from its creation until it is used', () => {
+    const idle = lifetimes(500, 100);
+    expect(isLive(token(new Date(1000)), idle, 1099)).toBe(true);
+    expect(isLive(token(new Date(1000)), idle, 1100)).toBe(false);
+    expect(isLive(token(new Date(1000), null, new Date(1050)), idle, 1149)).toBe(true);
+    expect(isLive(token(new Date(1000), null, new Date(1050)), idle, 1150)).toBe(false);
+    expect(isLive(token(new Date(1000), Infinity, new Date(1050)), idle, 1150)).toBe(false);
+  });
+
+  it('no longer than its lifespan, however much it is used', () => {
+    expect(isLive(token(new Date(1000), null, new Date(1490)), lifetimes(500, 100), 1500)).toBe(false);
   });
 });
 
 describe('The end of a token', () => {
   it('is null when it never comes', () => {
-    expect(expiryOf(token(new Date(1000)), Infinity)).toBeNull();
+    expect(expiryOf(token(new Date(1000)), lifetimes(Infinity, Infinity))).toBeNull();
     expect(secondsUntil(null, 0)).toBeNull();
+  });
+
+  it('is the earlier one of age and idling', () => {
+    expect(expiryOf(token(new Date(1000)), lifetimes(500, 100))).toEqual(new Date(1100));
+    expect(expiryOf(token(new Date(1000), null, new Date(1450)), lifetimes(500, 100))).toEqual(new Date(1500));
+    expect(expiryOf(token(new Date(1000)), lifetimes(Infinity, 100))).toEqual(new Date(1100));
   });
 
   it('is exact to the millisecond, and told in whole seconds that are never negative', () => {

@@ -1,7 +1,7 @@
 import { createSecretKey, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { deriveToken, digestToken, generateToken, parseToken } from '../lib/tokens/token-secret.js';
+import { deriveToken, digestToken, generateToken, identifyToken, parseToken } from '../lib/tokens/token-secret.js';
 import { bytesFromUuid, isUuid, uuidFromBytes, uuidV7 } from '../lib/database/uuid-v7.js';
 
 const PREFIX = 'ext_';
@@ -118,5 +118,46 @@ describe('An id', () => {
     ]) {
       expect(isUuid(spelling)).toBe(false);
     }
+  });
+});
+
+describe('An imported token', () => {
+  const DRF = '0123456789abcdef0123456789abcdef01234567';
+  const SANCTUM = 'aB3xYz'.repeat(8);
+
+  /** What of a presented token is digested; undefined where it is not admitted. */
+  const digested = (presented: unknown, imported: ('drf' | 'sanctum')[]) =>
+    identifyToken(PREFIX, presented, imported)?.digested;
+
+  it('of Django REST framework is digested whole', () => {
+    expect(digested(DRF, ['drf'])).toBe(DRF);
+    for (const other of [DRF.toUpperCase(), DRF.slice(1), `${DRF}0`, `${DRF}\n`, `1|${DRF}`, SANCTUM]) {
+      expect(digested(other, ['drf'])).toBeUndefined();
+    }
+  });
+
+  it('of Sanctum is digested without the key of its row, of whatever kind, and with its prefix', () => {
+    const keys = ['', '7|', '4b0c5a3e-7a1f-4b57-9d3c-0f1e2d3c4b5a|', '01JD3Q5V8Z9YH2M4N6P7R8S9T0|'];
+    for (const key of keys) expect(digested(key + SANCTUM, ['sanctum'])).toBe(SANCTUM);
+    expect(digested(`7|my-app_${SANCTUM}`, ['drf', 'sanctum'])).toBe(`my-app_${SANCTUM}`);
+    for (const other of [`|${SANCTUM}`, `7|7|${SANCTUM}`, `7|${SANCTUM} `, '7|short', `7|${SANCTUM.repeat(3)}`]) {
+      expect(digested(other, ['sanctum'])).toBeUndefined();
+    }
+  });
+
+  it('is looked for at the start of its digest, and only where its shape is admitted', () => {
+    const id = uuidFromBytes(digestToken(DRF).subarray(0, 16));
+    expect(identifyToken(PREFIX, DRF, ['drf'])).toEqual({ id, digested: DRF });
+    fc.assert(fc.property(fc.anything(), (presented) => identifyToken(PREFIX, presented, []) === null));
+    for (const presented of [DRF, SANCTUM, `7|${SANCTUM}`]) expect(digested(presented, [])).toBeUndefined();
+  });
+
+  it('does not stand in the way of our own', () => {
+    fc.assert(
+      fc.property(uuids, (id) => {
+        const token = generateToken(PREFIX, id);
+        expect(identifyToken(PREFIX, token, ['drf', 'sanctum'])).toEqual({ id, digested: token });
+      }),
+    );
   });
 });

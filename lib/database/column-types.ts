@@ -7,9 +7,10 @@ import { bytesFromUuid, uuidFromBytes } from './uuid-v7.js';
  * - `uuid`: the canonical form in code, 128 bits at rest
  * - `key`: the canonical form of a UUID also at rest, for tables of the application to refer to
  * - `digest`: 32 bytes
+ * - `sealed`: a few hundred bytes
  * - `text`: compared byte by byte, whatever collation the database prefers
  */
-export type ColumnKind = 'uuid' | 'key' | 'digest' | 'text';
+export type ColumnKind = 'uuid' | 'key' | 'digest' | 'sealed' | 'text';
 
 type ColumnMetadata = EntityMetadata['columns'][number];
 type ColumnType = Partial<Pick<ColumnMetadata, 'type' | 'length' | 'charset' | 'collation' | 'transformer'>>;
@@ -39,9 +40,9 @@ const uuidAsText: ValueTransformer = {
       : text,
 };
 
-const digestAsBuffer: ValueTransformer = {
-  to: (digest: unknown) => digest,
-  from: (digest: unknown) => (digest instanceof ArrayBuffer ? Buffer.from(digest) : digest),
+const blobAsBuffer: ValueTransformer = {
+  to: (bytes: unknown) => bytes,
+  from: (bytes: unknown) => (bytes instanceof ArrayBuffer ? Buffer.from(bytes) : bytes),
 };
 
 const MYSQL: Record<ColumnKind, ColumnType> = {
@@ -49,16 +50,18 @@ const MYSQL: Record<ColumnKind, ColumnType> = {
   // Of the same type whether TypeORM is told mysql or mariadb, which would have a type of its own.
   key: { type: 'varchar', length: '36', charset: 'ascii', collation: 'ascii_bin' },
   digest: { type: 'binary', length: '32' },
+  sealed: { type: 'varbinary', length: '255' },
   text: { charset: 'utf8mb4', collation: 'utf8mb4_bin' },
 };
 
 const COLUMN_TYPES: Record<string, Partial<Record<ColumnKind, ColumnType>>> = {
-  postgres: { digest: { type: 'bytea' } },
+  postgres: { digest: { type: 'bytea' }, sealed: { type: 'bytea' } },
   mysql: MYSQL,
   mariadb: MYSQL,
   'better-sqlite3': {
     uuid: { type: 'varchar', length: '22', transformer: uuidAsText },
-    digest: { type: 'blob', transformer: digestAsBuffer },
+    digest: { type: 'blob', transformer: blobAsBuffer },
+    sealed: { type: 'blob', transformer: blobAsBuffer },
   },
 };
 

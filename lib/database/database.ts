@@ -29,6 +29,17 @@ export interface Database {
   read(statement: Statement): Promise<Row[]>;
 
   /**
+   * Does one statement on the primary, by itself.
+   *
+   * @param signal - when it is aborted before the statement is sent, it is not
+   * @returns how many rows it changed
+   */
+  write(statement: Statement, signal: AbortSignal): Promise<number>;
+
+  /** Rows that one statement may delete without keeping requests waiting. */
+  readonly largestBatch: number;
+
+  /**
    * Runs a script in a transaction on the primary, alone among those of the same lock in every process.
    *
    * @param lock - what to serialise by: equal strings wait for each other

@@ -26,6 +26,9 @@ export const isNoSuchValue = (error: unknown): boolean => NO_SUCH_VALUES.has(cod
 /** Whether a transaction was the one of two that the server gave up. */
 export const isConflict = (error: unknown): boolean => CONFLICTS.has(codeOf(error));
 
+/** SQLite: whether another process writes. */
+export const isBusy = (error: unknown): boolean => codeOf(error).startsWith('SQLITE_BUSY');
+
 /** Does a write again after a failure of a kind that another try can get over. */
 export async function retrying<T>(work: () => Promise<T>, canRetry: (error: unknown) => boolean): Promise<T> {
   for (let attempt = 1; ; attempt++) {

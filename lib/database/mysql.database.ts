@@ -1,7 +1,7 @@
 import type { DataSource } from 'typeorm';
 import type { Database, Result, Row, Script, Statement } from './database.js';
 import { isConflict, retrying } from './driver-errors.js';
-import { hashLock, play, Queue, withConnection } from './server.js';
+import { hashLock, play, Queue, withConnection, writeAlone } from './server.js';
 
 /** The part of a `mysql2` connection that is used here. */
 interface MysqlConnection {
@@ -31,12 +31,17 @@ function command(connection: MysqlConnection, sql: string): Promise<void> {
 
 /** MySQL and MariaDB, through `mysql2`. */
 export class MysqlDatabase implements Database {
+  readonly largestBatch = Infinity;
   private readonly queue = new Queue();
 
   constructor(private readonly dataSource: DataSource) {}
 
   async read(statement: Statement): Promise<Row[]> {
     return (await withConnection(this.dataSource, (connection: MysqlConnection) => send(connection, statement))).rows;
+  }
+
+  write(statement: Statement, signal: AbortSignal): Promise<number> {
+    return writeAlone(this.dataSource, send, statement, signal);
   }
 
   transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
@@ -46,6 +51,8 @@ export class MysqlDatabase implements Database {
       signal.throwIfAborted();
       try {
         await waitForLock(connection, name, signal);
+        // Statements over a user's rows would lock the gaps beside them too, and users would wait for each other in circles.
+        await command(connection, 'SET TRANSACTION ISOLATION LEVEL READ COMMITTED');
         await command(connection, 'START TRANSACTION');
         const result = await play(script(), (statement) => send(connection, statement), signal);
         await command(connection, 'COMMIT');

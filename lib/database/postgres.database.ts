@@ -1,7 +1,7 @@
 import type { DataSource } from 'typeorm';
 import type { Database, Result, Row, Script, Statement } from './database.js';
 import { isConflict, retrying } from './driver-errors.js';
-import { hashLock, play, Queue, withConnection } from './server.js';
+import { hashLock, play, Queue, withConnection, writeAlone } from './server.js';
 
 /** The part of a `pg` client that is used here. */
 interface PostgresClient {
@@ -20,12 +20,17 @@ async function send(client: PostgresClient, { sql, values }: Statement): Promise
 
 /** PostgreSQL, through `pg`. */
 export class PostgresDatabase implements Database {
+  readonly largestBatch = Infinity;
   private readonly queue = new Queue();
 
   constructor(private readonly dataSource: DataSource) {}
 
   async read(statement: Statement): Promise<Row[]> {
     return (await withConnection(this.dataSource, (client: PostgresClient) => send(client, statement))).rows;
+  }
+
+  write(statement: Statement, signal: AbortSignal): Promise<number> {
+    return writeAlone(this.dataSource, send, statement, signal);
   }
 
   transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { DataSource } from 'typeorm';
 import type { Result, Script, Statement } from './database.js';
+import { isConflict, retrying } from './driver-errors.js';
 import { onPrimary } from './primary.js';
 
 /** Lends the driver's own connection to the primary, out of the data source's pool. */
@@ -8,6 +9,22 @@ export const withConnection = <Connection, T>(
   dataSource: DataSource,
   use: (connection: Connection) => Promise<T>,
 ): Promise<T> => onPrimary(dataSource, async (runner) => use((await runner.connect()) as Connection));
+
+/** Does one statement by itself. */
+export const writeAlone = <Connection>(
+  dataSource: DataSource,
+  send: (connection: Connection, statement: Statement) => Promise<Result>,
+  statement: Statement,
+  signal: AbortSignal,
+): Promise<number> =>
+  retrying(
+    () =>
+      withConnection(dataSource, async (connection: Connection) => {
+        signal.throwIfAborted();
+        return (await send(connection, statement)).affected;
+      }),
+    isConflict,
+  );
 
 /** Walks an asynchronous driver through a script, as long as somebody waits for it: what is answered 503 is not done later. */
 export async function play<T>(

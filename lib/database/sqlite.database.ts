@@ -1,8 +1,10 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
+import { isBusy } from './driver-errors.js';
 import type { Database, Result, Row, Script, Statement } from './database.js';
+import { Queue } from './server.js';
 
-/** How often to look whether the application's transaction has ended. */
+/** How often to look whether another transaction has ended. */
 const POLL_MS = 1;
 
 /** The part of a `better-sqlite3` database that is used here. */
@@ -18,15 +20,28 @@ interface SqliteHandle {
 
 /** SQLite, through `better-sqlite3` or a driver with the same interface. */
 export class SqliteDatabase implements Database {
+  /** The process stands still while SQLite works. */
+  readonly largestBatch = 200;
+
+  private readonly queue = new Queue();
+
   constructor(private readonly dataSource: DataSource) {}
 
   async read(statement: Statement): Promise<Row[]> {
     return this.send(statement).rows;
   }
 
+  /** In a transaction all the same: beginning one is what can fail without a statement being left half done. */
+  write(statement: Statement, signal: AbortSignal): Promise<number> {
+    const script = function* (): Script<number> {
+      return (yield statement).affected;
+    };
+    return this.transaction('', script, signal);
+  }
+
   transaction<T>(_lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
     return this.whenIdle(signal, () => {
-      this.handle.exec('BEGIN IMMEDIATE');
+      this.begin();
       try {
         const statements = script();
         let step = statements.next();
@@ -50,13 +65,32 @@ export class SqliteDatabase implements Database {
   /**
    * Writes outside of any transaction that the application has open on the shared connection: what was written within it
    * would be lost, after it was answered, if the application rolled back. Nothing may be awaited between the look and the
-   * work, or the application begins a transaction there.
+   * work, or the application begins a transaction there. Waits for other processes in the same way.
    */
-  private async whenIdle<T>(signal: AbortSignal, work: () => T): Promise<T> {
-    for (;;) {
-      signal.throwIfAborted();
-      if (!this.handle.inTransaction) return work();
-      await wait(POLL_MS);
+  private whenIdle<T>(signal: AbortSignal, work: () => T): Promise<T> {
+    // One after another: if all that wait asked time and again, that would be all that the process does.
+    return this.queue.run('', async () => {
+      for (;;) {
+        signal.throwIfAborted();
+        try {
+          if (!this.handle.inTransaction) return work();
+        } catch (error) {
+          if (!isBusy(error)) throw error;
+        }
+        await wait(POLL_MS);
+      }
+    });
+  }
+
+  /** Takes the write lock or fails: the driver would wait for another process in this thread, and every request with it. */
+  private begin(): void {
+    const { handle } = this;
+    const [usual] = handle.prepare('PRAGMA busy_timeout').all([]);
+    handle.exec('PRAGMA busy_timeout = 0');
+    try {
+      handle.exec('BEGIN IMMEDIATE');
+    } finally {
+      handle.exec(`PRAGMA busy_timeout = ${Number(usual?.timeout)}`);
     }
   }
 

@@ -1,5 +1,11 @@
-import type { DataSource, EntityMetadata, EntityTarget, ObjectLiteral } from 'typeorm';
-import type { Row, Statement } from './database.js';
+import {
+  type DataSource,
+  type EntityMetadata,
+  type EntityTarget,
+  getMetadataArgsStorage,
+  type ObjectLiteral,
+} from 'typeorm';
+import type { Row, SqlValue, Statement } from './database.js';
 
 type ColumnMetadata = EntityMetadata['columns'][number];
 
@@ -41,12 +47,43 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
     return this.value(row, this.column(property));
   }
 
-  select(criteria: Partial<Columns>): Statement {
-    const where = this.pairs(criteria, ' = ?');
-    return { sql: `SELECT ${this.columns} FROM ${this.name} WHERE ${where.sql.join(' AND ')}`, values: where.values };
+  /**
+   * A statement in SQL: `{}` stands for the table, `{*}` for all its columns, `{property}` for the column of a property.
+   * Values are given as the driver takes them: see {@link driverValue}.
+   */
+  statement(sql: string, values: Statement['values']): Statement {
+    const named = sql.replaceAll(/\{(\w*|\*)\}/g, (_, name: string) => {
+      if (name === '') return this.name;
+      return name === '*' ? this.columns : this.quote(this.column(name).databaseName);
+    });
+    return { sql: named, values };
   }
 
-  insert(row: Columns): Statement {
+  /** The value of a property as the driver takes it. */
+  driverValue<Property extends keyof Columns & string>(property: Property, value: Columns[Property]): SqlValue {
+    return this.dataSource.driver.preparePersistentValue(value, this.column(property)) as SqlValue;
+  }
+
+  /** What an entity holds in the columns that a subclass added to those of a base, but for those that the database fills. */
+  addedProperties(entity: Entity, base: EntityTarget<ObjectLiteral>): Partial<Columns> {
+    const known = new Set(
+      getMetadataArgsStorage()
+        .filterColumns(base as () => unknown)
+        .map(({ propertyName }) => propertyName),
+    );
+    const added = this.metadata.columns.filter(
+      (column) => column.isSelect && column.isInsert && !column.isGenerated && !known.has(column.propertyName),
+    );
+    const held = added.map((column) => [column.propertyName, entity[column.propertyName] as unknown] as const);
+    return Object.fromEntries(held.filter(([, value]) => value !== undefined)) as Partial<Columns>;
+  }
+
+  select(criteria: Partial<Columns>): Statement {
+    const where = this.pairs(criteria, ' = ?');
+    return this.statement(`SELECT {*} FROM {} WHERE ${where.sql.join(' AND ')}`, where.values);
+  }
+
+  insert(row: Partial<Columns>): Statement {
     const { sql, values } = this.pairs(row, '');
     const marks = values.map(() => '?').join(', ');
     return { sql: `INSERT INTO ${this.name} (${sql.join(', ')}) VALUES (${marks})`, values };

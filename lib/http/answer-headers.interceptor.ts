@@ -5,21 +5,19 @@ import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { type ExpiringTokenErrorCode, ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 
-/** When to ask again after a 503: an outage is over for us within a second of its end. */
-const RETRY_AFTER_SECONDS = 1;
-
 /** The `error` of the challenge where a token was presented (RFC 6750 §3.1). */
 const CHALLENGE_ERRORS: Partial<Record<ExpiringTokenErrorCode, string>> = {
   token_invalid: 'invalid_token',
   token_expired: 'invalid_token',
   user_inactive: 'invalid_token',
+  refresh_invalid: 'invalid_token',
   request_invalid: 'invalid_request',
 };
 
 /** The headers that an error is answered with. */
 export function errorHeaders(error: ExpiringTokenException, realm: string): Record<string, string> {
-  if (error.code === 'unavailable') return { 'Retry-After': String(RETRY_AFTER_SECONDS) };
-  const challengeError = CHALLENGE_ERRORS[error.code];
+  if (error.retryAfterSeconds !== undefined) return { 'Retry-After': String(error.retryAfterSeconds) };
+  const challengeError = error.presented ? CHALLENGE_ERRORS[error.code] : undefined;
   if (error.getStatus() !== 401 && !challengeError) return {};
   const reason = challengeError ? `, error="${challengeError}", error_description="${error.message}"` : '';
   return { 'WWW-Authenticate': `Bearer realm="${realm}"${reason}` };

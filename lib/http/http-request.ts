@@ -11,6 +11,8 @@ export interface ExpiringTokenAuthInfo {
 export interface HttpRequest {
   /** As Node has them: names in lower case. */
   headers: IncomingHttpHeaders;
+  /** The client's address, as the framework knows it: its own settings say which proxies to trust. */
+  ip?: string;
   /** As the client sent it, without what a router cut off. */
   originalUrl?: string;
   /** What is left of it where a router cut something off. */

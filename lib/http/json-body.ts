@@ -50,10 +50,21 @@ export function readName(request: HttpRequest): string {
   return typeof name === 'string' ? name : refuse('name must be a string');
 }
 
+/** The body of a request that may come without one: then an empty object. */
+function readJsonIfAny(request: HttpRequest): Record<string, unknown> {
+  const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers;
+  return length === '0' && encoding === undefined ? {} : readJson(request);
+}
+
 /** Reads whether `logout-all` spares the device in use. The body may be left out. */
 export function readKeepCurrent(request: HttpRequest): boolean {
-  const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers;
-  if (length === '0' && encoding === undefined) return false;
-  const keepCurrent = field(readJson(request), 'keepCurrent') ?? false;
+  const keepCurrent = field(readJsonIfAny(request), 'keepCurrent') ?? false;
   return typeof keepCurrent === 'boolean' ? keepCurrent : refuse('keepCurrent must be true or false');
+}
+
+/** Reads the refresh token out of the body, which may be left out; null if it is not there. */
+export function readRefreshTokenField(request: HttpRequest): string | null {
+  const refreshToken = field(readJsonIfAny(request), 'refreshToken');
+  if (refreshToken === undefined) return null;
+  return typeof refreshToken === 'string' ? refreshToken : refuse('refreshToken must be a string');
 }

@@ -4,9 +4,11 @@ import { RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { cleanLabel } from '../tokens/device.js';
-import { isAdmitted, type UserStore } from '../tokens/user-store.js';
+import { type Credentials, isAdmitted, type UserStore } from '../tokens/user-store.js';
 import { type HttpRequest, utf8Header } from './http-request.js';
 import { readLogin } from './json-body.js';
+import { LoginThrottle } from './login.throttle.js';
+import { refuseRefreshToken } from './refresh-token.js';
 
 /** Who logs in, and with what device. */
 export interface Login {
@@ -20,21 +22,27 @@ export class LoginVerifier {
   constructor(
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(USER_STORE) private readonly users: UserStore,
+    private readonly throttle: LoginThrottle,
   ) {}
 
   /**
-   * @throws ExpiringTokenException `validation_failed` for a body of the wrong shape; `credentials_invalid`, the same
-   * whatever is wrong with the credentials
+   * @throws ExpiringTokenException `request_invalid` for a refresh token; `validation_failed` for a body of the wrong shape;
+   * `credentials_invalid`, the same whatever is wrong with the credentials; `throttled` after too many of those
    */
   async verify(request: HttpRequest): Promise<Login> {
+    refuseRefreshToken(request, this.options);
     const { deviceName, ...credentials } = readLogin(request, this.options);
-    const userId = await available(async () => {
-      const user = await this.users.validateCredentials(credentials);
-      return isAdmitted(this.users, user) ? this.users.getId(user) : null;
-    });
-    if (userId === null) throw new ExpiringTokenException('credentials_invalid');
+    const userId = await this.throttle.run(request.ip, credentials.username, () => this.validate(credentials));
     const userAgent = utf8Header(request, 'user-agent');
     const name = [utf8Header(request, 'x-device-model'), deviceName, userAgent].find((label) => cleanLabel(label));
     return { userId, device: { name, userAgent } };
+  }
+
+  private validate(credentials: Credentials): Promise<string> {
+    return available(async () => {
+      const user = await this.users.validateCredentials(credentials);
+      if (!isAdmitted(this.users, user)) throw new ExpiringTokenException('credentials_invalid');
+      return this.users.getId(user);
+    });
   }
 }

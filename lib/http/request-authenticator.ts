@@ -6,6 +6,7 @@ import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
 import { readBearerToken } from './bearer-token.js';
 import type { HttpRequest } from './http-request.js';
+import { refuseRefreshToken } from './refresh-token.js';
 
 /** Tells who sent a request. The guard and the Passport strategy are its two doors. */
 @Injectable()
@@ -17,6 +18,7 @@ export class RequestAuthenticator {
 
   /** @returns null when the request presents no token */
   async authenticateIfPresented(request: HttpRequest): Promise<Authentication | null> {
+    refuseRefreshToken(request, this.options);
     const token = readBearerToken(request, this.options.schemes);
     return token === null ? null : this.tokens.authenticate(token);
   }

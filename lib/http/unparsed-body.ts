@@ -9,6 +9,7 @@ const PATHS: Record<ExpiringTokenRoute, string> = {
   login: 'login',
   'obtain-token': 'obtain-token',
   token: 'token',
+  refresh: 'refresh',
   logout: 'logout(-all)?',
   devices: 'devices/[^/]+',
 };

@@ -1,6 +1,6 @@
 import { isUuid } from '../database/uuid-v7.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
-import { expiryOf, isLive } from './token-lifetime.js';
+import { expiryOf, isLive, type Lifetimes } from './token-lifetime.js';
 import type { Token } from './token.entity.js';
 
 /** What one login or one obtain made: a browser, a telephone, a script. Live while any of its tokens is. */
@@ -46,15 +46,15 @@ export function cleanLabel(label: string | null | undefined): string | null {
 /**
  * The live devices of a user's tokens, newest first.
  *
- * @param lifespanMs - the lifespan of tokens without one of their own
+ * @param lifetimes - how long each kind of token lives
  */
-export function liveDevices(tokens: readonly Token[], lifespanMs: number, now: number): Device[] {
+export function liveDevices(tokens: readonly Token[], lifetimes: Lifetimes, now: number): Device[] {
   const byDevice = new Map<string, Token[]>();
-  for (const token of tokens.filter((candidate) => isLive(candidate, lifespanMs, now))) {
+  for (const token of tokens.filter((candidate) => isLive(candidate, lifetimes, now))) {
     byDevice.set(token.deviceId, [...(byDevice.get(token.deviceId) ?? []), token]);
   }
   const devices = [...byDevice].map(([id, own]) => {
-    const ends = own.map((token) => expiryOf(token, lifespanMs));
+    const ends = own.map((token) => expiryOf(token, lifetimes));
     return {
       id,
       name: own[0]!.name,
@@ -66,6 +66,15 @@ export function liveDevices(tokens: readonly Token[], lifespanMs: number, now: n
   });
   return devices.toSorted((a, b) => b.createdAt.getTime() - a.createdAt.getTime() || (a.id < b.id ? 1 : -1));
 }
+
+/** The devices, given newest first, that were not used for the longest time; of equals, the older ones. */
+export const unusedLongest = (devices: readonly Device[], count: number): Device[] =>
+  devices
+    .toReversed()
+    .toSorted((a, b) => lastSeen(a) - lastSeen(b))
+    .slice(0, count);
+
+const lastSeen = ({ createdAt, lastUsedAt }: Device) => Math.max(createdAt.getTime(), lastUsedAt?.getTime() ?? 0);
 
 const latest = (dates: Date[]) => dates.reduce<Date | null>((last, date) => (last && last >= date ? last : date), null);
 const earliest = (dates: Date[]) => dates.reduce((first, date) => (first <= date ? first : date));

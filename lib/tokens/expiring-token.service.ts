@@ -1,19 +1,39 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { availableWithin } from '../availability.js';
+import type { Script } from '../database/database.js';
+import { isUniqueViolation } from '../database/driver-errors.js';
+import { isUuid } from '../database/uuid-v7.js';
 import { parseDuration } from '../duration.js';
-import type { Row, Script } from '../database/database.js';
-import { isUuid, uuidV7 } from '../database/uuid-v7.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import { ExpiringTokenOptionsError } from '../option-checks.js';
 import { checkExcept, cleanLabel, type Device, liveDevices } from './device.js';
+import { rowOfImported } from './imported-token.js';
+import { LastUse } from './last-use.js';
 import { expiryOf, isLive } from './token-lifetime.js';
-import { deriveToken, digestToken, generateToken, matchesDigest, parseToken } from './token-secret.js';
-import type { Token } from './token.entity.js';
-import type { Authentication, DeviceOptions, IssuedToken, IssueOptions } from './token.interfaces.js';
-import { type TokenRow, TokenStore } from './token.store.js';
+import { identifyToken, matchesDigest } from './token-secret.js';
+import type { Token, TokenPurpose } from './token.entity.js';
+import { TokenEvents } from './token.events.js';
+import type {
+  Authentication,
+  DeviceOptions,
+  ImportedToken,
+  IssuedPair,
+  IssuedToken,
+  IssueOptions,
+  LoggedIn,
+} from './token.interfaces.js';
+import { TokenPruner } from './token.pruner.js';
+import { TokenScripts } from './token.scripts.js';
+import { type StoredToken, TokenStore } from './token.store.js';
 import { checkUserId } from './user-id.js';
 import { isAdmitted, type UserStore } from './user-store.js';
+
+/** The tokens that a request is authenticated by. */
+const ACCESS: readonly TokenPurpose[] = ['access', 'obtained'];
+/** The tokens that a device is refreshed by, or was. */
+const REFRESH: readonly TokenPurpose[] = ['refresh', 'rotated'];
 
 /**
  * Issues, checks and revokes tokens.
@@ -28,6 +48,10 @@ export class ExpiringTokenService {
     @Inject(USER_STORE) private readonly users: UserStore,
     @Inject(CLOCK) private readonly clock: Clock,
     private readonly store: TokenStore,
+    private readonly scripts: TokenScripts,
+    private readonly pruner: TokenPruner,
+    private readonly events: TokenEvents,
+    private readonly lastUse: LastUse,
   ) {}
 
   /**
@@ -35,6 +59,7 @@ export class ExpiringTokenService {
    *
    * @param userId - what `UserStore.getId` returns for the user; it is not looked up
    * @throws ExpiringTokenOptionsError for a lifespan that is none
+   * @throws ExpiringTokenException `limit_reached`
    * @example
    * ```ts
    * const { plainText } = await tokens.issue(user.id, { name: 'nightly export', lifespan: '1h' });
@@ -42,8 +67,21 @@ export class ExpiringTokenService {
    */
   async issue(userId: string, options: IssueOptions = {}): Promise<IssuedToken> {
     checkUserId(userId);
-    const lifespan = options.lifespan === undefined ? null : parseDuration('lifespan', options.lifespan, true);
-    return this.serially(userId, () => this.inserting(userId, 'access', options, lifespan));
+    const lifespan =
+      options.lifespan === undefined ? null : parseDuration('lifespan', options.lifespan, { never: true });
+    return this.serially(userId, () => this.scripts.issue(userId, options, lifespan));
+  }
+
+  /**
+   * What `POST login` does once the password is right: a token for a new device, and with the option `refresh` a refresh
+   * token.
+   *
+   * @param userId - what `UserStore.getId` returns for the user
+   * @throws ExpiringTokenException `limit_reached`
+   */
+  async logIn(userId: string, options: DeviceOptions = {}): Promise<LoggedIn> {
+    checkUserId(userId);
+    return this.serially(userId, () => this.scripts.logIn(userId, options));
   }
 
   /**
@@ -51,10 +89,11 @@ export class ExpiringTokenService {
    * Exact when many ask at once.
    *
    * @param userId - what `UserStore.getId` returns for the user
+   * @throws ExpiringTokenException `limit_reached`
    */
   async obtain(userId: string, options: DeviceOptions = {}): Promise<IssuedToken> {
     checkUserId(userId);
-    return this.serially(userId, () => this.obtaining(userId, options));
+    return this.serially(userId, () => this.scripts.obtain(userId, options));
   }
 
   /**
@@ -63,28 +102,56 @@ export class ExpiringTokenService {
    * @throws ExpiringTokenException `token_invalid`, `token_expired` or `user_inactive`
    */
   async authenticate(plainText: string): Promise<Authentication> {
-    const id = parseToken(this.options.prefix, plainText);
-    if (id === null) throw new ExpiringTokenException('token_invalid');
     return this.within(async () => {
-      const rows = await this.store.read(this.store.select({ id }));
-      const [token] = this.store.tokens(rows);
-      const [digest] = this.store.digests(rows);
-      if (!token || !digest || !matchesDigest(plainText, digest)) {
-        throw new ExpiringTokenException('token_invalid');
-      }
+      const found = await this.find(plainText, ACCESS);
+      if (!found) throw new ExpiringTokenException('token_invalid');
+      const { token } = found;
       const user = await this.users.findById(token.userId);
       if (!isAdmitted(this.users, user)) throw new ExpiringTokenException('user_inactive');
-      if (!this.isLive(token)) {
+      if (!isLive(token, this.options.lifetimes, this.clock())) {
         throw new ExpiringTokenException('token_expired', { statusCode: this.options.expiredStatus });
       }
+      this.lastUse.note(token);
       return { user, token };
+    });
+  }
+
+  /**
+   * Exchanges a refresh token for a new pair (RFC 9700 §4.14.2). The same one gets the same pair again within the option
+   * `refresh.grace`; used after that, or after its successor was, it is taken for stolen, and its device is ended.
+   *
+   * @throws ExpiringTokenException `refresh_invalid`, `user_inactive`
+   * @throws Error without the option `refresh`
+   */
+  async refresh(refreshToken: string): Promise<IssuedPair> {
+    if (!this.options.refresh) throw new Error('ExpiringTokenService.refresh needs the option refresh');
+    return this.within(async (signal) => {
+      const found = await this.find(refreshToken, REFRESH);
+      if (!found) throw new ExpiringTokenException('refresh_invalid');
+      const { id, userId, deviceId } = found.token;
+      const admitted = isAdmitted(this.users, await this.users.findById(userId));
+      const pair = await this.store.serially(userId, () => this.scripts.refresh(id, refreshToken, admitted), signal);
+      if (!pair) {
+        this.events.reused({ userId, deviceId });
+        throw new ExpiringTokenException('refresh_invalid');
+      }
+      this.pruner.forgetSealedSoon();
+      return pair;
     });
   }
 
   /** The live devices of a user, newest first. */
   async list(userId: string): Promise<Device[]> {
     checkUserId(userId);
-    return this.within(async () => this.devices(await this.store.read(this.store.select({ userId }))));
+    return this.within(async () => {
+      const now = this.clock();
+      const found = await this.store.read(this.store.selectLive(userId, now));
+      return liveDevices(
+        found.map(({ token }) => token),
+        this.options.lifetimes,
+        now,
+      );
+    });
   }
 
   /**
@@ -103,7 +170,7 @@ export class ExpiringTokenService {
     }
     checkUserId(userId);
     if (!isUuid(id)) throw new ExpiringTokenException('device_not_found');
-    return this.serially(userId, () => this.renaming(userId, id, clean));
+    return this.serially(userId, () => this.scripts.rename(userId, id, clean));
   }
 
   /**
@@ -115,11 +182,12 @@ export class ExpiringTokenService {
   async revoke(userId: string, id: string): Promise<boolean> {
     checkUserId(userId);
     if (!isUuid(id)) return false;
-    return this.serially(userId, () => this.revoking(userId, id));
+    return this.serially(userId, () => this.scripts.revoke(userId, id));
   }
 
   /**
-   * Ends all devices of a user, or all but one.
+   * Ends all devices of a user, or all but one. For users of another store than the built-in one, this is what to call
+   * after a password was changed or a user deleted.
    *
    * @param options - `except`: the `deviceId` that stays
    * @returns how many live devices were ended
@@ -127,95 +195,71 @@ export class ExpiringTokenService {
   async revokeAll(userId: string, options: { except?: string } = {}): Promise<number> {
     checkUserId(userId);
     const except = checkExcept(options.except);
-    return this.serially(userId, () => this.revokingAll(userId, except));
+    return this.serially(userId, () => this.scripts.revokeAll(userId, except));
   }
 
-  /** When a token expires; null if never. */
-  expiryOf(token: Token): Date | null {
-    return expiryOf(token, this.options.lifespanMs);
+  /**
+   * Deletes all tokens that expired more than the option `prune.retention` ago, in batches and with pauses. The module does
+   * it by itself every `prune.every`; with `prune: false` call it from a job of your own.
+   *
+   * @returns how many were deleted
+   */
+  prune(): Promise<number> {
+    return this.pruner.prune();
   }
 
-  private *obtaining(userId: string, options: DeviceOptions): Script<IssuedToken> {
-    const { store } = this;
-    const { rows } = yield store.select({ userId, purpose: 'obtained' });
-    const digests = store.digests(rows);
-    for (const [index, token] of store.tokens(rows).entries()) {
-      const plainText =
-        this.options.obtain !== 'replace' && this.isLive(token) && this.reveal(token.id, digests[index]!);
-      if (plainText) {
-        if (this.options.obtain === 'renew') {
-          token.created = new Date(this.clock());
-          yield store.update({ created: token.created }, { id: token.id });
-        }
-        return { plainText, token };
+  /**
+   * Takes over live tokens from another package, each as a device of its own. They work where the option `imported` admits
+   * their shape, until they expire. Those that are there already are skipped: it can be run again after an interruption. Run
+   * it for the last time before users arrive: one that was revoked here would come back out of the old database.
+   *
+   * @returns how many were new
+   * @throws TypeError, or ExpiringTokenOptionsError for a lifespan, naming the place and the field of the first one that
+   * cannot be taken over; those before it were
+   * @example
+   * ```ts
+   * const rows = await legacy.query('SELECT key, user_id, created FROM authtoken_token');
+   * await tokens.import(rows.map(({ key, user_id, created }) => ({ key, userId: String(user_id), created })));
+   * ```
+   */
+  async import(tokens: Iterable<ImportedToken> | AsyncIterable<ImportedToken>): Promise<number> {
+    let index = 0;
+    let added = 0;
+    for await (const token of tokens) {
+      try {
+        added += await this.importOne(token);
+      } catch (error) {
+        const isOfToken = error instanceof TypeError || error instanceof ExpiringTokenOptionsError;
+        if (isOfToken) error.message = `tokens[${index}]: ${error.message}`;
+        throw error;
       }
-      yield store.remove({ id: token.id });
+      index++;
     }
-    return yield* this.inserting(userId, 'obtained', options);
+    return added;
   }
 
-  private *renaming(userId: string, id: string, name: string): Script<Device> {
-    const { rows } = yield this.store.select({ userId, deviceId: id });
-    const [device] = this.devices(rows);
-    if (!device) throw new ExpiringTokenException('device_not_found');
-    yield this.store.update({ name }, { userId, deviceId: id });
-    return { ...device, name };
+  /** When a token expires unless it is used before; null if never. */
+  expiryOf(token: Token): Date | null {
+    return expiryOf(token, this.options.lifetimes);
   }
 
-  private *revoking(userId: string, id: string): Script<boolean> {
-    const { rows } = yield this.store.select({ userId, deviceId: id });
-    const [device] = this.devices(rows);
-    if (device) yield this.store.remove({ userId, deviceId: id });
-    return device !== undefined;
+  private importOne(token: ImportedToken): Promise<number> {
+    const insert = this.store.insert(rowOfImported(token));
+    return this.within((signal) =>
+      this.store.write(insert, signal).catch((error: unknown) => {
+        if (isUniqueViolation(error)) return 0;
+        throw error;
+      }),
+    );
   }
 
-  private *revokingAll(userId: string, except: { deviceId?: string }): Script<number> {
-    const { rows } = yield this.store.select({ userId });
-    yield this.store.remove({ userId }, except);
-    return this.devices(rows).filter(({ id }) => id !== except.deviceId).length;
-  }
-
-  private devices(rows: readonly Row[]): Device[] {
-    return liveDevices(this.store.tokens(rows), this.options.lifespanMs, this.clock());
-  }
-
-  /** A token that a secret made, shown again; null where none of today's secrets made it. */
-  private reveal(id: string, digest: Buffer): string | null {
-    const candidates = this.options.secrets.map((secret) => deriveToken(this.options.prefix, id, secret));
-    return candidates.find((candidate) => matchesDigest(candidate, digest)) ?? null;
-  }
-
-  private *inserting(
-    userId: string,
-    purpose: Token['purpose'],
-    { name, userAgent }: DeviceOptions,
-    lifespan: number | null = null,
-  ): Script<IssuedToken> {
-    const now = this.clock();
-    const id = uuidV7(now);
-    const [secret] = this.options.secrets;
-    const plainText =
-      purpose === 'obtained' && secret
-        ? deriveToken(this.options.prefix, id, secret)
-        : generateToken(this.options.prefix, id);
-    const row: TokenRow = {
-      id,
-      userId,
-      deviceId: uuidV7(now),
-      purpose,
-      digest: digestToken(plainText),
-      name: cleanLabel(name),
-      userAgent: cleanLabel(userAgent),
-      created: new Date(now),
-      lifespan,
-      lastUsedAt: null,
-    };
-    yield this.store.insert(row);
-    return { plainText, token: this.store.tokenOf(row) };
-  }
-
-  private isLive(token: Token): boolean {
-    return isLive(token, this.options.lifespanMs, this.clock());
+  /** The row of a presented token, if it is one of these. */
+  private async find(presented: string, purposes: readonly TokenPurpose[]): Promise<StoredToken | null> {
+    const identity = identifyToken(this.options.prefix, presented, this.options.imported);
+    if (!identity) return null;
+    const [found] = await this.store.read(this.store.select({ id: identity.id }));
+    const isIt = found && purposes.includes(found.token.purpose) && matchesDigest(identity.digested, found.digest);
+    return isIt ? found : null;
   }
 
   /** Runs a script in one transaction, alone among those of the user, that is not committed once nobody waits for it. */

@@ -54,6 +54,43 @@ export function parseToken(prefix: string, presented: unknown): string | null {
   return uuidFromBytes(Buffer.from(checked.slice(prefix.length), 'base64url').subarray(0, ID_BYTES));
 }
 
+/** Another package whose tokens can be imported. See `imported` of the options. */
+export type ImportedShape = 'drf' | 'sanctum';
+
+/**
+ * What tokens of other packages look like. The group is what is digested: Sanctum leaves out the key of the row, which may
+ * be a number, a UUID or a ULID; its token may have a prefix.
+ */
+const IMPORTED_SHAPES: Readonly<Record<ImportedShape, RegExp>> = {
+  drf: /^([0-9a-f]{40})$/,
+  sanctum: /^(?:[A-Za-z0-9-]{1,36}\|)?([A-Za-z0-9._~+/-]{40,128})$/,
+};
+
+/** Where the row of a presented token is, and what its digest is of. */
+export interface Identity {
+  id: string;
+  digested: string;
+}
+
+/** The id of an imported token's row: the first 128 bits of its digest, since the token carries none. */
+export const idFromDigest = (digest: Buffer): string => uuidFromBytes(digest.subarray(0, ID_BYTES));
+
+/**
+ * Where to look for a presented token, or null when it can be neither one of ours nor an imported one.
+ *
+ * @param imported - the shapes of imported tokens that are admitted
+ */
+export function identifyToken(prefix: string, presented: unknown, imported: readonly ImportedShape[]): Identity | null {
+  const id = parseToken(prefix, presented);
+  if (id !== null) return { id, digested: presented as string };
+  if (typeof presented !== 'string') return null;
+  for (const shape of imported) {
+    const digested = IMPORTED_SHAPES[shape].exec(presented)?.[1];
+    if (digested !== undefined) return { id: idFromDigest(digestToken(digested)), digested };
+  }
+  return null;
+}
+
 /** The SHA-256 of the whole token as presented: all that is stored of it. Its 256 random bits need no slower hash. */
 export const digestToken = (token: string): Buffer => createHash('sha256').update(token).digest();
 

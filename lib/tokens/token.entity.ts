@@ -1,11 +1,14 @@
 import { BaseEntity, Column, type DataSource, Entity, Index, PrimaryColumn } from 'typeorm';
 import { settleColumnTypes } from '../database/column-types.js';
 
-/** What a token is for: `access` came from a login or from code, `obtained` from `POST obtain-token`. */
-export type TokenPurpose = 'access' | 'obtained';
+/**
+ * What a token is for: `access` came from a login or from code, `obtained` from `POST obtain-token`, `refresh` gets its
+ * device new tokens. `rotated` is a refresh token that did, kept to know it by if it is used again.
+ */
+export type TokenPurpose = 'access' | 'obtained' | 'refresh' | 'rotated';
 
 /** Milliseconds as they are stored for a lifespan that never ends: larger than any instant, so that sums stay true. */
-const NEVER_MS = Number.MAX_SAFE_INTEGER;
+export const NEVER_MS = Number.MAX_SAFE_INTEGER;
 
 /** Milliseconds since the epoch: exact, and the same in every time zone of a process, a session or a server. */
 const instant = {
@@ -27,8 +30,10 @@ const lifespan = {
  * have a default in the database.
  */
 @Entity({ name: 'auth_token', withoutRowid: true })
+// What has expired is found by it, kind by kind and lifespan by lifespan.
+@Index(['purpose', 'lifespan', 'created'])
 export class Token extends BaseEntity {
-  /** UUIDv7. The token carries it, so that its row is found by primary key. */
+  /** UUIDv7, which the token carries; of an imported one, the start of its digest. So its row is found by primary key. */
   @PrimaryColumn('uuid', { name: 'id' })
   id: string;
 
@@ -57,7 +62,10 @@ export class Token extends BaseEntity {
   @Column('varchar', { name: 'user_agent', length: 255, nullable: true })
   userAgent: string | null;
 
-  /** When the token was created, or last renewed. Its age is counted from here. */
+  /**
+   * When the token was created, or last renewed. Its age is counted from here. Of a refresh token: when its device logged
+   * in.
+   */
   @Column('bigint', { name: 'created', transformer: instant })
   created: Date;
 
@@ -67,9 +75,18 @@ export class Token extends BaseEntity {
   @Column('bigint', { name: 'lifespan', nullable: true, transformer: lifespan })
   lifespan: number | null;
 
-  /** When it was last used; null if that is not known. */
+  /** When it was last used, as exactly as `lastUsedAccuracy` says; null if it never was. */
   @Column('bigint', { name: 'last_used_at', nullable: true, transformer: instant })
   lastUsedAt: Date | null;
+
+  /** Of a rotated token: its successors, which only this token opens. Not loaded with the entity. */
+  @Column('varchar', { name: 'sealed', nullable: true, select: false })
+  protected sealed?: Buffer | null;
+
+  /** Until when they can be opened. Not loaded with the entity. */
+  @Index()
+  @Column('bigint', { name: 'sealed_until', nullable: true, select: false, transformer: instant })
+  protected sealedUntil?: Date | null;
 
   /** Called by TypeORM when a data source is initialized. */
   static override useDataSource(dataSource: DataSource | null): void {
@@ -79,6 +96,7 @@ export class Token extends BaseEntity {
       id: 'uuid',
       deviceId: 'uuid',
       digest: 'digest',
+      sealed: 'sealed',
       userId: 'text',
       purpose: 'text',
       name: 'text',

@@ -9,6 +9,22 @@ export interface IssuedToken {
   token: Token;
 }
 
+/** What a refresh gives a device. Both are new. */
+export interface IssuedPair {
+  /** For the `Authorization` header. */
+  access: IssuedToken;
+  /** For the next refresh. */
+  refresh: IssuedToken;
+}
+
+/** What a login gives a device. */
+export interface LoggedIn {
+  /** For the `Authorization` header. */
+  access: IssuedToken;
+  /** For the next refresh; null without the option `refresh`. */
+  refresh: IssuedToken | null;
+}
+
 /** Who sent a request, and with what token. */
 export interface Authentication<User = unknown> {
   /** What `UserStore.findById` returned. */
@@ -29,4 +45,22 @@ export interface DeviceOptions {
 export interface IssueOptions extends DeviceOptions {
   /** Its own lifespan, whatever the module's is or becomes; null: it never expires. */
   lifespan?: Duration | null;
+}
+
+/** A token that another package issued. One of `key` and `digest` is given. */
+export interface ImportedToken {
+  /** What `UserStore.getId` returns for the owner. */
+  userId: string;
+  /** The token itself: of Django REST framework the 40 hexadecimal digits of `authtoken_token.key`. Only its digest is stored. */
+  key?: string;
+  /** Its SHA-256 in hexadecimal: of Sanctum `personal_access_tokens.token`. */
+  digest?: string;
+  /** When it was created. Its age is counted from here. */
+  created: Date;
+  /** Its own lifespan, counted from `created`; null: it never expires. Left out: that of the module, an hour with `refresh`. */
+  lifespan?: Duration | null;
+  /** Name of its device. */
+  name?: string | null;
+  /** When it was last used. Left out, idling is counted from `created`. */
+  lastUsedAt?: Date | null;
 }

@@ -1,35 +1,72 @@
 import type { Type } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
-import type { Database, Row, Script, Statement } from '../database/database.js';
+import type { Database, Row, Script, SqlValue, Statement } from '../database/database.js';
 import { isUniqueViolation, retrying } from '../database/driver-errors.js';
 import { Table } from '../database/table.js';
-import type { Token } from './token.entity.js';
+import type { Lifetime, Lifetimes } from './token-lifetime.js';
+import { NEVER_MS, Token, type TokenPurpose } from './token.entity.js';
 
-/** The columns that this package writes: all but those that an application added. */
+/** The columns that a new token fills: all but those that an application added, and those of rotation. */
 export type TokenRow = Pick<
   Token,
   'id' | 'userId' | 'deviceId' | 'purpose' | 'name' | 'userAgent' | 'created' | 'lifespan' | 'lastUsedAt'
 > & { digest: Buffer };
 
+/** Of a rotated refresh token: its successors, and until when they can be opened. */
+interface Sealing {
+  sealed: Buffer | null;
+  sealedUntil: Date | null;
+}
+
+/** A row, with the columns that no {@link Token} shows. */
+export interface StoredToken extends Sealing {
+  token: Token;
+  digest: Buffer;
+}
+
 /** Rows of one user or fewer of them, or one row. There is no statement over all rows. */
 export type TokenCriteria =
   (Pick<TokenRow, 'userId'> & Partial<Pick<TokenRow, 'deviceId' | 'purpose'>>) | Pick<TokenRow, 'id'>;
 
-/** All SQL over tokens: statements, and the two ways to run them. */
+/** Where a sweep is: tokens of one kind and one lifespan, in the order of their creation. */
+export interface SweepPosition {
+  purpose: TokenPurpose;
+  /** Their own lifespan; null where the usual one applies. */
+  lifespan: number | null;
+  /** The last one looked at. */
+  after: Pick<Token, 'id' | 'created'> | null;
+}
+
+/** Before all ids, in their order. */
+const FIRST_ID = '00000000-0000-0000-0000-000000000000';
+
+/** All SQL over tokens: statements, and the ways to run them. */
 export class TokenStore {
-  private readonly table: Table<Token, TokenRow>;
+  private readonly table: Table<Token, TokenRow & Sealing>;
+  /** {@link isLive} in SQL, and the other way round: takes the instant twice. A row of unknown age is neither. */
+  private readonly dead: string;
 
   constructor(
     private readonly database: Database,
     dataSource: DataSource,
     entity: Type<Token>,
+    lifetimes: Lifetimes,
   ) {
     this.table = new Table(dataSource, entity);
+    const usual = (limit: keyof Lifetime) => {
+      const cases = Object.entries(lifetimes).map(
+        ([purpose, lifetime]) => `WHEN '${purpose}' THEN ${Math.min(lifetime[limit], NEVER_MS)}`,
+      );
+      return `CASE {purpose} ${cases.join(' ')} END`;
+    };
+    this.dead =
+      `({created} + COALESCE({lifespan}, ${usual('lifespanMs')}) <= ?` +
+      ` OR COALESCE({lastUsedAt}, {created}) + ${usual('idleMs')} <= ?)`;
   }
 
-  /** The rows that a {@link select} finds. */
-  read(statement: Statement): Promise<Row[]> {
-    return this.database.read(statement);
+  /** The rows that a select finds. */
+  async read(statement: Statement): Promise<StoredToken[]> {
+    return this.stored(await this.database.read(statement));
   }
 
   /** Runs the statements of a script in one transaction, alone among those of the same user; again where an id is taken. */
@@ -37,16 +74,67 @@ export class TokenStore {
     return retrying(() => this.database.transaction(userId, script, signal), isUniqueViolation);
   }
 
+  /** Does one statement by itself. Returns how many rows it changed. */
+  write(statement: Statement, signal: AbortSignal): Promise<number> {
+    return this.database.write(statement, signal);
+  }
+
   select(criteria: TokenCriteria): Statement {
     return this.table.select(criteria);
   }
 
-  insert(row: TokenRow): Statement {
-    return this.table.insert(row);
+  /** The tokens that say which devices a user has: the live ones, without the rotated. */
+  selectLive(userId: string, now: number, device: { deviceId?: string } = {}): Statement {
+    const mine = this.table.select({ userId, ...device });
+    const live = this.table.statement(` AND {purpose} <> 'rotated' AND NOT ${this.dead}`, [now, now]);
+    return { sql: mine.sql + live.sql, values: [...mine.values, ...live.values] };
+  }
+
+  /** @param like - the token whose columns that the application added are taken over */
+  insert(row: TokenRow, like?: Token): Statement {
+    return this.table.insert({ ...(like && this.table.addedProperties(like, Token)), ...row });
   }
 
   update(change: Partial<TokenRow>, criteria: TokenCriteria): Statement {
     return this.table.update(change, criteria);
+  }
+
+  /**
+   * Makes a refresh token a rotated one, if it is none yet: who changes one row has won. A rotated token ages from here.
+   *
+   * @param sealing - its successors; nulls where they cannot be had again
+   */
+  rotate(id: string, now: Date, sealing: Sealing): Statement {
+    return this.table.update(
+      { purpose: 'rotated', created: now, lastUsedAt: null, ...sealing },
+      { id, purpose: 'refresh' },
+    );
+  }
+
+  /** Forgets the successors of the tokens that a device rotated before. */
+  forgetSealed({ userId, deviceId }: Token): Statement {
+    return this.table.statement(
+      'UPDATE {} SET {sealed} = NULL, {sealedUntil} = NULL WHERE {userId} = ? AND {deviceId} = ? AND {sealedUntil} IS NOT NULL',
+      [this.table.driverValue('userId', userId), this.table.driverValue('deviceId', deviceId)],
+    );
+  }
+
+  /** Forgets all successors that can no longer be opened. */
+  forgetSealedBefore(now: number): Statement {
+    return this.table.statement('UPDATE {} SET {sealed} = NULL, {sealedUntil} = NULL WHERE {sealedUntil} <= ?', [now]);
+  }
+
+  /** When the next successors can no longer be opened, in milliseconds since the epoch; null where there are none. */
+  async nextSealedUntil(): Promise<number | null> {
+    return this.readNumber(this.table.statement('SELECT MIN({sealedUntil}) AS found FROM {}', []));
+  }
+
+  /** Notes a use of a token, unless a later one is noted, or one within the last `accuracyMs` milliseconds. */
+  touch(id: string, at: number, accuracyMs: number): Statement {
+    return this.table.statement(
+      'UPDATE {} SET {lastUsedAt} = ? WHERE {id} = ? AND ({lastUsedAt} IS NULL OR {lastUsedAt} <= ?)',
+      [at, this.table.driverValue('id', id), at - accuracyMs],
+    );
   }
 
   /** @param except - rows that stay */
@@ -54,18 +142,60 @@ export class TokenStore {
     return this.table.remove(criteria, except);
   }
 
+  /** The next lifespan of its own that any token of a kind has, in milliseconds; null where there is none. */
+  nextLifespan(purpose: TokenPurpose, above: number): Promise<number | null> {
+    const sql = 'SELECT MIN({lifespan}) AS found FROM {} WHERE {purpose} = ? AND {lifespan} > ?';
+    return this.readNumber(this.table.statement(sql, [purpose, above]));
+  }
+
+  /** The next tokens of a sweep. */
+  selectNext({ purpose, lifespan, after }: SweepPosition, until: number, limit: number): Statement {
+    const { created, id } = after ?? { created: new Date(-8.64e15), id: FIRST_ID };
+    const from = this.table.driverValue('created', created);
+    const values: SqlValue[] = [until, from, from, this.table.driverValue('id', id)];
+    return this.table.statement(
+      `SELECT {*} FROM {} WHERE {purpose} = ? AND {lifespan} ${lifespan === null ? 'IS NULL' : '= ?'} AND {created} <= ? AND {created} >= ?` +
+        // MySQL takes no number of ours for a LIMIT.
+        ` AND ({created} > ? OR {id} > ?) ORDER BY {created}, {id} LIMIT ${limit}`,
+      lifespan === null ? [purpose, ...values] : [purpose, lifespan, ...values],
+    );
+  }
+
+  /** Removes those of the tokens that are dead at an instant: what was renewed in the meantime stays. */
+  removeDead(ids: readonly string[], at: number): Statement {
+    // A power of two: mysql2 keeps a prepared statement for each number of ids.
+    const places = 2 ** Math.ceil(Math.log2(ids.length));
+    const sorted = ids.toSorted();
+    const padded = Array.from({ length: places }, (_, place) => sorted[place] ?? sorted.at(-1)!);
+    return this.table.statement(`DELETE FROM {} WHERE {id} IN (${padded.map(() => '?').join(', ')}) AND ${this.dead}`, [
+      ...padded.map((id) => this.table.driverValue('id', id)),
+      at,
+      at,
+    ]);
+  }
+
   /** The tokens of rows. */
   tokens(rows: readonly Row[]): Token[] {
     return rows.map((row) => this.table.read(row));
   }
 
-  /** The digests of the same rows, which are kept apart so that no token can show one. */
-  digests(rows: readonly Row[]): Buffer[] {
-    return rows.map((row) => this.table.readColumn(row, 'digest') as Buffer);
+  /** Rows with what no token shows. */
+  stored(rows: readonly Row[]): StoredToken[] {
+    return rows.map((row) => ({
+      token: this.table.read(row),
+      digest: this.table.readColumn(row, 'digest') as Buffer,
+      sealed: this.table.readColumn(row, 'sealed') as Buffer | null,
+      sealedUntil: this.table.readColumn(row, 'sealedUntil') as Date | null,
+    }));
   }
 
   /** A token as it was inserted, without the columns that the application added. */
   tokenOf({ digest, ...row }: TokenRow): Token {
     return this.table.create(row);
+  }
+
+  private async readNumber(statement: Statement): Promise<number | null> {
+    const [row] = await this.database.read(statement);
+    return row?.found === null || row?.found === undefined ? null : Number(row.found);
   }
 }

@@ -69,13 +69,18 @@ export function typeOrmUsers<User extends ObjectLiteral>(
       }
     }
 
-    async validateCredentials(credentials: Credentials): Promise<User | null> {
-      const row = await this.findRow(credentials.username);
-      const stored = row && this.table.readColumn(row, password);
-      if (!(await verifyPassword(stored, credentials.password)) || !row) return null;
-      const user = this.table.read(row);
-      if (isOutdated(stored as string)) await this.rehash(user, stored, credentials.password);
-      return user;
+    async validateCredentials({ username: name, password: given }: Credentials): Promise<User | null> {
+      let row = await this.findRow(name);
+      for (;;) {
+        const stored = row && this.table.readColumn(row, password);
+        if (!(await verifyPassword(stored, given)) || !row) return null;
+        // The hash may have waited for others, and the password been changed meanwhile: then the new one counts.
+        row = await this.findRow(name);
+        if (!row || this.table.readColumn(row, password) !== stored) continue;
+        const user = this.table.read(row);
+        if (isOutdated(stored as string)) await this.rehash(user, stored, given);
+        return user;
+      }
     }
 
     getId(user: User): string {
@@ -97,7 +102,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
       return rows.find((row) => this.table.readColumn(row, username) === name);
     }
 
-    /** Replaces the hash that was verified, and no newer one. The login is right whether this succeeds or not. */
+    /** Replaces the hash that was verified, and no newer one. */
     private async rehash(user: User, stored: unknown, plain: string): Promise<void> {
       const change = this.table.update(
         { [password]: await hashPassword(plain) },
@@ -106,7 +111,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
       const script = function* (): Script<void> {
         yield change;
       };
-      await this.within((signal) => this.database.transaction(this.getId(user), script, signal)).catch(() => undefined);
+      await this.within((signal) => this.database.transaction(this.getId(user), script, signal));
     }
 
     private within<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {

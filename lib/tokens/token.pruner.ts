@@ -1,0 +1,121 @@
+import type { TimerOptions } from 'node:timers';
+import { setTimeout as pause } from 'node:timers/promises';
+import { type BeforeApplicationShutdown, Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import { available, within } from '../availability.js';
+import { BackgroundTask } from '../background-task.js';
+import { CLOCK, type Clock, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import type { Database } from '../database/database.js';
+import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import { isLive } from './token-lifetime.js';
+import { NEVER_MS, type TokenPurpose } from './token.entity.js';
+import { type StoredToken, type SweepPosition, TokenStore } from './token.store.js';
+
+/**
+ * The first sweep comes within this time, in its second half: an application that is restarted often is swept too, but not
+ * while it starts, and its processes not all at once.
+ */
+const FIRST_SWEEP_MS = 60_000;
+
+/** What rotated refresh tokens can no longer open is forgotten within this time after a failure. */
+const RETRY_MS = 30_000;
+
+/** Tokens that all live equally long. */
+type Kind = Pick<SweepPosition, 'purpose' | 'lifespan'>;
+
+/**
+ * Deletes what nobody needs any more: tokens that expired more than `prune.retention` ago, and the sealed successors of
+ * rotated refresh tokens once their grace is over. Never on the way of a request. Any number of processes may do it at
+ * once: what counts is checked again by the statement that deletes.
+ */
+@Injectable()
+export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  private readonly sweeping: BackgroundTask;
+  private readonly forgetting: BackgroundTask;
+
+  constructor(
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
+    @Inject(CLOCK) private readonly clock: Clock,
+    @Inject(DATABASE) private readonly database: Database,
+    private readonly store: TokenStore,
+  ) {
+    const { everyMs } = options.prune;
+    const sweep = (signal: AbortSignal) => this.sweep({ ref: false, signal }).then(() => everyMs);
+    this.sweeping = new BackgroundTask('Pruning', sweep, everyMs);
+    this.forgetting = new BackgroundTask('Forgetting sealed tokens', () => this.forgetSealed(), RETRY_MS);
+  }
+
+  onApplicationBootstrap(): void {
+    const { everyMs } = this.options.prune;
+    if (everyMs !== null) this.sweeping.schedule((0.5 + Math.random() / 2) * Math.min(everyMs, FIRST_SWEEP_MS));
+    // What a process that was killed left behind.
+    this.forgetting.schedule(0);
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    await Promise.all([this.sweeping.stop(), this.forgetting.stop()]);
+  }
+
+  /** One whole sweep. Returns how many tokens were deleted. */
+  prune(): Promise<number> {
+    return available(() => this.sweep({}));
+  }
+
+  /** Plans to forget the successors of a token that was just rotated. */
+  forgetSealedSoon(): void {
+    const graceMs = this.options.refresh?.graceMs;
+    if (graceMs) this.forgetting.schedule(graceMs);
+  }
+
+  /** @param pausing - how to pause between batches */
+  private async sweep(pausing: TimerOptions): Promise<number> {
+    // More than the retention ago: what ended at this instant, or before.
+    const at = this.clock() - this.options.prune.retentionMs - 1;
+    let deleted = 0;
+    for (const [purpose, { lifespanMs, idleMs }] of Object.entries(this.options.lifetimes)) {
+      let own: number | null = null;
+      do {
+        const longestMs = Math.min(own ?? lifespanMs, idleMs);
+        const kind: Kind = { purpose: purpose as TokenPurpose, lifespan: own };
+        if (longestMs < NEVER_MS) deleted += await this.sweepKind(kind, at, at - longestMs, pausing);
+        own = await this.within(() => this.store.nextLifespan(kind.purpose, kind.lifespan ?? -1));
+      } while (own !== null);
+    }
+    return deleted;
+  }
+
+  /**
+   * Goes through the tokens of one kind and one lifespan, batch by batch.
+   *
+   * @param at - what was dead then is deleted
+   * @param createdUntil - no token created later can have been
+   */
+  private async sweepKind(kind: Kind, at: number, createdUntil: number, pausing: TimerOptions): Promise<number> {
+    const batch = Math.min(this.options.prune.batch, this.database.largestBatch);
+    let deleted = 0;
+    let found: StoredToken[] = [];
+    do {
+      const startedAt = performance.now();
+      const next = this.store.selectNext({ ...kind, after: found.at(-1)?.token ?? null }, createdUntil, batch);
+      found = await this.within(() => this.store.read(next));
+      const dead = found.filter(({ token }) => !isLive(token, this.options.lifetimes, at));
+      if (dead.length > 0) {
+        const ids = dead.map(({ token }) => token.id);
+        deleted += await this.within((signal) => this.store.write(this.store.removeDead(ids, at), signal));
+      }
+      // As long as the work took: half of the time is left to the requests.
+      await pause(performance.now() - startedAt, undefined, pausing);
+    } while (found.length === batch);
+    return deleted;
+  }
+
+  private async forgetSealed(): Promise<number | null> {
+    const now = this.clock();
+    await this.within((signal) => this.store.write(this.store.forgetSealedBefore(now), signal));
+    const next = await this.within(() => this.store.nextSealedUntil());
+    return next === null ? null : Math.max(next - now, 0);
+  }
+
+  private within<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return within(this.options.timeoutMs, work);
+  }
+}

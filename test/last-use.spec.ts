@@ -1,0 +1,222 @@
+import { Token } from 'nestjs-expiring-token';
+import { describe, expect, it, vi } from 'vitest';
+import { DATABASE } from '../lib/expiring-token.constants.js';
+import type { Database, Statement } from '../lib/database/database.js';
+import { LastUse } from '../lib/tokens/last-use.js';
+import { onEveryDatabase, onEveryStack, type TestApp } from './fixtures/app.js';
+
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+
+const lastUseOf = async (app: TestApp, token: string) => {
+  await app.usesWritten();
+  return (await app.get('/auth/token', token)).json.lastUsedAt as string | null;
+};
+
+const isoNow = (app: TestApp) => new Date(app.clock.now).toISOString();
+
+const isUse = ({ sql }: Statement) => /SET .last_used_at/.test(sql);
+
+/** Watches the uses that are written, and returns how many rows each statement changed; the first `failures` of them fail. */
+function watchUses(app: TestApp, failures = 0): Promise<number>[] {
+  const database = app.nest.get<Database>(DATABASE);
+  const write = database.write.bind(database);
+  const uses: Promise<number>[] = [];
+  vi.spyOn(database, 'write').mockImplementation((statement, signal) => {
+    if (!isUse(statement)) return write(statement, signal);
+    const use = uses.length < failures ? Promise.reject(new Error('disk full')) : write(statement, signal);
+    uses.push(use);
+    return use;
+  });
+  return uses;
+}
+
+describe('The last use of a token', () => {
+  onEveryStack((stack) => {
+    it('is unknown to the first request, and told of it afterwards', async () => {
+      const app = await stack.boot();
+      const token = await app.token();
+      expect((await app.get('/auth/token', token)).json.lastUsedAt).toBeNull();
+      expect(await lastUseOf(app, token)).toBe(isoNow(app));
+    });
+
+    it('is not noted where a request was refused', async () => {
+      const app = await stack.boot({ options: { idle: '1h' } });
+      const user = await app.createUser();
+      const { plainText, token } = await app.tokens.issue(user.id);
+      const noted = async () => {
+        await app.usesWritten();
+        return (await app.dataSource.getRepository(Token).findOneByOrFail({ id: token.id })).lastUsedAt;
+      };
+      await app.users.setActive(user.id, false);
+      expect((await app.get('/me', plainText)).status).toBe(401);
+      await app.users.setActive(user.id, true);
+      app.clock.advance(HOUR_MS);
+      expect((await app.get('/me', plainText)).json.code).toBe('token_expired');
+      expect(await noted()).toBeNull();
+    });
+  });
+
+  onEveryDatabase((stack) => {
+    it('is written once for a thousand requests in a window, whichever process they reach', async () => {
+      const app = await stack.boot();
+      const other = await stack.boot({ clock: app.clock });
+      const uses = [watchUses(app), watchUses(other)];
+      const token = await app.token();
+      const first = isoNow(app);
+      for (let sent = 0; sent < 1000; sent += 100) {
+        const answers = Array.from({ length: 50 }, () => [app.get('/me', token), other.get('/me', token)]).flat();
+        for (const { status } of await Promise.all(answers)) expect(status).toBe(200);
+        app.clock.advance(MINUTE_MS);
+      }
+      await Promise.all([app.usesWritten(), other.usesWritten()]);
+      const changed = await Promise.all(uses.flat());
+      expect(changed.reduce((sum, rows) => sum + rows, 0)).toBe(1);
+      // What was in flight while the first one was written may ask again, in vain.
+      expect(changed.length).toBeLessThanOrEqual(10);
+      expect(await lastUseOf(app, token)).toBe(first);
+
+      app.clock.advance(21 * MINUTE_MS);
+      expect((await app.get('/me', token)).status).toBe(200);
+      expect(await lastUseOf(app, token)).toBe(isoNow(app));
+    });
+
+    it('never moves back, by whatever clock', async () => {
+      const app = await stack.boot();
+      const token = await app.token();
+      await app.get('/me', token);
+      const first = await lastUseOf(app, token);
+      app.clock.advance(-2 * HOUR_MS);
+      await app.get('/me', token);
+      expect(await lastUseOf(app, token)).toBe(first);
+      app.clock.advance(2 * HOUR_MS + 30 * MINUTE_MS - 1);
+      await app.get('/me', token);
+      expect(await lastUseOf(app, token)).toBe(first);
+      app.clock.advance(1);
+      await app.get('/me', token);
+      expect(await lastUseOf(app, token)).toBe(isoNow(app));
+    });
+
+    it('brings no revoked token back', async () => {
+      const app = await stack.boot();
+      const user = await app.createUser();
+      const { plainText, token } = await app.tokens.issue(user.id);
+      const noting = app.get('/me', plainText);
+      await app.tokens.revoke(user.id, token.deviceId);
+      await noting;
+      await app.usesWritten();
+      expect(await app.dataSource.getRepository(Token).countBy({ userId: user.id })).toBe(0);
+    });
+
+    it('that cannot be written fails no request, and is noted by the next one', async () => {
+      const app = await stack.boot();
+      const token = await app.token();
+      const uses = watchUses(app, 1);
+      expect((await app.get('/me', token)).status).toBe(200);
+      await app.usesWritten();
+      expect(uses).toHaveLength(1);
+      expect(await lastUseOf(app, token)).toBeNull();
+      expect(await lastUseOf(app, token)).toBe(isoNow(app));
+    });
+
+    it('of many tokens is written in turn with the requests', async () => {
+      const app = await stack.boot();
+      const user = await app.createUser();
+      const tokens = [];
+      for (let made = 0; made < 200; made++) tokens.push((await app.tokens.issue(user.id)).token);
+      let turns = 0;
+      const ticking = setInterval(() => turns++, 0);
+      for (const token of tokens) app.nest.get(LastUse).note(token);
+      await app.usesWritten();
+      clearInterval(ticking);
+      expect(turns).toBeGreaterThan(20);
+      const noted = await app.dataSource.getRepository(Token).findBy({ userId: user.id });
+      expect(noted.every(({ lastUsedAt }) => lastUsedAt !== null)).toBe(true);
+    });
+
+    it('is written before the application closes', async () => {
+      const app = await stack.boot();
+      const { plainText, token } = await app.tokens.issue((await app.createUser()).id);
+      await app.get('/me', plainText);
+      await app.nest.close();
+      const next = await stack.boot({ clock: app.clock });
+      const row = await next.dataSource.getRepository(Token).findOneByOrFail({ id: token.id });
+      expect(row.lastUsedAt).toEqual(new Date(app.clock.now));
+    });
+  });
+});
+
+describe('While another process holds the write lock of SQLite', () => {
+  onEveryDatabase(
+    (stack) => {
+      it('requests are answered, their use is not written, and a login is 503 in time and 200 afterwards', async () => {
+        const app = await stack.boot({ options: { timeout: '300ms' } });
+        const user = await app.createUser();
+        const token = await app.token(user.id);
+        const { database, driver } = app.dataSource.options as unknown as {
+          database: string;
+          driver: new (path: string) => { exec(sql: string): void; close(): void };
+        };
+        const other = new driver(database);
+        other.exec('BEGIN IMMEDIATE');
+        const startedAt = performance.now();
+        for (let sent = 0; sent < 3; sent++) expect((await app.get('/me', token)).status).toBe(200);
+        expect((await app.login(user.username)).status).toBe(503);
+        // The driver would wait for 5 s, and nobody be answered meanwhile.
+        expect(performance.now() - startedAt).toBeLessThan(3000);
+        other.exec('ROLLBACK');
+        other.close();
+        expect((await app.login(user.username)).status).toBe(200);
+        await lastUseOf(app, token);
+        expect(await lastUseOf(app, token)).toBe(isoNow(app));
+      });
+    },
+    ['sqlite'],
+  );
+});
+
+describe('The option idle', () => {
+  onEveryDatabase((stack) => {
+    it('ends a token that was not used for so long, and never one that was', async () => {
+      const app = await stack.boot({ options: { idle: '1h' } });
+      const [used, unused] = [await app.token(), await app.token()];
+      for (let times = 0; times < 5; times++) {
+        app.clock.advance(HOUR_MS / 2);
+        expect((await app.get('/me', used)).status).toBe(200);
+        await app.usesWritten();
+      }
+      const { status, json } = await app.get('/me', unused);
+      expect(status).toBe(401);
+      expect(json.code).toBe('token_expired');
+      app.clock.advance(HOUR_MS - 1);
+      expect((await app.get('/auth/token', used)).json.expiresAt).toBe(new Date(app.clock.now + 1).toISOString());
+      app.clock.advance(HOUR_MS);
+      expect((await app.get('/me', used)).json.code).toBe('token_expired');
+    });
+
+    it('is counted anew when an obtained token is renewed', async () => {
+      const app = await stack.boot({ options: { idle: '1h', secret: 's'.repeat(32), obtain: 'renew' } });
+      const user = await app.createUser();
+      const { plainText } = await app.tokens.obtain(user.id);
+      await app.get('/me', plainText);
+      await app.usesWritten();
+      app.clock.advance(HOUR_MS - 1);
+      expect((await app.tokens.obtain(user.id)).plainText).toBe(plainText);
+      app.clock.advance(HOUR_MS - 1);
+      expect((await app.get('/me', plainText)).status).toBe(200);
+    });
+
+    it('does not outlast the lifespan, and is told by the login', async () => {
+      const app = await stack.boot({ options: { idle: '1h', lifespan: '90m' } });
+      const user = await app.createUser();
+      const { plainText, token } = await app.tokens.issue(user.id);
+      expect(app.tokens.expiryOf(token)).toEqual(new Date(app.clock.now + HOUR_MS));
+      app.clock.advance(HOUR_MS - 1);
+      expect((await app.get('/me', plainText)).status).toBe(200);
+      expect(await app.tokens.list(user.id)).toHaveLength(1);
+      app.clock.advance(HOUR_MS / 2 + 1);
+      expect((await app.get('/me', plainText)).json.code).toBe('token_expired');
+      expect(await app.tokens.list(user.id)).toEqual([]);
+    });
+  });
+});

@@ -1,0 +1,606 @@
+import { randomUUID } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import {
+  ForbiddenException,
+  ServiceUnavailableException,
+  HttpException,
+  Injectable,
+  UnauthorizedException,
+} from '@nestjs/common';
+import type { Redis } from 'ioredis';
+import {
+  type Credentials,
+  ExpiringTokenModule,
+  type ExpiringTokenModuleOptions,
+  type LoginThrottleOptions,
+  type UserStore,
+} from 'nestjs-expiring-token';
+import { afterAll, afterEach, beforeAll, describe, expect, inject, it, vi } from 'vitest';
+import { USER_STORE } from '../lib/expiring-token.constants.js';
+import { resolveOptions } from '../lib/expiring-token.resolved-options.js';
+import { networkOf } from '../lib/http/client-network.js';
+import { LoginThrottle } from '../lib/http/login.throttle.js';
+import { hashPassword, verifyPassword } from '../lib/users/password-hash.js';
+import { onEveryDatabase, onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
+import type { Answer } from './fixtures/http.js';
+import { connectRedis, FreezingRedis } from './fixtures/redis.js';
+
+const LIMIT = 10;
+const TTL_SECONDS = 300;
+
+const THROTTLED = {
+  statusCode: 429,
+  error: 'Too Many Requests',
+  message: 'Too many login attempts',
+  code: 'throttled',
+};
+
+function expectThrottled({ status, json, headers }: Answer) {
+  expect({ status, json }).toEqual({ status: 429, json: THROTTLED });
+  expect(headers['retry-after']).toMatch(/^[1-9]\d*$/);
+  expect(Number(headers['retry-after'])).toBeLessThanOrEqual(TTL_SECONDS);
+}
+
+const times = <T>(count: number, work: (index: number) => Promise<T>): Promise<T[]> =>
+  Promise.all(Array.from({ length: count }, (_, index) => work(index)));
+
+const countOf = (answers: Answer[], status: number) => answers.filter((answer) => answer.status === status).length;
+
+/** Counts how often the store of an application is asked to check a password: each time it computes one hash. */
+const countHashes = (app: TestApp) => vi.spyOn(app.nest.get<UserStore>(USER_STORE), 'validateCredentials').mock.calls;
+
+/** An application with the options that are there when none are given, or with those of the throttle. */
+const boot = (stack: Stack, loginThrottle?: LoginThrottleOptions, options: ExpiringTokenModuleOptions = {}) =>
+  stack.boot({ module: [ExpiringTokenModule.forRoot({ ...options, ...(loginThrottle && { loginThrottle }) })] });
+
+async function fail(app: TestApp, username: string, count: number): Promise<void> {
+  for (let failures = 0; failures < count; failures++) expect((await app.login(username, 'wrong')).status).toBe(401);
+}
+
+describe('Failed logins, by default', () => {
+  onEveryStack((stack) => {
+    it('are answered 429 after the tenth, as is a right one, and in the same bytes whether there is such a user', async () => {
+      const app = await boot(stack);
+      const { username } = await app.createUser();
+      await fail(app, username, LIMIT);
+      const answers = [
+        await app.login(username, 'wrong'),
+        await app.login(username),
+        await app.login('nobody'),
+        await app.post('/auth/obtain-token', { username, password: PASSWORD }),
+      ];
+      for (const answer of answers) expectThrottled(answer);
+      expect(new Set(answers.map(({ text }) => text)).size).toBe(1);
+      expect(answers[0]!.headers).toMatchObject({ 'cache-control': 'no-store', pragma: 'no-cache' });
+      expect(answers[0]!.headers['www-authenticate']).toBeUndefined();
+    });
+
+    it('of obtain-token are counted with them', async () => {
+      const app = await boot(stack);
+      const { username } = await app.createUser();
+      await fail(app, username, LIMIT - 1);
+      expect((await app.post('/auth/obtain-token', { username, password: 'wrong' })).status).toBe(401);
+      expectThrottled(await app.login(username));
+    });
+
+    it('of an address stay counted when the user gets in', async () => {
+      const app = await boot(stack);
+      const { username } = await app.createUser();
+      await fail(app, username, LIMIT - 1);
+      for (let login = 0; login < 3; login++) expect((await app.login(username)).status).toBe(200);
+      await fail(app, 'nobody', 1);
+      expectThrottled(await app.login(username));
+    });
+
+    it('are counted by the address of the connection, whatever a client says', async () => {
+      const app = await boot(stack);
+      const { username } = await app.createUser();
+      const answers: Answer[] = [];
+      for (let attempt = 0; attempt <= LIMIT; attempt++) {
+        const address = `198.51.100.${attempt}`;
+        const headers = ['X-Forwarded-For', 'X-Real-IP', 'Forwarded', 'CF-Connecting-IP'].map(
+          (name) => [name, name === 'Forwarded' ? `for=${address}` : address] as const,
+        );
+        const body = { username: `${username}${attempt}`, password: 'wrong' };
+        answers.push(await app.send('/auth/login', { method: 'POST', headers, body }));
+      }
+      expect(countOf(answers, 401)).toBe(LIMIT);
+      expectThrottled(answers.at(-1)!);
+    });
+
+    it('are none where the body is malformed', async () => {
+      const app = await boot(stack);
+      const { username } = await app.createUser();
+      for (const body of [{}, { username }, { username, password: 7 }, [], { username, password: 'x'.repeat(1025) }]) {
+        for (let attempt = 0; attempt < 5; attempt++) {
+          expect((await app.post('/auth/login', body)).json.code).toBe('validation_failed');
+        }
+      }
+      await fail(app, username, LIMIT);
+      expect((await app.post('/auth/login', {})).status).toBe(400);
+      expectThrottled(await app.login(username));
+    });
+
+    it('are none where the database could not be asked', async () => {
+      const app = await boot(stack);
+      const { username } = await app.createUser();
+      await app.dataSource.query('ALTER TABLE auth_user RENAME TO away');
+      const outage = [...(await times(15, () => app.login(username))), await app.login(username)];
+      expect(countOf(outage, 503)).toBe(16);
+      await app.dataSource.query('ALTER TABLE away RENAME TO auth_user');
+      await fail(app, username, LIMIT - 1);
+      expect((await app.login(username)).status).toBe(200);
+    });
+
+    it('are ten of 200 at once (R12)', async () => {
+      const app = await boot(stack);
+      const { username } = await app.createUser();
+      const hashes = countHashes(app);
+      const answers = await times(200, () => app.login(username, 'wrong'));
+      console.log(
+        `R12 ${stack.databaseName}, ${stack.adapterName}: ${hashes.length} hashes of ${answers.length} attempts`,
+      );
+      expect([countOf(answers, 401), countOf(answers, 429), hashes.length]).toEqual([LIMIT, 200 - LIMIT, LIMIT]);
+    });
+
+    it('are ten of 200 at once that try as many names', async () => {
+      const app = await boot(stack);
+      const hashes = countHashes(app);
+      const answers = await times(200, (index) => app.login(`user ${index}`, 'wrong'));
+      expect([countOf(answers, 401), countOf(answers, 429), hashes.length]).toEqual([LIMIT, 200 - LIMIT, LIMIT]);
+    });
+
+    it('are not what right ones are taken for, of which any number may come at once', async () => {
+      const app = await boot(stack);
+      const { username } = await app.createUser();
+      expect(countOf(await times(40, () => app.login(username)), 200)).toBe(40);
+      await fail(app, username, LIMIT - 1);
+      expect(countOf(await times(10, () => app.login(username)), 200)).toBe(10);
+    });
+  });
+});
+
+describe('loginThrottle', () => {
+  onEveryDatabase(
+    (stack) => {
+      it('sets limit and ttl, and false turns it off', async () => {
+        const strict = await boot(stack, { limit: 2, ttl: '1h' });
+        const { username } = await strict.createUser();
+        await fail(strict, username, 2);
+        const { status, headers } = await strict.login(username);
+        expect(status).toBe(429);
+        expect(Number(headers['retry-after'])).toBeGreaterThan(3590);
+        const off = await boot(stack, undefined, { loginThrottle: false });
+        await fail(off, username, 12);
+        expect((await off.login(username)).status).toBe(200);
+      });
+    },
+    ['sqlite'],
+  );
+
+  it('asks a store of the application no more often', async () => {
+    const stack = new Stack('sqlite', 'express');
+    await stack.open();
+    const asked: string[] = [];
+    @Injectable()
+    class CountedUsers implements UserStore<string> {
+      findById = async (id: string) => id;
+      getId = (user: string) => user;
+      async validateCredentials({ username }: Credentials) {
+        asked.push(username);
+        if (username === 'throws') throw new UnauthorizedException();
+        // However a store says that credentials are refused, it is a failure.
+        if (username === 'forbids') throw new ForbiddenException();
+        if (username === 'fails') throw new ServiceUnavailableException();
+        return null;
+      }
+    }
+    const app = await boot(stack, undefined, { users: CountedUsers });
+    // What is no answer to the credentials is none that counts.
+    for (const { status } of await times(12, () => app.login('fails'))) expect(status).toBe(503);
+    asked.length = 0;
+    const answers = await times(200, (index) => app.login(['throws', 'ann', 'forbids'][index % 3]!));
+    expect([countOf(answers, 401) + countOf(answers, 403), countOf(answers, 429)]).toEqual([LIMIT, 200 - LIMIT]);
+    expect(asked).toHaveLength(LIMIT);
+    await stack.close();
+  });
+});
+
+const wrong = () => Promise.reject(new UnauthorizedException());
+const right = () => Promise.resolve('in');
+
+/** What became of an attempt: its value, the status it was refused with, or the seconds to wait. */
+const outcome = (attempt: Promise<unknown>) =>
+  attempt.then(String, (error: unknown) => {
+    if (!(error instanceof HttpException)) return (error as Error).message;
+    const { retryAfterSeconds } = error as { retryAfterSeconds?: number };
+    return retryAfterSeconds === undefined ? error.getStatus() : `wait ${retryAfterSeconds}`;
+  });
+
+/** An attempt that ends when the test says so. */
+class Pending {
+  started = false;
+  end: (attempt: () => Promise<string>) => void;
+  private readonly ended = new Promise<() => Promise<string>>((resolve) => {
+    this.end = resolve;
+  });
+
+  readonly attempt = async () => {
+    this.started = true;
+    return (await this.ended)();
+  };
+}
+
+const throttleOf = (loginThrottle: LoginThrottleOptions) => new LoginThrottle(resolveOptions({ loginThrottle }));
+
+describe('LoginThrottle', () => {
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it('counts a name from wherever it comes, and exactly as it is sent', async () => {
+    const throttle = throttleOf({ limit: 2, ttl: '1m' });
+    const from = (address: string, name: string, attempt: () => Promise<string>) =>
+      outcome(throttle.run(address, name, attempt));
+    expect(await from('192.0.2.1', 'ann', wrong)).toBe(401);
+    expect(await from('192.0.2.2', 'ann', wrong)).toBe(401);
+    expect(await from('192.0.2.3', 'ann', right)).toBe('wait 60');
+    for (const name of ['Ann', 'ann ', 'a\u0301nn', '__proto__', 'constructor', 'toString', '\0', 'x'.repeat(1024)]) {
+      expect(await from('192.0.2.3', name, right)).toBe('in');
+    }
+    for (const name of ['__proto__', 'constructor']) {
+      expect(await from('192.0.2.4', name, wrong)).toBe(401);
+      expect(await from('192.0.2.5', name, wrong)).toBe(401);
+      expect(await from('192.0.2.6', name, right)).toBe('wait 60');
+    }
+  });
+
+  it('forgets the failures of a name at a success, and no others', async () => {
+    const throttle = throttleOf({ limit: 3, ttl: '1m' });
+    const attempt = (name: string, work: () => Promise<string>, host = Math.random()) =>
+      outcome(throttle.run(`2001:db8:0:${Math.floor(host * 65_535).toString(16)}::1`, name, work));
+    for (let round = 0; round < 3; round++) {
+      expect(await attempt('ann', wrong)).toBe(401);
+      expect(await attempt('ann', wrong)).toBe(401);
+      expect(await attempt('ann', right)).toBe('in');
+    }
+    for (const result of [401, 401, 401, 'wait 60']) expect(await attempt('bob', wrong)).toBe(result);
+    expect(await attempt('ann', right)).toBe('in');
+    expect(await attempt('bob', right)).toBe('wait 60');
+  });
+
+  it('counts an attempt that the name refuses neither by name nor by address', async () => {
+    const throttle = throttleOf({ limit: 2, ttl: '1m' });
+    for (const host of [1, 2]) expect(await outcome(throttle.run(`192.0.2.${host}`, 'ann', wrong))).toBe(401);
+    for (let attempt = 0; attempt < 5; attempt++) {
+      expect(await outcome(throttle.run('192.0.2.3', 'ann', wrong))).toBe('wait 60');
+    }
+    for (const result of [401, 401, 'wait 60']) {
+      expect(await outcome(throttle.run('192.0.2.3', randomUUID(), wrong))).toBe(result);
+    }
+  });
+
+  it('lets one wait whose point may become free, and lets it in or refuses it as the others end', async () => {
+    const throttle = throttleOf({ limit: 2, ttl: '1m' });
+    const [one, two] = [new Pending(), new Pending()];
+    const attempts = [one.attempt, two.attempt, right, wrong, wrong, wrong].map((attempt) =>
+      outcome(throttle.run('192.0.2.1', 'ann', attempt)),
+    );
+    one.end(wrong);
+    two.end(right);
+    // The third gets the point that the second gives back, and then the fourth gets it.
+    expect(await Promise.all(attempts)).toEqual([401, 'in', 'in', 401, 'wait 60', 'wait 60']);
+  });
+
+  it('gives back the point of an attempt that throws or is answered otherwise', async () => {
+    const throttle = throttleOf({ limit: 2, ttl: '1m' });
+    const broken = () => Promise.reject(new Error('broken'));
+    for (let attempt = 0; attempt < 5; attempt++) {
+      expect(await outcome(throttle.run('192.0.2.1', 'ann', broken))).toBe('broken');
+    }
+    const [slow, slower] = [new Pending(), new Pending()];
+    const attempts = [slow.attempt, slower.attempt, wrong, wrong, wrong].map((attempt) =>
+      outcome(throttle.run('192.0.2.1', 'ann', attempt)),
+    );
+    slow.end(broken);
+    slower.end(broken);
+    expect(await Promise.all(attempts)).toEqual(['broken', 'broken', 401, 401, 'wait 60']);
+  });
+
+  it('ends the window ttl after the first failure, and gives nothing of one window back into the next', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+    const throttle = throttleOf({ limit: 2, ttl: '1m' });
+    const attempt = (work: () => Promise<string>) => outcome(throttle.run('192.0.2.1', 'ann', work));
+    expect(await attempt(wrong)).toBe(401);
+    const late = new Pending();
+    const ended = attempt(late.attempt);
+    vi.advanceTimersByTime(59_500);
+    late.end(wrong);
+    expect(await ended).toBe(401);
+    expect(await attempt(right)).toBe('wait 1');
+    vi.advanceTimersByTime(500);
+    const across = new Pending();
+    const acrossEnded = attempt(across.attempt);
+    await Promise.resolve();
+    vi.advanceTimersByTime(60_000);
+    expect(await attempt(wrong)).toBe(401);
+    across.end(right);
+    expect(await acrossEnded).toBe('in');
+    // The name is forgotten at the success; the address has one failure in this window still.
+    expect(await outcome(throttle.run('192.0.2.1', 'bob', wrong))).toBe(401);
+    expect(await outcome(throttle.run('192.0.2.1', 'bob', wrong))).toBe('wait 60');
+  });
+
+  it('keeps a window longer than a timer can wait', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+    const throttle = throttleOf({ limit: 1, ttl: '365d' });
+    const attempt = () => outcome(throttle.run('192.0.2.1', 'ann', wrong));
+    expect(await attempt()).toBe(401);
+    vi.advanceTimersByTime(24 * 24 * 60 * 60 * 1000);
+    expect(await attempt()).toMatch(/^wait/);
+  });
+
+  it('does not care where the wall clock is moved (F16)', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const throttle = throttleOf({ limit: 2, ttl: '1m' });
+    const attempt = (work: () => Promise<string>) => outcome(throttle.run('192.0.2.1', 'ann', work));
+    expect(await attempt(wrong)).toBe(401);
+    expect(await attempt(wrong)).toBe(401);
+    for (const hours of [1, -2, 24]) {
+      vi.setSystemTime(Date.now() + hours * 60 * 60 * 1000);
+      expect(await attempt(right)).toBe('wait 60');
+    }
+  });
+
+  it('keeps nothing of attempts that did not fail or were refused, and the process not alive', async () => {
+    const throttle = throttleOf({ limit: 3, ttl: '1m' });
+    const timers = () => process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length;
+    const held = () => {
+      const { lines, counter } = throttle as unknown as { lines: Map<string, unknown>; counter: any };
+      return [lines.size, counter.windows.size];
+    };
+    const before = timers();
+    await times(50, (index) => throttle.run('192.0.2.1', `user ${index}`, right));
+    await times(50, (index) => outcome(throttle.run('192.0.2.1', `user ${index}`, () => Promise.reject(new Error()))));
+    expect(held()).toEqual([0, 0]);
+    await times(50, (index) => outcome(throttle.run('192.0.2.1', `user ${index}`, wrong)));
+    expect(held()).toEqual([0, 4]);
+    expect(timers()).toBe(before);
+  });
+});
+
+describe('networkOf', () => {
+  it.each([
+    ['192.0.2.1', '192.0.2.1'],
+    ['::ffff:192.0.2.1', '192.0.2.1'],
+    ['::FFFF:c000:201', '192.0.2.1'],
+    ['0:0:0:0:0:ffff:192.0.2.1', '192.0.2.1'],
+    ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
+    ['2001:DB8:1:2::', '2001:db8:1:2::/64'],
+    ['2001:db8::1', '2001:db8:0:0::/64'],
+    ['2001:db8:0:0:1::', '2001:db8:0:0::/64'],
+    ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+    ['::1', '0:0:0:0::/64'],
+    ['::', '0:0:0:0::/64'],
+    ['1::', '1:0:0:0::/64'],
+    ['constructor', 'constructor'],
+    [undefined, 'unknown'],
+  ])('of %s is %s', (address, network) => {
+    expect(networkOf(address)).toBe(network);
+  });
+});
+
+describe.skipIf(!inject('redis'))('Failed logins counted in Redis', () => {
+  const stack = new Stack('sqlite', 'express');
+  const clients: Redis[] = [];
+  const connect = (...args: Parameters<typeof connectRedis>) => {
+    const redis = connectRedis(...args);
+    clients.push(redis.on('error', () => undefined));
+    return redis;
+  };
+  beforeAll(() => stack.open());
+  afterAll(async () => {
+    await stack.close();
+    for (const redis of clients) redis.disconnect();
+  });
+
+  /** Two applications, as in two processes: each with a client of its own. */
+  const bootTwo = async () => {
+    const keyPrefix = `test-${randomUUID()}:`;
+    const boots = [0, 1].map(() => boot(stack, { redis: connect(keyPrefix) }));
+    const [one, two] = (await Promise.all(boots)) as [TestApp, TestApp];
+    return { one, two, keyPrefix };
+  };
+
+  it('are ten of 200 at once in two applications (R12)', async () => {
+    const { one, two } = await bootTwo();
+    const { username } = await one.createUser();
+    const hashes = [countHashes(one), countHashes(two)];
+    const answers = await times(200, (index) => (index % 2 ? one : two).login(username, 'wrong'));
+    console.log(`R12 two applications with Redis: ${hashes.flat().length} hashes of ${answers.length} attempts`);
+    expect([countOf(answers, 401), countOf(answers, 429), hashes.flat().length]).toEqual([LIMIT, 200 - LIMIT, LIMIT]);
+    for (const app of [one, two]) expectThrottled(await app.login(username));
+  });
+
+  it('are not what right ones are taken for', async () => {
+    const { one } = await bootTwo();
+    const { username } = await one.createUser();
+    expect(countOf(await times(40, () => one.login(username)), 200)).toBe(40);
+    await fail(one, username, LIMIT - 1);
+    expect(countOf(await times(10, () => one.login(username)), 200)).toBe(10);
+  });
+
+  it('are forgotten everywhere when the user gets in anywhere, but not those of the address', async () => {
+    const { one, two, keyPrefix } = await bootTwo();
+    const redis = connect('');
+    const counts = async () => {
+      const keys = await redis.keys(`${keyPrefix}*`);
+      return Object.fromEntries(
+        await Promise.all(keys.map(async (key) => [/address|name/.exec(key)![0], await redis.get(key)])),
+      );
+    };
+    const { username } = await one.createUser();
+    await fail(one, username, 5);
+    expect(await counts()).toEqual({ address: '5', name: '5' });
+    expect((await two.login(username)).status).toBe(200);
+    expect(await counts()).toEqual({ address: '5' });
+    await fail(two, username, 5);
+    expectThrottled(await one.login(username));
+    expect(await counts()).toEqual({ address: '10', name: '5' });
+    // A name that is tried from a refused address is not even looked up.
+    expectThrottled(await one.login('another'));
+    expect(await redis.keys(`${keyPrefix}*`)).toHaveLength(2);
+  });
+
+  it('are kept for the time of the window, and without names', async () => {
+    const keyPrefix = `test-${randomUUID()}:`;
+    const app = await boot(stack, { redis: connect(keyPrefix), ttl: 1500 });
+    await fail(app, 'a-name-to-be-found', 1);
+    const redis = connect('');
+    const keys = await redis.keys(`${keyPrefix}*`);
+    expect(keys).toHaveLength(2);
+    for (const key of keys) {
+      expect(key).toMatch(/^test-[\w-]+:expiring-token:login:(address|name):[\w-]{43}$/);
+      expect(await redis.pttl(key)).toBeGreaterThan(0);
+      expect(await redis.pttl(key)).toBeLessThanOrEqual(2000);
+    }
+  });
+
+  it('are exact however the commands of attempts at once and of processes mix', async () => {
+    const keyPrefix = `test-${randomUUID()}:`;
+    const [one, two] = [0, 1].map(() => throttleOf({ limit: 1, redis: connect(keyPrefix) })) as [
+      LoginThrottle,
+      LoginThrottle,
+    ];
+    // Each ends while the next one, which it keeps out, gives its refused point back.
+    const brief = () => new Promise<string>((resolve) => setImmediate(resolve, 'in'));
+    const results = await times(100, (host) => outcome(one.run(`192.0.2.${host}`, 'ann', brief)));
+    expect(new Set(results)).toEqual(new Set(['in']));
+    // The success takes back all points of the name: one that is given back later is not free a second time.
+    const late = new Pending();
+    const ended = outcome(one.run('192.0.2.1', 'ann', late.attempt));
+    await vi.waitFor(() => expect(late.started).toBe(true));
+    const redis = connect('');
+    const [name] = await redis.keys(`${keyPrefix}*name*`);
+    await redis.del(name!);
+    late.end(() => Promise.reject(new Error('broken')));
+    expect(await ended).toBe('broken');
+    expect(await redis.get(name!)).toBe('0');
+    expect(await outcome(two.run('192.0.2.2', 'ann', wrong))).toBe(401);
+    expect(await outcome(one.run('192.0.2.3', 'ann', right))).toBe('wait 300');
+  });
+
+  it('are not given up for an answer that a busy process reads late', async () => {
+    const keyPrefix = `test-${randomUUID()}:`;
+    const [client, redis] = [connect(keyPrefix), connect('')];
+    await client.ping();
+    const throttle = throttleOf({ redis: client });
+    for (let failures = 1; failures <= 3; failures++) {
+      const attempt = outcome(throttle.run('192.0.2.1', 'ann', wrong));
+      await new Promise(setImmediate);
+      // Nothing else happens in this process for longer than Redis is waited for.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
+      expect(await attempt).toBe(401);
+      const [address] = await redis.keys(`${keyPrefix}*address*`);
+      expect(await redis.get(address!)).toBe(String(failures));
+    }
+  });
+
+  it('are counted by each process alone while Redis hangs, and together again when it does not', async () => {
+    const proxy = new FreezingRedis();
+    const [keyPrefix, url] = [`test-${randomUUID()}:`, await proxy.open()];
+    const [app, redis] = [await boot(stack, { redis: connect(keyPrefix, url) }), connect('')];
+    const { username } = await app.createUser();
+    await fail(app, username, 1);
+    const [keys] = [await redis.keys(`${keyPrefix}*`)];
+    proxy.freeze();
+    const started = performance.now();
+    expect((await app.login(username)).status).toBe(200);
+    console.log(`login with a frozen Redis: ${Math.round(performance.now() - started)} ms`);
+    expect(performance.now() - started).toBeLessThan(2000);
+    const answers = await times(50, () => app.login(username, 'wrong'));
+    expect([countOf(answers, 401), countOf(answers, 429)]).toEqual([LIMIT, 40]);
+    // They do not wait for Redis one after the other.
+    expect(performance.now() - started).toBeLessThan(4000);
+    proxy.thaw();
+    // What hung is counted nowhere: the failure from before is all that there is.
+    const counts = () => redis.mget(keys);
+    await vi.waitFor(async () => expect(await counts()).toEqual(['1', '1']), 5000);
+    const other = await app.createUser();
+    await vi.waitFor(async () => expect((await app.login(other.username)).status).toBe(200), 5000);
+    await fail(app, other.username, LIMIT - 1);
+    expectThrottled(await app.login(other.username));
+    proxy.close();
+  });
+
+  it('are counted by each process alone while Redis is not there', async () => {
+    const proxy = new FreezingRedis();
+    const url = await proxy.open();
+    proxy.close();
+    const app = await boot(stack, { redis: connect(undefined, url) });
+    const { username } = await app.createUser();
+    expect(countOf(await times(20, () => app.login(username)), 200)).toBe(20);
+    const answers = await times(50, () => app.login(username, 'wrong'));
+    expect([countOf(answers, 401), countOf(answers, 429)]).toEqual([LIMIT, 40]);
+  });
+});
+
+describe('Password hashes', () => {
+  const MINIMAL = '$argon2id$v=19$m=8,t=1,p=1$MDEyMzQ1Njc$qWo5H0O6cqW9iK0uXJ0Q0A';
+
+  it('are refused with 503 when hundreds wait, and not afterwards', async () => {
+    const results = await Promise.allSettled(Array.from({ length: 600 }, () => verifyPassword(MINIMAL, 'x')));
+    const refused = results.filter(({ status }) => status === 'rejected') as PromiseRejectedResult[];
+    expect(refused.length).toBeGreaterThan(50);
+    expect(refused.length).toBeLessThanOrEqual(100);
+    expect(refused[0]!.reason).toMatchObject({ code: 'unavailable', retryAfterSeconds: 1 });
+    expect(await verifyPassword(await hashPassword(PASSWORD), PASSWORD)).toBe(true);
+  });
+
+  it('leave one of the threads that read files free', async () => {
+    let computed = 0;
+    const all = times(50, () => hashPassword(PASSWORD).then(() => computed++));
+    await new Promise(setImmediate);
+    await stat('.');
+    expect(computed).toBeLessThan(10);
+    await all;
+  });
+
+  onEveryDatabase(
+    (stack) => {
+      it('of 200 logins at once leave guarded routes answering (F21)', { timeout: 120_000 }, async () => {
+        const app = await stack.boot();
+        const { username } = await app.createUser();
+        const token = await app.token();
+        const p99 = async (until: () => boolean) => {
+          const durations: number[] = [];
+          while (!until()) {
+            const started = performance.now();
+            expect((await app.get('/me', token)).status).toBe(200);
+            durations.push(performance.now() - started);
+          }
+          return durations.toSorted((a, b) => a - b)[Math.ceil(durations.length * 0.99) - 1]!;
+        };
+        let asked = 0;
+        const idle = await p99(() => asked++ === 200);
+        let done = false;
+        const started = performance.now();
+        const body = { username, password: PASSWORD };
+        const logins = times(200, () => app.send('/auth/login', { method: 'POST', body, timeoutMs: 100_000 })).finally(
+          () => {
+            done = true;
+          },
+        );
+        const [answers, during] = await Promise.all([logins, p99(() => done)]);
+        const total = performance.now() - started;
+        const figures = [idle, during, total].map(Math.round);
+        console.log(
+          `F21 ${stack.databaseName}: p99 ${figures[0]} ms idle, ${figures[1]} ms during, 200 logins in ${figures[2]} ms`,
+        );
+        expect(countOf(answers, 200)).toBe(200);
+        expect(during).toBeLessThan(total / 10);
+      });
+    },
+    ['sqlite', 'postgres'],
+  );
+});

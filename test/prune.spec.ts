@@ -1,0 +1,216 @@
+import fc from 'fast-check';
+import { Token } from 'nestjs-expiring-token';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { DATABASE, RESOLVED_OPTIONS } from '../lib/expiring-token.constants.js';
+import type { Database } from '../lib/database/database.js';
+import { uuidV7 } from '../lib/database/uuid-v7.js';
+import type { ResolvedOptions } from '../lib/expiring-token.resolved-options.js';
+import { isLive } from '../lib/tokens/token-lifetime.js';
+import { generateToken, digestToken } from '../lib/tokens/token-secret.js';
+import { TokenStore } from '../lib/tokens/token.store.js';
+import { onEveryDatabase, type TestApp } from './fixtures/app.js';
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+
+/** A row as it could be in the table, however old. */
+function newToken(app: TestApp, row: Partial<Token>): Token {
+  const id = uuidV7(app.clock.now);
+  return Object.assign(new Token(), {
+    id,
+    userId: 'somebody',
+    deviceId: uuidV7(app.clock.now),
+    purpose: 'access',
+    name: null,
+    userAgent: null,
+    created: new Date(app.clock.now),
+    lifespan: null,
+    lastUsedAt: null,
+    digest: digestToken(generateToken('ext_', id)),
+    ...row,
+  });
+}
+
+const put = (app: TestApp, row: Partial<Token>) => app.dataSource.getRepository(Token).save(newToken(app, row));
+
+const idsOf = async (app: TestApp) => new Set((await app.dataSource.getRepository(Token).find()).map(({ id }) => id));
+
+describe('Pruning', () => {
+  onEveryDatabase((stack) => {
+    beforeEach(async () => {
+      await (await stack.boot()).dataSource.getRepository(Token).deleteAll();
+    });
+    // Or their background would sweep on.
+    afterEach(() => stack.closeApplications());
+
+    it('keeps an expired token for the retention, in which its client hears that it expired', async () => {
+      const app = await stack.boot({ options: { lifespan: '1d', prune: { retention: '2d' } } });
+      const token = await app.token();
+      app.clock.advance(DAY_MS);
+      expect((await app.get('/me', token)).json.code).toBe('token_expired');
+      app.clock.advance(2 * DAY_MS);
+      expect(await app.tokens.prune()).toBe(0);
+      expect((await app.get('/me', token)).json.code).toBe('token_expired');
+      app.clock.advance(1);
+      expect(await app.tokens.prune()).toBe(1);
+      expect((await app.get('/me', token)).json.code).toBe('token_invalid');
+      expect(await app.tokens.prune()).toBe(0);
+    });
+
+    it('deletes what the one rule calls dead, and nothing else, of every age and kind', async () => {
+      const app = await stack.boot({
+        options: { lifespan: '30d', idle: '20d', refresh: { idle: '7d', lifespan: '40d' }, prune: { batch: 7 } },
+      });
+      const { lifetimes } = app.nest.get<ResolvedOptions>(RESOLVED_OPTIONS);
+      const days = (most: number) => fc.integer({ min: -1, max: most * 4 }).map((quarters) => (quarters * DAY_MS) / 4);
+      const ages = fc.record({
+        purpose: fc.constantFrom('access' as const, 'obtained' as const, 'refresh' as const, 'rotated' as const),
+        age: days(60),
+        unused: fc.option(days(60)),
+        lifespan: fc.option(fc.constantFrom(1, DAY_MS, 25 * DAY_MS, 50 * DAY_MS, Infinity)),
+      });
+      for (const { purpose, age, unused, lifespan } of fc.sample(ages, { numRuns: 300, seed: 4 })) {
+        await put(app, {
+          purpose,
+          created: new Date(app.clock.now - age),
+          lastUsedAt: unused === null ? null : new Date(app.clock.now - Math.min(unused, age)),
+          lifespan,
+        });
+      }
+      const all = await app.dataSource.getRepository(Token).find();
+      const stays = all.filter((token) => isLive(token, lifetimes, app.clock.now - 7 * DAY_MS - 1));
+      expect(stays.length).toBeGreaterThan(50);
+      expect(all.length - stays.length).toBeGreaterThan(50);
+
+      const store = app.nest.get(TokenStore);
+      const live = await store.read(store.selectLive('somebody', app.clock.now));
+      const expected = all.filter((token) => token.purpose !== 'rotated' && isLive(token, lifetimes, app.clock.now));
+      expect(new Set(live.map(({ token }) => token.id))).toEqual(new Set(expected.map(({ id }) => id)));
+
+      expect(await app.tokens.prune()).toBe(all.length - stays.length);
+      expect(await idsOf(app)).toEqual(new Set(stays.map(({ id }) => id)));
+    });
+
+    it('spares what was renewed after the sweep had looked at it', async () => {
+      const app = await stack.boot({ options: { lifespan: '1d', idle: '12h' } });
+      const old = { created: new Date(app.clock.now - 30 * DAY_MS) };
+      const [renewed, used, dead] = [await put(app, old), await put(app, old), await put(app, old)];
+      const database = app.nest.get<Database>(DATABASE);
+      const write = database.write.bind(database);
+      vi.spyOn(database, 'write').mockImplementation(async (statement, signal) => {
+        if (!statement.sql.startsWith('DELETE')) return write(statement, signal);
+        const tokens = app.dataSource.getRepository(Token);
+        await tokens.update({ id: renewed.id }, { created: new Date(app.clock.now) });
+        await tokens.update(
+          { id: used.id },
+          { created: new Date(app.clock.now - HOUR_MS), lastUsedAt: new Date(app.clock.now) },
+        );
+        return write(statement, signal);
+      });
+      expect(await app.tokens.prune()).toBe(1);
+      const left = await idsOf(app);
+      expect([renewed.id, used.id, dead.id].map((id) => left.has(id))).toEqual([true, true, false]);
+    });
+
+    it('lets requests through between batches, and where each token has a lifespan of its own', async () => {
+      const app = await stack.boot();
+      const created = new Date(app.clock.now - 90 * DAY_MS);
+      const tokens = app.dataSource.getRepository(Token);
+      await tokens.insert(Array.from({ length: 300 }, (_, made) => newToken(app, { created, lifespan: made + 1 })));
+      let turns = 0;
+      const ticking = setInterval(() => turns++, 0);
+      expect(await app.tokens.prune()).toBe(300);
+      clearInterval(ticking);
+      expect(turns).toBeGreaterThan(100);
+    });
+
+    it('sends few forms of a statement, however many rows there are', async () => {
+      const app = await stack.boot();
+      const store = app.nest.get(TokenStore);
+      const ids = Array.from({ length: 300 }, () => uuidV7(app.clock.now));
+      const forms = new Set(ids.map((_, count) => store.removeDead(ids.slice(0, count + 1), 0).sql));
+      expect(forms.size).toBeLessThanOrEqual(10);
+    });
+
+    it('goes through many tokens of one instant in batches, without leaving one out', async () => {
+      const app = await stack.boot({ options: { prune: { batch: 5 } } });
+      const created = new Date(app.clock.now - 90 * DAY_MS);
+      for (let made = 0; made < 23; made++) await put(app, { created });
+      const kept = await put(app, { created, lifespan: Infinity });
+      const writes = vi.spyOn(app.nest.get<Database>(DATABASE), 'write');
+      const before = await app.countTokens();
+      expect(await app.tokens.prune()).toBe(23);
+      expect(writes.mock.calls.filter(([{ sql }]) => sql.startsWith('DELETE'))).toHaveLength(5);
+      expect(await app.countTokens()).toBe(before - 23);
+      expect(await idsOf(app)).toContain(kept.id);
+    });
+
+    it('is done by several at once, and each token is counted once', async () => {
+      const clock = (await stack.boot()).clock;
+      const options = { prune: { batch: 10 } };
+      const apps = [await stack.boot({ options, clock }), await stack.boot({ options, clock })];
+      const created = new Date(clock.now - 90 * DAY_MS);
+      await Promise.all(Array.from({ length: 200 }, () => put(apps[0]!, { created })));
+      const counts = await Promise.all(apps.map(({ tokens }) => tokens.prune()));
+      expect(counts[0]! + counts[1]!).toBe(200);
+    });
+
+    it('is done in the background soon after the start, and then time and again', async () => {
+      const app = await stack.boot({ options: { prune: { every: 20, retention: '1d' } } });
+      const old = { created: new Date(app.clock.now - 60 * DAY_MS) };
+      for (let round = 0; round < 2; round++) {
+        const { id } = await put(app, old);
+        await vi.waitUntil(async () => !(await idsOf(app)).has(id), { timeout: 10_000 });
+      }
+    });
+
+    it('in the background is turned off by false, and can still be called', async () => {
+      const app = await stack.boot({ options: { prune: false } });
+      await put(app, { created: new Date(app.clock.now - 60 * DAY_MS) });
+      expect(await app.tokens.prune()).toBe(1);
+    });
+
+    it('that an outage stops is done again, and no request notices', async () => {
+      const app = await stack.boot({ options: { prune: { every: 20 } } });
+      const read = vi.spyOn(app.nest.get<TokenStore>(TokenStore), 'read').mockRejectedValueOnce(new Error('gone'));
+      const { id } = await put(app, { created: new Date(app.clock.now - 60 * DAY_MS) });
+      await vi.waitUntil(async () => !(await idsOf(app)).has(id), { timeout: 10_000 });
+      expect(read.mock.settledResults[0]).toMatchObject({ type: 'rejected' });
+    });
+  });
+
+  describe('finds what to delete by an index', () => {
+    onEveryDatabase((stack) => {
+      it('lifespan by lifespan', async () => {
+        const app = await stack.boot();
+        const tokens = app.dataSource.getRepository(Token);
+        const row = (made: number) => newToken(app, { created: new Date(app.clock.now - made * HOUR_MS) });
+        for (let chunk = 0; chunk < 4000; chunk += 500) {
+          await tokens.insert(Array.from({ length: 500 }, (_, made) => row(chunk + made)));
+        }
+        await app.dataSource.query(`ANALYZE ${stack.databaseName === 'mariadb' ? 'TABLE ' : ''}auth_token`);
+
+        const store = app.nest.get(TokenStore);
+        const after = { id: uuidV7(1), created: new Date(app.clock.now - 3500 * HOUR_MS) };
+        const { sql, values } = store.selectNext(
+          { purpose: 'access', lifespan: null, after },
+          app.clock.now - 3400 * HOUR_MS,
+          10,
+        );
+        const plan = await explain(app, stack.databaseName, sql, values);
+        const index = tokens.metadata.indices.find(({ columns }) => columns[0]!.propertyName === 'purpose')!;
+        expect(plan).toContain(index.name);
+        const sealed = tokens.metadata.indices.find(({ columns }) => columns[0]!.propertyName === 'sealedUntil')!;
+        const forget = store.forgetSealedBefore(app.clock.now);
+        expect(await explain(app, stack.databaseName, forget.sql, forget.values)).toContain(sealed.name);
+      });
+    });
+  });
+});
+
+async function explain(app: TestApp, database: string, sql: string, values: readonly unknown[]): Promise<string> {
+  const explained = `${database === 'sqlite' ? 'EXPLAIN QUERY PLAN' : 'EXPLAIN'} ${sql}`;
+  let position = 0;
+  const text = database === 'postgres' ? explained.replaceAll('?', () => `$${++position}`) : explained;
+  return JSON.stringify(await app.dataSource.query(text, [...values]));
+}

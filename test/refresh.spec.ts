@@ -1,0 +1,397 @@
+import { EventEmitter2, EventEmitterModule } from '@nestjs/event-emitter';
+import { ExpiringTokenModule, Token } from 'nestjs-expiring-token';
+import { Column, Entity } from 'typeorm';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { open, seal } from '../lib/tokens/token-seal.js';
+import { onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
+import { type Answer, bearer } from './fixtures/http.js';
+
+const SECOND_MS = 1000;
+const HOUR_MS = 3600 * SECOND_MS;
+const DAY_MS = 24 * HOUR_MS;
+
+/** What a refused refresh is answered. */
+const INVALID = { statusCode: 401, error: 'Unauthorized', message: 'Invalid refresh token', code: 'refresh_invalid' };
+
+const refresh = (app: TestApp, refreshToken: string, header = 'Refresh-Token'): Promise<Answer> =>
+  app.send('/auth/refresh', { method: 'POST', headers: [[header, refreshToken]] });
+
+const logIn = async (app: TestApp, username: string) =>
+  (await app.post('/auth/login', { username, password: PASSWORD, deviceName: 'laptop' })).json;
+
+const newLogin = async (app: TestApp) => logIn(app, (await app.createUser()).username);
+
+const codeOf = async (app: TestApp, token: string) => (await app.get('/me', token)).json.code;
+
+/** The rows of a device, the columns of rotation among them. */
+const rowsOf = async (app: TestApp, deviceId: string) =>
+  app.dataSource
+    .getRepository(Token)
+    .createQueryBuilder('token')
+    .addSelect(['token.sealed', 'token.sealedUntil'])
+    .where({ deviceId })
+    .getMany() as Promise<(Token & { sealed: Buffer | null; sealedUntil: Date | null })[]>;
+
+describe('A device with a refresh token', () => {
+  onEveryStack((stack) => {
+    let app: TestApp;
+    const reused = vi.fn();
+    beforeAll(async () => {
+      app = await stack.boot({ options: { refresh: {} }, imports: [EventEmitterModule.forRoot()] });
+      app.nest.get(EventEmitter2).on('expiring-token.reused', reused);
+    });
+
+    it('gets one at login, beside an access token of an hour', async () => {
+      const answer = await newLogin(app);
+      expect(answer).toEqual({
+        token: expect.stringMatching(/^ext_/),
+        tokenType: 'Bearer',
+        expiresIn: 3600,
+        expiresAt: new Date(app.clock.now + HOUR_MS).toISOString(),
+        deviceId: expect.any(String),
+        refreshToken: expect.stringMatching(/^ext_/),
+        refreshExpiresIn: 7 * 24 * 3600,
+        refreshExpiresAt: new Date(app.clock.now + 7 * DAY_MS).toISOString(),
+      });
+      const { username } = await app.createUser();
+      const obtained = await app.post('/auth/obtain-token', { username, password: PASSWORD });
+      expect(obtained.json).not.toHaveProperty('refreshToken');
+    });
+
+    it('exchanges it for a new pair, in the header or in the body, and keeps the access tokens that it had', async () => {
+      const first = await newLogin(app);
+      app.clock.advance(HOUR_MS / 2);
+      const { status, json: second, headers } = await refresh(app, first.refreshToken);
+      expect(status).toBe(200);
+      expect(headers).toMatchObject({ 'cache-control': 'no-store', pragma: 'no-cache' });
+      expect(second).toEqual({
+        ...first,
+        token: expect.stringMatching(/^ext_/),
+        refreshToken: expect.stringMatching(/^ext_/),
+        expiresAt: new Date(app.clock.now + HOUR_MS).toISOString(),
+        refreshExpiresAt: new Date(app.clock.now + 7 * DAY_MS).toISOString(),
+      });
+      expect(second.token).not.toBe(first.token);
+      expect(second.refreshToken).not.toBe(first.refreshToken);
+      for (const { token } of [first, second]) expect((await app.get('/me', token)).status).toBe(200);
+
+      const third = await app.post('/auth/refresh', { refreshToken: second.refreshToken });
+      expect(third.status).toBe(200);
+      app.clock.advance(HOUR_MS / 2);
+      expect(await codeOf(app, first.token)).toBe('token_expired');
+      expect((await app.get('/me', third.json.token)).status).toBe(200);
+    });
+
+    it('is one device however often, as old as its login', async () => {
+      const login = await newLogin(app);
+      const createdAt = new Date(app.clock.now).toISOString();
+      let { token, refreshToken } = login;
+      for (let times = 0; times < 3; times++) {
+        app.clock.advance(2 * HOUR_MS);
+        ({ token, refreshToken } = (await refresh(app, refreshToken)).json);
+      }
+      const { json } = await app.get('/auth/devices', token);
+      expect(json).toMatchObject([
+        {
+          id: login.deviceId,
+          name: 'laptop',
+          createdAt,
+          lastUsedAt: new Date(app.clock.now).toISOString(),
+          expiresAt: new Date(app.clock.now + 7 * DAY_MS).toISOString(),
+        },
+      ]);
+    });
+
+    it('gets the same pair again for the same request within the grace, and nothing new is stored', async () => {
+      const login = await newLogin(app);
+      const first = await refresh(app, login.refreshToken);
+      const rows = await rowsOf(app, login.deviceId);
+      app.clock.advance(30 * SECOND_MS - 1);
+      const again = await refresh(app, login.refreshToken);
+      const { expiresIn, refreshExpiresIn, ...same } = first.json;
+      expect(again).toMatchObject({ status: 200, json: same });
+      expect(again.json.expiresIn).toBe(expiresIn - 30);
+      expect(again.json.refreshExpiresIn).toBe(refreshExpiresIn - 30);
+      expect(await rowsOf(app, login.deviceId)).toEqual(rows);
+      expect((await refresh(app, again.json.refreshToken)).status).toBe(200);
+    });
+
+    it('is ended with all that it has when its refresh token is used again after the grace, and no other device is', async () => {
+      const user = await app.createUser();
+      const other = await logIn(app, user.username);
+      const stolen = await logIn(app, user.username);
+      const current = (await refresh(app, stolen.refreshToken)).json;
+      app.clock.advance(30 * SECOND_MS);
+      reused.mockClear();
+      const replay = await refresh(app, stolen.refreshToken);
+      expect(replay).toMatchObject({ status: 401, json: INVALID });
+      expect(replay.headers['www-authenticate']).toBe(
+        'Bearer realm="api", error="invalid_token", error_description="Invalid refresh token"',
+      );
+      for (const { token } of [stolen, current]) expect(await codeOf(app, token)).toBe('token_invalid');
+      for (const { refreshToken } of [stolen, current]) {
+        expect(await refresh(app, refreshToken)).toMatchObject({ status: 401, json: INVALID });
+      }
+      expect(await rowsOf(app, stolen.deviceId)).toEqual([]);
+      expect((await app.get('/me', other.token)).status).toBe(200);
+      expect((await refresh(app, other.refreshToken)).status).toBe(200);
+      expect(reused.mock.calls).toEqual([[{ userId: user.id, deviceId: stolen.deviceId }]]);
+    });
+
+    it('is ended when a token older than the last one is used, grace or not', async () => {
+      const login = await newLogin(app);
+      const second = (await refresh(app, login.refreshToken)).json;
+      const third = (await refresh(app, second.refreshToken)).json;
+      expect(await refresh(app, login.refreshToken)).toMatchObject({ status: 401, json: INVALID });
+      expect(await codeOf(app, third.token)).toBe('token_invalid');
+      expect((await refresh(app, third.refreshToken)).status).toBe(401);
+    });
+
+    it('is dead once the refresh token was not used for idle, or its login is lifespan ago', async () => {
+      const idle = await newLogin(app);
+      app.clock.advance(7 * DAY_MS);
+      expect(await refresh(app, idle.refreshToken)).toMatchObject({ status: 401, json: INVALID });
+
+      let { refreshToken } = await newLogin(app);
+      const login = app.clock.now;
+      for (let day = 6; day < 90; day += 6) {
+        app.clock.advance(6 * DAY_MS);
+        ({ refreshToken } = (await refresh(app, refreshToken)).json);
+      }
+      expect(app.clock.now).toBe(login + 84 * DAY_MS);
+      app.clock.advance(3 * DAY_MS);
+      const last = (await refresh(app, refreshToken)).json;
+      expect(last.refreshExpiresAt).toBe(new Date(login + 90 * DAY_MS).toISOString());
+      expect(last.refreshExpiresIn).toBe(3 * 24 * 3600);
+      app.clock.advance(3 * DAY_MS);
+      expect(await refresh(app, last.refreshToken)).toMatchObject({ status: 401, json: INVALID });
+    });
+
+    it('is refused while its user is inactive, and goes on when the user is active again', async () => {
+      const user = await app.createUser();
+      const { refreshToken } = await logIn(app, user.username);
+      await app.users.setActive(user.id, false);
+      const { status, json } = await refresh(app, refreshToken);
+      expect(status).toBe(401);
+      expect(json.code).toBe('user_inactive');
+      await app.users.setActive(user.id, true);
+      expect((await refresh(app, refreshToken)).status).toBe(200);
+      await app.users.setActive(user.id, false);
+      expect((await refresh(app, refreshToken)).json.code).toBe('user_inactive');
+    });
+
+    it('is ended by every revocation', async () => {
+      const revocations: [string, (login: any, user: { id: string }) => Promise<unknown>][] = [
+        ['logout', ({ token }) => app.post('/auth/logout', undefined, token)],
+        ['logout-all', ({ token }) => app.post('/auth/logout-all', undefined, token)],
+        [
+          'DELETE /auth/devices/:id',
+          ({ token, deviceId }) => app.send(`/auth/devices/${deviceId}`, { method: 'DELETE', headers: bearer(token) }),
+        ],
+        ['revoke', ({ deviceId }, { id }) => app.tokens.revoke(id, deviceId)],
+        ['revokeAll', (_, { id }) => app.tokens.revokeAll(id)],
+        ['changePassword', (_, { id }) => app.users.changePassword(id, 'another password')],
+        ['delete', (_, { id }) => app.users.delete(id)],
+      ];
+      for (const [name, revoke] of revocations) {
+        const user = await app.createUser();
+        const login = await logIn(app, user.username);
+        const pair = (await refresh(app, login.refreshToken)).json;
+        await revoke(pair, user);
+        expect(await refresh(app, pair.refreshToken), name).toMatchObject({ status: 401, json: INVALID });
+        expect(await refresh(app, login.refreshToken), name).toMatchObject({ status: 401, json: INVALID });
+        expect(await codeOf(app, pair.token), name).toBe('token_invalid');
+        expect(await rowsOf(app, login.deviceId), name).toEqual([]);
+      }
+    });
+
+    it('counts as one in logout-all, and stays with keepCurrent', async () => {
+      const user = await app.createUser();
+      await logIn(app, user.username);
+      const kept = await logIn(app, user.username);
+      const { json } = await app.post('/auth/logout-all', { keepCurrent: true }, kept.token);
+      expect(json).toEqual({ revoked: 1 });
+      expect((await refresh(app, kept.refreshToken)).status).toBe(200);
+    });
+
+    it('is live, listed and can be ended with an expired access token, by its refresh token', async () => {
+      const user = await app.createUser();
+      const { deviceId } = await logIn(app, user.username);
+      app.clock.advance(HOUR_MS);
+      expect(await app.tokens.list(user.id)).toMatchObject([{ id: deviceId }]);
+      expect(await app.tokens.revoke(user.id, deviceId)).toBe(true);
+      expect(await app.tokens.list(user.id)).toEqual([]);
+    });
+
+    it('never uses one kind of token for the other', async () => {
+      const { token, refreshToken } = await newLogin(app);
+      expect(await codeOf(app, refreshToken)).toBe('token_invalid');
+      expect(await refresh(app, token)).toMatchObject({ status: 401, json: INVALID });
+      expect((await refresh(app, refreshToken)).status).toBe(200);
+      expect(await codeOf(app, refreshToken)).toBe('token_invalid');
+    });
+
+    it('is told what is missing, or too much', async () => {
+      const { token, refreshToken } = await newLogin(app);
+      const none = await app.post('/auth/refresh');
+      expect(none).toMatchObject({ status: 401, json: INVALID });
+      expect(none.headers['www-authenticate']).toBe('Bearer realm="api"');
+      expect(await app.post('/auth/refresh', {})).toMatchObject({ status: 401, json: INVALID });
+      const both = await app.send('/auth/refresh', {
+        method: 'POST',
+        headers: [['Refresh-Token', refreshToken]],
+        body: { refreshToken },
+      });
+      expect(both.json).toMatchObject({ statusCode: 400, code: 'request_invalid' });
+      for (const wrong of [7, null, [], { $ne: null }, true]) {
+        const { json } = await app.post('/auth/refresh', { refreshToken: wrong });
+        expect(json).toMatchObject({ statusCode: 400, code: 'validation_failed' });
+        expect(json.message).toBe('refreshToken must be a string');
+      }
+      const elsewhere = [
+        ['GET', '/me'],
+        ['GET', '/optional'],
+        ['GET', '/auth/devices'],
+        ['GET', '/auth/token'],
+        ['POST', '/auth/logout'],
+        ['POST', '/auth/login'],
+        ['POST', '/auth/obtain-token'],
+      ] as const;
+      for (const [method, path] of elsewhere) {
+        const headers = [...bearer(token), ['refresh-token', refreshToken]] as const;
+        const { json, headers: answered } = await app.send(path, { method, headers });
+        expect(json, path).toMatchObject({ statusCode: 400, code: 'request_invalid' });
+        expect(answered['www-authenticate'], path).toContain('error="invalid_request"');
+      }
+      const passport = await app.send('/passport', { headers: [...bearer(token), ['Refresh-Token', refreshToken]] });
+      expect(passport.status).toBe(400);
+      expect((await app.send('/public', { headers: [['Refresh-Token', refreshToken]] })).status).toBe(200);
+      expect((await refresh(app, refreshToken)).status).toBe(200);
+    });
+
+    it('leaves nothing at rest that could be used, and forgets what is sealed after the grace', async () => {
+      const login = await newLogin(app);
+      const pair = (await refresh(app, login.refreshToken)).json;
+      const dump = JSON.stringify(await app.dump(), (_, value: unknown) =>
+        value instanceof Uint8Array || value instanceof ArrayBuffer
+          ? Buffer.from(value as Uint8Array).toString('latin1')
+          : value,
+      );
+      for (const secret of [login.token, login.refreshToken, pair.token, pair.refreshToken]) {
+        expect(dump).not.toContain(secret);
+        expect(dump).not.toContain(secret.slice(4, -6));
+      }
+      const rotated = (await rowsOf(app, login.deviceId)).find(({ purpose }) => purpose === 'rotated')!;
+      const sealed = Buffer.from(rotated.sealed!);
+      expect(open(sealed, login.refreshToken)).toBe(`${pair.token} ${pair.refreshToken}`);
+      for (const other of [login.token, pair.token, pair.refreshToken]) {
+        expect(() => open(sealed, other)).toThrow('unable to authenticate');
+      }
+      expect(rotated.sealedUntil).toEqual(new Date(app.clock.now + 30 * SECOND_MS));
+
+      await refresh(app, pair.refreshToken);
+      const before = (await rowsOf(app, login.deviceId)).find(({ id }) => id === rotated.id);
+      expect(before).toMatchObject({ purpose: 'rotated', sealed: null, sealedUntil: null });
+    });
+  });
+});
+
+describe('The option refresh', () => {
+  onEveryStack(
+    (stack) => {
+      it('without a grace takes every second use for a theft', async () => {
+        const app = await stack.boot({ options: { refresh: { grace: 0 } } });
+        const login = await newLogin(app);
+        const pair = (await refresh(app, login.refreshToken)).json;
+        expect((await rowsOf(app, login.deviceId)).map(({ sealed }) => sealed)).toEqual([null, null, null, null]);
+        expect(await refresh(app, login.refreshToken)).toMatchObject({ status: 401, json: INVALID });
+        expect(await codeOf(app, pair.token)).toBe('token_invalid');
+      });
+
+      it('carries the columns that the application added from token to token', async () => {
+        @Entity('scoped_token')
+        class ScopedToken extends Token {
+          @Column('varchar', { length: 255, nullable: true })
+          scope: string | null;
+        }
+        const app = await stack.boot({ options: { refresh: {}, tokenEntity: ScopedToken } });
+        const scoped = app.dataSource.getRepository(ScopedToken);
+        const login = await newLogin(app);
+        await scoped.update({ deviceId: login.deviceId }, { scope: 'notes' });
+        const pair = (await refresh(app, login.refreshToken)).json;
+        expect((await app.get('/me', pair.token)).json.token.scope).toBe('notes');
+        await refresh(app, pair.refreshToken);
+        const rows = await scoped.findBy({ deviceId: login.deviceId });
+        expect(rows.map(({ scope }) => scope)).toEqual(Array.from({ length: 6 }, () => 'notes'));
+      });
+
+      it('never lets the grace outlast the tokens', async () => {
+        const app = await stack.boot({ options: { refresh: { lifespan: '1m', idle: '1m' } } });
+        const login = await newLogin(app);
+        app.clock.advance(50 * SECOND_MS);
+        expect((await refresh(app, login.refreshToken)).status).toBe(200);
+        app.clock.advance(10 * SECOND_MS);
+        expect(await refresh(app, login.refreshToken)).toMatchObject({ status: 401, json: INVALID });
+      });
+
+      it('names the header, and how long refresh tokens live, those issued before too', async () => {
+        const before = await stack.boot({ options: { refresh: {} } });
+        const login = await newLogin(before);
+        const app = await stack.boot({
+          options: { refresh: { header: 'X-Renew', idle: '1d', lifespan: null }, lifespan: '5m' },
+          clock: before.clock,
+        });
+        expect((await refresh(app, login.refreshToken)).status).toBe(401);
+        const { json } = await refresh(app, login.refreshToken, 'x-renew');
+        expect(json).toMatchObject({ expiresIn: 300, refreshExpiresIn: 24 * 3600 });
+        before.clock.advance(DAY_MS);
+        expect((await refresh(app, json.refreshToken, 'X-Renew')).status).toBe(401);
+        expect((await refresh(before, json.refreshToken)).status).toBe(200);
+      });
+
+      it('left out, there is no such route, header or token', async () => {
+        const factory = ExpiringTokenModule.forRootAsync({ useFactory: () => ({ prune: false }) });
+        for (const app of [await stack.boot(), await stack.boot({ module: [factory] })]) {
+          const login = await newLogin(app);
+          expect(login).not.toHaveProperty('refreshToken');
+          const { status, json } = await refresh(app, login.token);
+          expect(status).toBe(404);
+          expect(json).toEqual({ statusCode: 404, error: 'Not Found', message: 'Cannot POST /auth/refresh' });
+          const sent = await app.send('/me', { headers: [...bearer(login.token), ['Refresh-Token', 'x']] });
+          expect(sent.status).toBe(200);
+          await expect(app.tokens.refresh(login.token)).rejects.toThrow('needs the option refresh');
+        }
+      });
+
+      it('forgets what is sealed as soon as the grace is over, in the background and after a restart', async () => {
+        const app = await stack.boot({ options: { refresh: {} } });
+        const login = await newLogin(app);
+        await refresh(app, login.refreshToken);
+        const sealed = async () => (await rowsOf(app, login.deviceId)).filter((row) => row.sealed).length;
+        expect(await sealed()).toBe(1);
+        app.clock.advance(30 * SECOND_MS - 1);
+        await stack.boot({ options: { refresh: {} }, clock: app.clock });
+        await refresh(app, login.refreshToken);
+        expect(await sealed()).toBe(1);
+        app.clock.advance(1);
+        await stack.boot({ options: { refresh: {} }, clock: app.clock });
+        await vi.waitUntil(async () => (await sealed()) === 0, { timeout: 10_000 });
+      });
+    },
+    { adapters: ['express'] },
+  );
+});
+
+describe('What is sealed', () => {
+  it('is opened by the token that it was sealed under, and by nothing else', () => {
+    const sealed = seal('two tokens', 'the presented one');
+    expect(open(sealed, 'the presented one')).toBe('two tokens');
+    expect(seal('two tokens', 'the presented one')).not.toEqual(sealed);
+    expect(() => open(sealed, 'another one')).toThrow('unable to authenticate');
+    for (const index of sealed.keys()) {
+      const damaged = Buffer.from(sealed);
+      damaged[index]! ^= 1;
+      expect(() => open(damaged, 'the presented one')).toThrow('unable to authenticate');
+    }
+  });
+});
