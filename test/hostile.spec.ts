@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { STATUS_CODES } from 'node:http';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { EventEmitter2, EventEmitterModule } from '@nestjs/event-emitter';
 import { Test } from '@nestjs/testing';
 import {
   type ExpiringTokenErrorCode,
@@ -9,14 +11,17 @@ import {
   Token,
 } from 'nestjs-expiring-token';
 import { In } from 'typeorm';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { generateToken } from '../lib/tokens/token-secret.js';
+import { TokenPruner } from '../lib/tokens/token.pruner.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
 import { logged, onEveryStack, type Stack, type TestApp } from './fixtures/app.js';
-import { type Expectation, type HostileCase, send } from './fixtures/hostile/case.js';
+import { type Expectation, type HostileCase, send, type Start } from './fixtures/hostile/case.js';
 import { DatabaseMeter } from './fixtures/hostile/database-meter.js';
 import { HEADER_CASES } from './fixtures/hostile/headers.js';
+import { IMPORTED_CASES } from './fixtures/hostile/imported.js';
 import { type Cast, castOf, LiveValues } from './fixtures/hostile/live-values.js';
+import { REFRESH_CASES } from './fixtures/hostile/refresh.js';
 import type { Answer } from './fixtures/http.js';
 
 const { cases: CATALOGUE } = JSON.parse(
@@ -26,6 +31,12 @@ const { cases: CATALOGUE } = JSON.parse(
 const LONGEST_ANSWER_MS = 2000;
 const LIFESPAN_S = 30 * 24 * 60 * 60;
 
+/** What the cases are sent to, unless they say otherwise. */
+const OPTIONS: ExpiringTokenModuleOptions = {
+  lifespan: '30d',
+  refresh: { idle: '60d', lifespan: '90d', grace: '30s' },
+};
+
 /** What a case did: the answer, and the database around it. */
 interface Deed {
   answer: Answer;
@@ -33,12 +44,40 @@ interface Deed {
   filled: HostileCase;
   before: string[];
   after: string[];
+  /** Payloads of `expiring-token.reused`. */
+  reused: object[];
 }
 
 type Effect = (deed: Deed, target: Target) => Promise<void> | void;
 
+const SAME_PAIR = 'same successor pair as the first answer; rows in family unchanged';
+
+/** The effects of a refusal: all others leave every row as it is. */
+const REVOKING: Record<string, Effect> = {
+  'family revoked': familyRevoked,
+  'whole family revoked: live device token and its access tokens answer 401; one reuse event emitted': familyRevoked,
+};
+
 /** How to tell the effects that the catalogue names. */
 const EFFECTS: Record<string, Effect> = {
+  ...REVOKING,
+  [SAME_PAIR]: (deed) => {
+    unchanged(deed);
+    const { deviceId, pairs } = deed.live.familyOf(deed.filled);
+    const { access: token, refresh: refreshToken } = pairs.at(-1)!;
+    expect(deed.answer.json).toMatchObject({ token, refreshToken, deviceId });
+  },
+  'exchanged for a new pair': async ({ answer, live, filled, before, after }, { app }) => {
+    const { userId, deviceId } = live.familyOf(filled);
+    expect(answer.json).toMatchObject({ tokenType: 'Bearer', expiresIn: LIFESPAN_S, deviceId });
+    const is = (purpose: string) => (row: string) => row.includes(deviceId) && JSON.parse(row).purpose === purpose;
+    const stays = (row: string) => !row.includes(deviceId) || is('access')(row);
+    expect(after).toEqual(expect.arrayContaining(before.filter(stays)));
+    expect(after.length - before.length).toBe(2);
+    expect(after.filter(is('refresh'))).toHaveLength(1);
+    expect((await app.get('/me', answer.json.token)).json.user.id).toBe(userId);
+    expect(await app.tokens.refresh(answer.json.refreshToken)).toMatchObject({ access: { token: { deviceId } } });
+  },
   "another user's device row untouched": ({ answer, filled, before, after }, { cast }) => {
     const ofOther = (rows: string[]) => rows.filter((row) => row.includes(cast.other.id));
     expect(ofOther(before)).not.toEqual([]);
@@ -48,9 +87,9 @@ const EFFECTS: Record<string, Effect> = {
   },
   'stored ip = socket/trust-proxy ip only': ({ filled, before, after }) => {
     const added = after.filter((row) => !before.includes(row));
-    expect(added).toHaveLength(1);
+    expect(added).toHaveLength(2);
     for (const [name, value] of filled.request.headers) {
-      if (/forward|real/i.test(name)) expect(added[0]).not.toContain(value.replace('for=', ''));
+      if (/forward|real/i.test(name)) expect(added.join()).not.toContain(value.replace('for=', ''));
     }
   },
 };
@@ -66,6 +105,7 @@ const NOT_EFFECTS: Record<string, Effect> = {
   'prototype polluted': () => {
     expect(({} as Record<string, unknown>).isAdmin).toBeUndefined();
   },
+  'any token minted': unchanged,
   'device token rotated': unchanged,
   'device removed': unchanged,
   'any row removed': unchanged,
@@ -92,17 +132,55 @@ function unchanged({ before, after }: Deed): void {
   expect(after).toEqual(before);
 }
 
+async function familyRevoked({ live, filled, before, after, reused }: Deed, { app }: Target): Promise<void> {
+  const { userId, deviceId, pairs } = live.familyOf(filled);
+  expect(after).toEqual(before.filter((row) => !row.includes(deviceId)));
+  expect(before.length - after.length).toBe(pairs.length * 2);
+  expect(reused).toEqual([{ userId, deviceId }]);
+  for (const { access, refresh: refreshToken } of pairs) {
+    expect(await app.get('/me', access)).toMatchObject({ status: 401, json: { code: 'token_invalid' } });
+    const refreshed = await app.post('/auth/refresh', { refreshToken });
+    expect(refreshed).toMatchObject({ status: 401, json: { code: 'refresh_invalid' } });
+  }
+  expect(reused).toHaveLength(1);
+  expect(await app.get('/me', await live.value('secondToken'))).toMatchObject({ status: 200 });
+}
+
 /** Values that have to be there before the request, for what is checked after it. */
 const NEEDED: Record<string, string> = {
   'other sessions revoked': 'secondToken',
   "other user's tokens revoked": 'otherUserToken',
+  ...Object.fromEntries(Object.keys(REVOKING).map((effect) => [effect, 'secondToken'])),
 };
+
+/** The `error` of the challenge that goes with a code (RFC 6750 §3.1); of `refresh_invalid` the case says it. */
+const CHALLENGE_ERRORS: Partial<Record<ExpiringTokenErrorCode, string>> = {
+  token_invalid: 'invalid_token',
+  token_expired: 'invalid_token',
+  user_inactive: 'invalid_token',
+  request_invalid: 'invalid_request',
+};
+
+/** Contract 4: every 401 has a challenge, and a 400 for a token. */
+function expectChallenge({ status, headers, json }: Answer): void {
+  const error = CHALLENGE_ERRORS[json?.code as ExpiringTokenErrorCode];
+  const found = /^Bearer realm="[^"]+"(?:, error="(.+)", error_description="(.+)")?$/.exec(
+    headers['www-authenticate'] ?? '',
+  );
+  if (status === 401 || error) expect(found, 'challenge').not.toBeNull();
+  if (json?.code === 'refresh_invalid') return;
+  expect(found?.[1]).toBe(error);
+  if (error) expect(found?.[2]).toBe(json.message);
+}
 
 /** What the first database answered, for the others to answer alike. */
 const firstAnswers = new Map<string, unknown>();
 
 /** A running application with what the cases need of it. */
 class Target {
+  /** Payloads of `expiring-token.reused` since the last case. */
+  private readonly reused: object[] = [];
+
   private constructor(
     readonly stack: Stack,
     readonly app: TestApp,
@@ -112,19 +190,26 @@ class Target {
   ) {}
 
   static async boot(stack: Stack, options: ExpiringTokenModuleOptions = {}): Promise<Target> {
-    const app = await stack.boot({ options });
+    const app = await stack.boot({ options: { ...OPTIONS, ...options }, imports: [EventEmitterModule.forRoot()] });
+    // What is forgotten beside the requests would be counted among their ways to the database.
+    await app.nest.get(TokenPruner).beforeApplicationShutdown();
     const cast = await castOf(app);
     const [scheme = 'Bearer'] = options.schemes ?? [];
     const goodHeader = `${scheme} ${await app.token(cast.witness.id)}`;
-    return new Target(stack, app, cast, goodHeader, new DatabaseMeter(app.dataSource));
+    const target = new Target(stack, app, cast, goodHeader, new DatabaseMeter(app.dataSource));
+    app.nest.get(EventEmitter2).on('expiring-token.reused', (event: object) => target.reused.push(event));
+    return target;
   }
 
   /** Sends the request of a case and sees to what holds for every case. */
   async perform(given: HostileCase): Promise<Deed> {
     await this.forgetTokens();
+    // The good request before was a use, which is written beside it.
+    await this.app.usesWritten();
     const live = new LiveValues(this.app, this.cast);
     const filled = await live.fill(given);
-    const needed = NEEDED[given.expect.mustNot?.sideEffect ?? ''];
+    const { effect, mustNot, queries } = given.expect;
+    const needed = NEEDED[effect ?? mustNot?.sideEffect ?? ''];
     if (needed) await live.value(needed);
     const before = await this.rows();
     const linesBefore = logged.length;
@@ -134,19 +219,29 @@ class Target {
     const took = performance.now() - started;
     const asked = this.meter.take();
     const after = await this.rows();
+    await nextTurn();
+    const reused = this.reused.splice(0);
 
     expect(answer.status, answer.text).toBeGreaterThanOrEqual(200);
     expect(answer.status, answer.text).toBeLessThan(500);
     expect(took).toBeLessThan(LONGEST_ANSWER_MS);
-    if (answer.status === 401 && !filled.request.path.startsWith('/passport')) {
-      expect(answer.headers['www-authenticate']).toMatch(/^Bearer realm="/);
+    if (!/^HEAD|^GET \/passport/.test(`${filled.request.method} ${filled.request.path}`)) expectChallenge(answer);
+    if (answer.status >= 400 && !REVOKING[effect ?? '']) {
+      expect(after).toEqual(before);
+      expect(reused).toEqual([]);
     }
-    if (answer.status >= 400) expect(after).toEqual(before);
-    if (given.expect.queries === 0) expect(asked, 'ways to the database').toBe(0);
-    const told = [answer.text, JSON.stringify(answer.headers), ...logged.slice(linesBefore)].join('\n');
-    for (const secret of live.secrets) expect(told).not.toContain(secret);
+    if (queries === 0) expect(asked, 'ways to the database').toBe(0);
+    const lines = logged.slice(linesBefore).join('\n');
+    const told = `${answer.text}\n${JSON.stringify(answer.headers)}`;
+    for (const secret of live.secrets) {
+      expect(lines).not.toContain(secret);
+      // The only answer that tells again what was told before.
+      if (effect !== SAME_PAIR) expect(told).not.toContain(secret);
+    }
+    for (const secret of [answer.json?.token, answer.json?.refreshToken])
+      if (typeof secret === 'string') expect(lines).not.toContain(secret);
     await this.expectGoodRequest();
-    return { answer, live, filled, before, after };
+    return { answer, live, filled, before, after, reused };
   }
 
   async expectGoodRequest(): Promise<void> {
@@ -162,9 +257,19 @@ class Target {
     await this.app.dataSource.getRepository(Token).delete({ userId });
   }
 
-  /** Every row of both tables. */
+  /** Every row of both tables, without the last use of what a request is let in by, which may be written at any time. */
   private async rows(): Promise<string[]> {
-    return (await this.app.dump()).map((row) => JSON.stringify(row)).toSorted();
+    const hidden = ['digest', 'sealed', 'sealedUntil'].map((column) => `token.${column}`);
+    const tokens = await this.app.dataSource
+      .getRepository(Token)
+      .createQueryBuilder('token')
+      .addSelect(hidden)
+      .getMany();
+    const noted = tokens.map(({ lastUsedAt, ...token }) =>
+      /^(refresh|rotated)$/.test(token.purpose) ? { ...token, lastUsedAt } : token,
+    );
+    const users: object[] = await this.app.dataSource.query('SELECT * FROM auth_user');
+    return [...noted, ...users].map((row) => JSON.stringify(row)).toSorted();
   }
 }
 
@@ -175,6 +280,7 @@ const MESSAGES: Partial<Record<ExpiringTokenErrorCode, string>> = {
   token_expired: 'Token has expired',
   user_inactive: 'User inactive or deleted',
   credentials_invalid: 'Unable to log in with provided credentials',
+  refresh_invalid: 'Invalid refresh token',
   device_not_found: 'Device not found',
 };
 
@@ -282,13 +388,14 @@ function describeCases(
         expect((await request()).status).toBe(status);
         return meter.take();
       };
-      const [both, tokenOnly, userOnly, none] = [
+      const [both, tokenOnly, userOnly, refresh, none] = [
         await askedFor(() => app.get('/me', good), 200),
         await askedFor(() => app.get('/me', unknown), 401),
         await askedFor(() => app.login('nobody'), 401),
+        await askedFor(() => app.post('/auth/refresh', { refreshToken: unknown }), 401),
         await askedFor(() => app.get('/me'), 401),
       ];
-      expect([tokenOnly > 0, userOnly > 0, both > tokenOnly, none]).toEqual([true, true, true, 0]);
+      expect([tokenOnly > 0, userOnly > 0, refresh > 0, both > tokenOnly, none]).toEqual([true, true, true, true, 0]);
     });
 
     const own = cases.filter((given) => belongsOn(given, stack));
@@ -316,34 +423,74 @@ const CONFIGURATIONS = CATALOGUE.filter(({ request }) => request.method === 'CON
 
 describe('The cases', () => {
   it('expect nothing that is not checked, and have an id each', () => {
-    const cases = [...CATALOGUE, ...HEADER_CASES];
+    const cases = [...CATALOGUE, ...HEADER_CASES, ...REFRESH_CASES, ...IMPORTED_CASES];
     expect(cases.filter((given) => !isCaseOf(cases)(given))).toEqual([]);
     expect(new Set(cases.map(({ id }) => id)).size).toBe(cases.length);
   });
 });
 
-describe('A hostile configuration stops the start', () => {
-  it.each(CONFIGURATIONS.map((given) => [`${given.id}, ${given.why}`, given] as const))('%s', async (_, given) => {
-    expect(given.expect.status).toBe('BOOTSTRAP_ERROR');
-    const options = JSON.parse(JSON.stringify(given.request.options), (_key, value) =>
-      value === '@@Infinity' ? Infinity : value,
-    ) as ExpiringTokenModuleOptions;
-    const [option = ''] = Object.keys(options);
-    const start = Test.createTestingModule({ imports: [ExpiringTokenModule.forRoot(options)] }).compile();
-    await expect(start).rejects.toThrow(ExpiringTokenOptionsError);
-    await expect(start).rejects.toThrow(`ExpiringTokenModule: ${option}: `);
-  });
+/** What comes of starting with these options. */
+async function start(stack: Stack, options: ExpiringTokenModuleOptions): Promise<Start> {
+  const [option = ''] = Object.keys(options);
+  const failure: unknown = await Test.createTestingModule({ imports: [ExpiringTokenModule.forRoot(options)] })
+    .compile()
+    .catch((error: unknown) => error);
+  // Without a data source, good options start nothing either.
+  expect(failure).toBeInstanceOf(ExpiringTokenOptionsError);
+  if ((failure as Error).message.startsWith(`ExpiringTokenModule: ${option}: `)) return 'BOOTSTRAP_ERROR';
+
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    const linesBefore = logged.length;
+    const { dataSource } = await stack.boot({ options });
+    const meter = new DatabaseMeter(dataSource);
+    // What is done once after the start
+    await vi.advanceTimersToNextTimerAsync();
+    expect(meter.take()).toBeGreaterThan(0);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect([meter.take(), logged.slice(linesBefore)]).toEqual([0, []]);
+    return 'STARTS_QUIET';
+  } finally {
+    vi.useRealTimers();
+  }
+}
+
+describe('A hostile configuration stops the start, or starts nothing that goes on and on', () => {
+  onEveryStack(
+    (stack) => {
+      it.each(CONFIGURATIONS.map((given) => [`${given.id}, ${given.why}`, given] as const))('%s', async (_, given) => {
+        const options = JSON.parse(JSON.stringify(given.request.options), (_key, value) =>
+          value === '@@Infinity' ? Infinity : value,
+        ) as ExpiringTokenModuleOptions;
+        const { status, statusIn = [status] } = given.expect;
+        expect(statusIn).toContain(await start(stack, options));
+      });
+    },
+    { adapters: ['express'], databases: ['sqlite'] },
+  );
 });
 
 describe('A hostile request is answered as it should be', () => {
   describeCases(REQUESTS, ({ id, why }) => `${id}, ${why}`);
 });
 
-describe('A token is read from the Authorization header alone, or not at all', () => {
+/** Runs cases of our own: what no database is asked about is seen on one of them. */
+function describeOwnCases(cases: readonly HostileCase[]): void {
   describeCases(
-    HEADER_CASES,
+    cases,
     ({ area, why }) => `${area}: ${why}`,
-    // What no database is asked about is seen on one of them.
     (given, { databaseName }) => databaseName === 'sqlite' || given.expect.queries !== 0,
   );
+}
+
+describe('A token is read from the Authorization header alone, or not at all', () => {
+  describeOwnCases(HEADER_CASES);
+});
+
+describe('A refresh token serves one route, once', () => {
+  describeOwnCases(REFRESH_CASES);
+});
+
+describe('A token of another package is looked for where its shape is admitted', () => {
+  describeOwnCases(IMPORTED_CASES);
 });
