@@ -1,0 +1,540 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { AppProcess, type RemoteApp } from './fixtures/app-process.js';
+import type { Answer } from './fixtures/http.js';
+import { forEach, ITERATIONS, PATIENCE_MS, report, tally } from './fixtures/iterations.js';
+import { onEverySharedDatabase, type SharedDatabase } from './fixtures/shared-database.js';
+
+/*
+ * Races over two processes that share a database. Each one is run for many users, several of them at a time, since one
+ * user's requests wait for each other and nobody else's.
+ */
+
+const LANES = 8;
+const SECRET = 'a secret of thirty-two bytes, or more';
+
+let processes: AppProcess[];
+beforeAll(async () => {
+  processes = await Promise.all([AppProcess.start(), AppProcess.start()]);
+});
+afterAll(async () => {
+  await Promise.all(processes.map((process) => process.stop()));
+});
+
+/** Serves applications for one test, and closes them behind it. */
+async function withApps(
+  database: SharedDatabase,
+  options: Parameters<SharedDatabase['serve']>[1],
+  test: (one: RemoteApp, two: RemoteApp) => Promise<void>,
+): Promise<void> {
+  const [one, two] = await database.serve(processes, options);
+  await Promise.all(processes.map((process) => process.setClock({ offset: 0 })));
+  await Promise.all(processes.map((process) => process.events()));
+  await test(one!, two!);
+  await Promise.all([one!, two!].map((app) => app.close()));
+}
+
+/** The answers of so many requests at once, dealt out to the applications in turn. */
+const atOnce = <T>(count: number, apps: readonly RemoteApp[], ask: (app: RemoteApp) => Promise<T>): Promise<T[]> =>
+  Promise.all(Array.from({ length: count }, (_, turn) => ask(apps[turn % apps.length]!)));
+
+const answered = (answers: readonly Answer[], status: number) => answers.filter((answer) => answer.status === status);
+const outcome = ({ status, json }: Answer): string => (status < 300 ? '2xx' : `${status} ${json?.code}`);
+const outcomes = (answers: readonly Answer[]) => tally(answers.map(outcome));
+/** Whether a request of a client that is let in, or the way it is refused. */
+const use = async (app: RemoteApp, token: string) => outcome(await app.get('/me', token));
+/** The body of an answer that has to be good. */
+function good({ status, json }: Answer): any {
+  if (status !== 200) expect({ status, json, log: processes.map(({ log }) => log) }).toBe('good');
+  return json;
+}
+const pairOf = ({ json }: Answer) => `${json.token} ${json.refreshToken} ${json.deviceId}`;
+/** When a token with the default lifespan of an hour was made. */
+const createdAt = ({ json }: Answer) => Date.parse(json.expiresAt) - 3_600_000;
+
+/** How often events of a name were heard by either process, by the device or whatever they say. */
+async function heard(name: string): Promise<Record<string, unknown>[]> {
+  const events = (await Promise.all(processes.map((process) => process.events()))).flat();
+  return events.filter((event) => event.name === name).map(({ payload }) => payload);
+}
+
+describe('Forty logins of a user at once over two processes, with room for five devices', () => {
+  onEverySharedDatabase((database) => {
+    it('all succeed with evict, and leave the five newest', { timeout: PATIENCE_MS }, () =>
+      withApps(database, { lifespan: '1h', limit: { perUser: 5, policy: 'evict' } }, async (one, two) => {
+        const users = await database.createUsers(ITERATIONS / 2);
+        const statuses: number[] = [];
+        await forEach(users, LANES, async (user) => {
+          const answers = await atOnce(40, [one, two], (app) => app.login(user));
+          statuses.push(...answers.map(({ status }) => status));
+          const rows = await database.tokensOf(user);
+          expect(rows).toHaveLength(5);
+          const kept = answers.filter(({ json }) => rows.some(({ deviceId }) => deviceId === json.deviceId));
+          expect(kept).toHaveLength(5);
+          const evicted = answers.filter((answer) => !kept.includes(answer));
+          // Those of one millisecond are as new as each other.
+          expect(Math.min(...kept.map(createdAt))).toBeGreaterThanOrEqual(Math.max(...evicted.map(createdAt)));
+          expect(await Promise.all(kept.map(({ json }) => use(one, json.token)))).toEqual(Array(5).fill('2xx'));
+        });
+        expect(tally(statuses)).toEqual({ 200: users.length * 40 });
+        report(
+          `R1 ${database.name}, evict: 40 of 40 answers 200, exactly 5 live, the newest (${users.length} iterations)`,
+        );
+      }),
+    );
+
+    it('never evict the login that is being made, not even where its clock is behind', { timeout: PATIENCE_MS }, () =>
+      withApps(database, { lifespan: '1h', limit: { perUser: 2, policy: 'evict' } }, async (one, two) => {
+        await processes[1]!.setClock({ offset: -60_000 });
+        const users = await database.createUsers(20);
+        await forEach(users, LANES, async (user) => {
+          await Promise.all([one.login(user), one.login(user)]);
+          expect(await use(two, good(await two.login(user)).token)).toBe('2xx');
+          expect(await database.count(user)).toEqual({ access: 2 });
+        });
+      }),
+    );
+
+    it('succeed five times with reject, and the others are 403', { timeout: PATIENCE_MS }, () =>
+      withApps(database, { lifespan: '1h', limit: { perUser: 5, policy: 'reject' } }, async (one, two) => {
+        const users = await database.createUsers(ITERATIONS / 2);
+        await forEach(users, LANES, async (user) => {
+          const answers = await atOnce(40, [one, two], (app) => app.login(user));
+          expect(outcomes(answers)).toEqual({ '2xx': 5, '403 limit_reached': 35 });
+          const live = await Promise.all(answered(answers, 200).map(({ json }) => use(two, json.token)));
+          expect(live).toEqual(Array(5).fill('2xx'));
+          expect(await database.count(user)).toEqual({ access: 5 });
+        });
+        report(`R1 ${database.name}, reject: 5 x 200 and 35 x 403, exactly 5 live (${users.length} iterations)`);
+      }),
+    );
+  });
+});
+
+describe('Twenty refreshes of a token at once over two processes', () => {
+  onEverySharedDatabase((database) => {
+    it('all get the same pair within the grace', { timeout: PATIENCE_MS }, () =>
+      withApps(database, { refresh: { grace: '30s' } }, async (one, two) => {
+        const users = await database.createUsers(ITERATIONS);
+        const pairs: number[] = [];
+        await forEach(users, LANES, async (user) => {
+          const { refreshToken, deviceId } = good(await one.login(user));
+          const answers = await atOnce(20, [one, two], (app) => app.refresh(refreshToken));
+          expect(outcomes(answers)).toEqual({ '2xx': 20 });
+          pairs.push(new Set(answers.map(pairOf)).size);
+          expect(answers[0]!.json.deviceId).toBe(deviceId);
+          expect(answers[0]!.json.refreshToken).not.toBe(refreshToken);
+          expect(await database.count(user)).toEqual({ access: 2, refresh: 1, rotated: 1 });
+          expect(await use(two, answers[0]!.json.token)).toBe('2xx');
+        });
+        expect(tally(pairs)).toEqual({ 1: ITERATIONS });
+        report(`R2 ${database.name}: 20 of 20 answers 2xx, 1 distinct pair, +1 refresh row (${ITERATIONS} iterations)`);
+      }),
+    );
+
+    it('have one winner without a grace, and end the device', { timeout: PATIENCE_MS }, () =>
+      withApps(database, { refresh: { grace: 0 } }, async (one, two) => {
+        const users = await database.createUsers(ITERATIONS);
+        await forEach(users, LANES, async (user) => {
+          const login = await one.login(user);
+          const answers = await atOnce(20, [one, two], (app) => app.refresh(login.json.refreshToken));
+          expect(outcomes(answers)).toEqual({ '2xx': 1, '401 refresh_invalid': 19 });
+          expect(await database.count(user)).toEqual({});
+          const [winner] = answered(answers, 200);
+          expect(await use(two, winner!.json.token)).toBe('401 token_invalid');
+          expect(outcome(await two.refresh(winner!.json.refreshToken))).toBe('401 refresh_invalid');
+        });
+        expect(await heard('expiring-token.reused')).toHaveLength(ITERATIONS);
+        report(`R3 ${database.name}: 1 x 2xx, 19 x 401, 0 x 5xx, the device is dead (${ITERATIONS} iterations)`);
+      }),
+    );
+  });
+});
+
+describe('A stolen refresh token replayed after the grace, while its owner refreshes', () => {
+  onEverySharedDatabase((database) => {
+    it('ends the device with all of its tokens, and is reported once', { timeout: PATIENCE_MS }, () =>
+      withApps(database, { refresh: { grace: '30s' } }, async (one, two) => {
+        const users = await database.createUsers(ITERATIONS);
+        const devices = new Map<string, { stolen: string; owned: string; tokens: string[] }>();
+        await forEach(users, LANES, async (user) => {
+          const first = good(await one.login(user));
+          const second = good(await two.refresh(first.refreshToken));
+          devices.set(user, {
+            stolen: first.refreshToken,
+            owned: second.refreshToken,
+            tokens: [first.token, second.token],
+          });
+        });
+        const now = Date.now();
+        await Promise.all(processes.map((process) => process.setClock({ at: now + 31_000 })));
+        const wins: string[] = [];
+        await forEach(users, LANES, async (user) => {
+          const { stolen, owned, tokens } = devices.get(user)!;
+          const [owner, thief] = await Promise.all([one.refresh(owned), two.refresh(stolen)]);
+          expect(outcome(thief)).toBe('401 refresh_invalid');
+          expect(['2xx', '401 refresh_invalid']).toContain(outcome(owner));
+          wins.push(outcome(owner));
+          expect(await database.count(user)).toEqual({});
+          if (owner.status === 200) {
+            tokens.push(owner.json.token);
+            expect(outcome(await two.refresh(owner.json.refreshToken))).toBe('401 refresh_invalid');
+          }
+          expect(await Promise.all(tokens.map((token) => use(one, token)))).toEqual(
+            tokens.map(() => '401 token_invalid'),
+          );
+        });
+        const reports = await heard('expiring-token.reused');
+        expect(tally(reports.map(({ userId }) => String(userId)))).toEqual(
+          Object.fromEntries(users.map((user) => [user, 1])),
+        );
+        report(
+          `R4 ${database.name}: 0 of ${ITERATIONS} families accepted, ${reports.length} events; the owner was first ` +
+            `${tally(wins)['2xx'] ?? 0} times`,
+        );
+      }),
+    );
+  });
+});
+
+describe('A refresh racing', () => {
+  onEverySharedDatabase((database) => {
+    it('the logout of its device leaves nothing', { timeout: PATIENCE_MS }, () =>
+      withApps(database, { refresh: {} }, async (one, two) => {
+        const users = await database.createUsers(ITERATIONS);
+        const wins: string[] = [];
+        await forEach(users, LANES, async (user) => {
+          const { token, refreshToken } = good(await one.login(user));
+          const refresh = one.refresh(refreshToken);
+          const logout = await two.logout(token);
+          expect(logout.status).toBe(204);
+          // Before the refresh is answered, if it is not.
+          expect(await database.count(user)).toEqual({});
+          const refreshed = await refresh;
+          wins.push(outcome(refreshed));
+          expect(await database.count(user)).toEqual({});
+          if (refreshed.status === 200) expect(await use(one, refreshed.json.token)).toBe('401 token_invalid');
+          else expect(outcome(refreshed)).toBe('401 refresh_invalid');
+          expect(outcome(await one.refresh(refreshToken))).toBe('401 refresh_invalid');
+        });
+        report(
+          `R5 ${database.name}: 0 live tokens after logout in ${ITERATIONS} of ${ITERATIONS}; the refresh was first ` +
+            `${tally(wins)['2xx'] ?? 0} times`,
+        );
+      }),
+    );
+
+    it('the end of all devices, and logins beside it, leaves what was issued later', { timeout: PATIENCE_MS }, () =>
+      withApps(database, { refresh: {} }, async (one, two) => {
+        const users = await database.createUsers(ITERATIONS);
+        const ends: Record<string, (user: string, token: string) => Promise<number | null>> = {
+          'logout-all': async (_, token) => {
+            const { status, json } = await two.logoutAll(token);
+            expect(status).toBe(200);
+            return json.revoked;
+          },
+          changePassword: async (user) => {
+            expect(await two.call('users', 'changePassword', user, null)).toBe(true);
+            return null;
+          },
+        };
+        const kinds = Object.keys(ends);
+        let survivors = 0;
+        await forEach([...users.entries()], LANES, async ([index, user]) => {
+          const before = [good(await one.login(user)), good(await two.login(user))];
+          // Before, amidst and behind, as the requests come.
+          const refreshes = before.map(({ refreshToken }) => one.refresh(refreshToken));
+          const logins = [one.login(user)];
+          const end = ends[kinds[index % kinds.length]!]!(user, before[0]!.token);
+          logins.push(one.login(user), two.login(user));
+          const revoked = await end;
+          const answers = await Promise.all(logins);
+          const refreshed = await Promise.all(refreshes);
+          expect(outcomes(answers)).toEqual({ '2xx': 3 });
+          for (const answer of refreshed) expect(['2xx', '401 refresh_invalid']).toContain(outcome(answer));
+          // A device that was there has ended, whether it was refreshed before or would have been after.
+          for (const { deviceId, refreshToken } of before) {
+            expect(await database.count(user, deviceId)).toEqual({});
+            expect(outcome(await one.refresh(refreshToken))).toBe('401 refresh_invalid');
+          }
+          const tokens = [...before, ...answered(refreshed, 200).map(({ json }) => json)].map(({ token }) => token);
+          for (const token of tokens) expect(await use(one, token)).toBe('401 token_invalid');
+          // A login was committed before, and has ended, or after, and is whole: the number of the ended tells which.
+          const alive: number[] = [];
+          for (const { json } of answers) {
+            const lives = (await use(two, json.token)) === '2xx';
+            expect(await database.count(user, json.deviceId)).toEqual(lives ? { access: 1, refresh: 1 } : {});
+            if (lives) alive.push(1);
+          }
+          if (revoked !== null) expect(revoked + alive.length).toBe(5);
+          survivors += alive.length;
+        });
+        report(
+          `R6 ${database.name}: 0 survivors of ${ITERATIONS} x 2 devices and their refreshes under ` +
+            `${kinds.join(' and ')}, nothing resurrected; ${survivors} of ${ITERATIONS * 3} logins were later`,
+        );
+      }),
+    );
+
+    it('a user who is shut out gives nothing that lets in', { timeout: PATIENCE_MS }, () =>
+      withApps(database, { refresh: {} }, async (one, two) => {
+        const users = await database.createUsers(ITERATIONS);
+        const wins: string[] = [];
+        await forEach(users, LANES, async (user) => {
+          const before = good(await one.login(user));
+          const refresh = one.refresh(before.refreshToken);
+          const login = one.login(user);
+          expect(await two.call('users', 'setActive', user, false)).toBe(true);
+          const [late, lateLogin] = await Promise.all([one.refresh(before.refreshToken), one.login(user)]);
+          const answers = await Promise.all([refresh, login]);
+          wins.push(...answers.map(outcome));
+          expect(outcome(late)).toBe('401 user_inactive');
+          expect(outcome(lateLogin)).toBe('401 credentials_invalid');
+          const given = [before, ...answered(answers, 200).map(({ json }) => json)];
+          for (const { token } of given) expect(await use(one, token)).toBe('401 user_inactive');
+          for (const { refreshToken } of given)
+            expect(outcome(await two.refresh(refreshToken))).toBe('401 user_inactive');
+          // One leaf a device, whatever was answered.
+          const devices = new Set(given.map(({ deviceId }) => deviceId));
+          expect((await database.count(user)).refresh).toBe(devices.size);
+        });
+        report(
+          `R6 ${database.name}, setActive(false): 0 of ${ITERATIONS} users got in afterwards; ` +
+            `${tally(wins)['2xx'] ?? 0} of ${wins.length} requests were first`,
+        );
+      }),
+    );
+  });
+});
+
+describe('A logout racing', () => {
+  onEverySharedDatabase((database) => {
+    it('requests that write the last use leaves no row', { timeout: PATIENCE_MS }, async () => {
+      let used = 0;
+      const users = await database.createUsers(ITERATIONS);
+      // Its applications are closed before the look: what they still had to write is written.
+      await withApps(database, { idle: '1h', lastUsedAccuracy: 1 }, (one, two) =>
+        forEach(users, LANES, async (user) => {
+          const { token } = good(await one.login(user));
+          const uses = atOnce(6, [one, two], (app) => app.get('/me', token));
+          expect((await two.logout(token)).status).toBe(204);
+          const answers = await uses;
+          for (const answer of answers) expect(['2xx', '401 token_invalid']).toContain(outcome(answer));
+          used += answered(answers, 200).length;
+          expect(await use(one, token)).toBe('401 token_invalid');
+        }),
+      );
+      for (const user of users) expect(await database.tokensOf(user)).toEqual([]);
+      report(
+        `R8 ${database.name}, last use: 0 resurrected rows, 0 x 5xx (${ITERATIONS} iterations, ${used} of ` +
+          `${ITERATIONS * 6} uses were first)`,
+      );
+    });
+
+    it('a renewal of the token leaves no row of it', { timeout: PATIENCE_MS }, () =>
+      withApps(database, { secret: SECRET, obtain: 'renew' }, async (one, two) => {
+        let renewed = 0;
+        const users = await database.createUsers(ITERATIONS);
+        await forEach(users, LANES, async (user) => {
+          const { token, deviceId } = good(await one.obtain(user));
+          const renewals = atOnce(3, [one, two], (app) => app.obtain(user));
+          expect((await two.logout(token)).status).toBe(204);
+          const answers = await renewals;
+          expect(outcomes(answers)).toEqual({ '2xx': 3 });
+          renewed += answers.filter(({ json }) => json.token === token).length;
+          expect(await database.count(user, deviceId)).toEqual({});
+          expect(await use(one, token)).toBe('401 token_invalid');
+          // Those that came after it have another token, which is whole.
+          for (const { json } of answers.filter((answer) => answer.json.token !== token)) {
+            expect(await use(two, json.token)).toBe('2xx');
+          }
+        });
+        report(
+          `R8 ${database.name}, renewal: 0 resurrected rows, 0 x 5xx (${ITERATIONS} iterations, ${renewed} of ` +
+            `${ITERATIONS * 3} renewals were first)`,
+        );
+      }),
+    );
+  });
+});
+
+describe('A token that expires, renewed while another process prunes', () => {
+  /** Every renewal and every use that was committed, written down by the database in the same transaction. */
+  async function recordRenewals({ source, name }: SharedDatabase): Promise<void> {
+    await source.query('CREATE TABLE renewal AS SELECT id, created AS later FROM auth_token WHERE 1 = 0');
+    const record = 'INSERT INTO renewal (id, later) VALUES (NEW.id, NEW.created - OLD.created)';
+    if (name === 'postgres') {
+      await source.query(
+        `CREATE FUNCTION record_renewal() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${record}; RETURN NEW; END $$`,
+      );
+      await source.query(
+        'CREATE TRIGGER renewals AFTER UPDATE ON auth_token FOR EACH ROW EXECUTE FUNCTION record_renewal()',
+      );
+    } else {
+      await source.query(`CREATE TRIGGER renewals AFTER UPDATE ON auth_token FOR EACH ROW BEGIN ${record}; END`);
+    }
+  }
+
+  /** How many there were of these, and of how many the row is gone. */
+  async function recorded({ source }: SharedDatabase, which: 'renewed' | 'used') {
+    const sql = `SELECT COUNT(*) AS count FROM renewal WHERE later ${which === 'renewed' ? '>' : '='} 0`;
+    const [all] = await source.query(sql);
+    const [gone] = await source.query(`${sql} AND id NOT IN (SELECT id FROM auth_token)`);
+    return { count: Number(all.count), deleted: Number(gone.count) };
+  }
+
+  /** The pruner's clock is past the end and the retention, the renewer's a millisecond before the end. */
+  const LIFETIME_MS = 3_600_000;
+  async function setClocks(start: number): Promise<void> {
+    await processes[0]!.setClock({ at: start + LIFETIME_MS - 1 });
+    await processes[1]!.setClock({ at: start + LIFETIME_MS + 2 });
+  }
+
+  onEverySharedDatabase((database) => {
+    beforeAll(() => recordRenewals(database));
+    beforeEach(() => database.source.query('DELETE FROM renewal'));
+
+    it('is pruned or renewed, never pruned after it was renewed', { timeout: PATIENCE_MS }, async () => {
+      const options = {
+        secret: SECRET,
+        obtain: 'renew',
+        lifespan: LIFETIME_MS,
+        prune: { retention: 1, batch: 1 },
+      } as const;
+      await withApps(database, options, async (one, two) => {
+        let pruned = 0;
+        const rounds = 10;
+        for (let round = 0; round < rounds; round++) {
+          const start = Date.now();
+          await Promise.all(processes.map((process) => process.setClock({ at: start })));
+          const users = await database.createUsers(ITERATIONS / rounds);
+          const tokens = new Map<string, string>();
+          await forEach(users, LANES, async (user) => void tokens.set(user, good(await one.obtain(user)).token));
+          await setClocks(start);
+          const sweep = two.call<number>('tokens', 'prune');
+          // The sweep goes from the oldest on, they come from the newest: both meet.
+          await forEach(users.toReversed(), 2, async (user) => {
+            const { status, json } = await one.obtain(user);
+            expect(status).toBe(200);
+            expect(await use(one, json.token)).toBe('2xx');
+            if (json.token !== tokens.get(user)) pruned++;
+          });
+          await sweep;
+        }
+        const { count: renewed, deleted } = await recorded(database, 'renewed');
+        expect(renewed).toBeGreaterThan(0);
+        expect(renewed + pruned).toBe(ITERATIONS);
+        expect(deleted).toBe(0);
+        report(
+          `R9 ${database.name}, renewal: 0 renewed rows deleted (${renewed} renewed and ${pruned} pruned before, of ` +
+            `${ITERATIONS})`,
+        );
+      });
+    });
+
+    it('by its use is as safe', { timeout: PATIENCE_MS }, async () => {
+      const options = { idle: LIFETIME_MS, lifespan: null, lastUsedAccuracy: 1, prune: { retention: 1, batch: 1 } };
+      const rounds = 10;
+      let refused = 0;
+      await withApps(database, options, async (one, two) => {
+        for (let round = 0; round < rounds; round++) {
+          const start = Date.now();
+          await Promise.all(processes.map((process) => process.setClock({ at: start })));
+          const users = await database.createUsers(ITERATIONS / rounds);
+          const tokens: string[] = [];
+          await forEach(users, LANES, async (user) => void tokens.push(good(await one.login(user)).token));
+          await setClocks(start);
+          const sweep = two.call<number>('tokens', 'prune');
+          await forEach(tokens.toReversed(), 2, async (token) => {
+            if ((await use(one, token)) !== '2xx') refused++;
+          });
+          await sweep;
+        }
+      });
+      const { count: used, deleted } = await recorded(database, 'used');
+      expect(used).toBeGreaterThan(0);
+      expect(used).toBeLessThanOrEqual(ITERATIONS - refused);
+      expect(deleted).toBe(0);
+      report(
+        `R9 ${database.name}, use: 0 used rows deleted (${used} used and ${refused} pruned before, of ${ITERATIONS})`,
+      );
+    });
+  });
+});
+
+describe('Fifty obtain-token of a user at once over two processes', () => {
+  onEverySharedDatabase((database) => {
+    it('leave one token and no error', { timeout: PATIENCE_MS }, async () => {
+      const policies: RemoteApp[][] = [];
+      for (const obtain of ['reuse', 'renew', 'replace'] as const) {
+        policies.push(await database.serve(processes, { secret: SECRET, obtain }));
+      }
+      const users = await database.createUsers(ITERATIONS);
+      const statuses: number[] = [];
+      await forEach([...users.entries()], LANES, async ([index, user]) => {
+        const apps = policies[index % policies.length]!;
+        const answers = await atOnce(50, apps, (app) => app.obtain(user));
+        statuses.push(...answers.map(({ status }) => status));
+        const tokens = [...new Set(answers.map(({ json }) => json.token as string))];
+        const live = (await Promise.all(tokens.map((token) => use(apps[0]!, token)))).filter((how) => how === '2xx');
+        expect(live).toHaveLength(1);
+        expect(await database.count(user)).toEqual({ obtained: 1 });
+      });
+      expect(tally(statuses)).toEqual({ 200: ITERATIONS * 50 });
+      report(`R13 ${database.name}: 50 of 50 answers 200, 1 row, 1 live token (${ITERATIONS} iterations)`);
+      await Promise.all(policies.flat().map((app) => app.close()));
+    });
+  });
+});
+
+describe('Replays of a refresh token around the end of the grace', () => {
+  const GRACE_MS = 30_000;
+  /** Of the two processes' clocks from the end, in milliseconds. */
+  const DISTANCES = [
+    [-50, -50],
+    [-1, -2],
+    [-1, 0],
+    [-1, 1],
+    [0, 0],
+    [1, -1],
+    [10, -10],
+    [-50, 50],
+    [50, 50],
+  ] as const;
+
+  onEverySharedDatabase((database) => {
+    it('get the same pair or end the device, and never make a second leaf', { timeout: PATIENCE_MS }, () =>
+      withApps(database, { refresh: { grace: GRACE_MS } }, async (one, two) => {
+        const share = Math.ceil(ITERATIONS / DISTANCES.length);
+        const seen: Record<string, number> = {};
+        for (const [first, second] of DISTANCES) {
+          const start = Date.now();
+          await Promise.all(processes.map((process) => process.setClock({ at: start })));
+          const users = await database.createUsers(share);
+          const families = new Map<string, { replayed: string; pair: string }>();
+          await forEach(users, LANES, async (user) => {
+            const { refreshToken } = good(await one.login(user));
+            const answer = await two.refresh(refreshToken);
+            good(answer);
+            families.set(user, { replayed: refreshToken, pair: pairOf(answer) });
+          });
+          await processes[0]!.setClock({ at: start + GRACE_MS + first });
+          await processes[1]!.setClock({ at: start + GRACE_MS + second });
+          await forEach(users, LANES, async (user) => {
+            const { replayed, pair } = families.get(user)!;
+            const answers = await atOnce(4, [one, two], (app) => app.refresh(replayed));
+            const counts = await database.count(user);
+            for (const answer of answered(answers, 200)) expect(pairOf(answer)).toBe(pair);
+            const reused = answers.filter((answer) => outcome(answer) === '401 refresh_invalid').length;
+            expect(reused + answered(answers, 200).length).toBe(4);
+            expect(counts).toEqual(reused > 0 ? {} : { access: 2, refresh: 1, rotated: 1 });
+            const how = reused === 0 ? 'same pair' : reused === 4 ? 'revoked' : 'same pair, then revoked';
+            seen[how] = (seen[how] ?? 0) + 1;
+            // Where one clock is at the end or past it, a replay is reuse.
+            expect(reused > 0).toBe(first >= 0 || second >= 0);
+          });
+        }
+        report(`R18 ${database.name}: 0 forks in ${share * DISTANCES.length}; ${JSON.stringify(seen)}`);
+      }),
+    );
+  });
+});
