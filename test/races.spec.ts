@@ -1,3 +1,4 @@
+import type { IssuedToken, LoggedIn } from 'nestjs-expiring-token';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { AppProcess, type RemoteApp } from './fixtures/app-process.js';
 import type { Answer } from './fixtures/http.js';
@@ -37,6 +38,10 @@ async function withApps(
 const atOnce = <T>(count: number, apps: readonly RemoteApp[], ask: (app: RemoteApp) => Promise<T>): Promise<T[]> =>
   Promise.all(Array.from({ length: count }, (_, turn) => ask(apps[turn % apps.length]!)));
 
+/** The same of calls of the service. */
+const crowd = async <T>(count: number, apps: readonly RemoteApp[], method: string, ...parameters: unknown[]) =>
+  (await Promise.all(apps.map((app) => app.crowd<T>(count / apps.length, method, ...parameters)))).flat();
+
 const answered = (answers: readonly Answer[], status: number) => answers.filter((answer) => answer.status === status);
 const outcome = ({ status, json }: Answer): string => (status < 300 ? '2xx' : `${status} ${json?.code}`);
 const outcomes = (answers: readonly Answer[]) => tally(answers.map(outcome));
@@ -48,8 +53,6 @@ function good({ status, json }: Answer): any {
   return json;
 }
 const pairOf = ({ json }: Answer) => `${json.token} ${json.refreshToken} ${json.deviceId}`;
-/** When a token with the default lifespan of an hour was made. */
-const createdAt = ({ json }: Answer) => Date.parse(json.expiresAt) - 3_600_000;
 
 /** How often events of a name were heard by either process, by the device or whatever they say. */
 async function heard(name: string): Promise<Record<string, unknown>[]> {
@@ -60,24 +63,27 @@ async function heard(name: string): Promise<Record<string, unknown>[]> {
 describe('Forty logins of a user at once over two processes, with room for five devices', () => {
   onEverySharedDatabase((database) => {
     it('all succeed with evict, and leave the five newest', { timeout: PATIENCE_MS }, () =>
-      withApps(database, { lifespan: '1h', limit: { perUser: 5, policy: 'evict' } }, async (one, two) => {
+      withApps(database, { limit: { perUser: 5, policy: 'evict' } }, async (one, two) => {
         const users = await database.createUsers(ITERATIONS / 2);
         const statuses: number[] = [];
         await forEach(users, LANES, async (user) => {
-          const answers = await atOnce(40, [one, two], (app) => app.login(user));
-          statuses.push(...answers.map(({ status }) => status));
+          const logins = await crowd<LoggedIn>(40, [one, two], 'logIn', user);
+          statuses.push(...logins.map(({ status }) => status));
           const rows = await database.tokensOf(user);
           expect(rows).toHaveLength(5);
-          const kept = answers.filter(({ json }) => rows.some(({ deviceId }) => deviceId === json.deviceId));
+          const tokens = logins.map(({ result }) => result!.access);
+          const kept = tokens.filter(({ token }) => rows.some(({ id }) => id === token.id));
           expect(kept).toHaveLength(5);
-          const evicted = answers.filter((answer) => !kept.includes(answer));
+          const times = (of: readonly IssuedToken[]) => of.map(({ token }) => new Date(token.created).getTime());
+          const evicted = tokens.filter((token) => !kept.includes(token));
           // Those of one millisecond are as new as each other.
-          expect(Math.min(...kept.map(createdAt))).toBeGreaterThanOrEqual(Math.max(...evicted.map(createdAt)));
-          expect(await Promise.all(kept.map(({ json }) => use(one, json.token)))).toEqual(Array(5).fill('2xx'));
+          expect(Math.min(...times(kept))).toBeGreaterThanOrEqual(Math.max(...times(evicted)));
+          for (const { plainText } of kept) expect(await use(two, plainText)).toBe('2xx');
+          expect(await use(one, evicted[0]!.plainText)).toBe('401 token_invalid');
         });
         expect(tally(statuses)).toEqual({ 200: users.length * 40 });
         report(
-          `R1 ${database.name}, evict: 40 of 40 answers 200, exactly 5 live, the newest (${users.length} iterations)`,
+          `R1 ${database.name}, evict: 40 of 40 logins 200, exactly 5 live, the newest (${users.length} iterations)`,
         );
       }),
     );
@@ -98,11 +104,13 @@ describe('Forty logins of a user at once over two processes, with room for five 
       withApps(database, { lifespan: '1h', limit: { perUser: 5, policy: 'reject' } }, async (one, two) => {
         const users = await database.createUsers(ITERATIONS / 2);
         await forEach(users, LANES, async (user) => {
-          const answers = await atOnce(40, [one, two], (app) => app.login(user));
-          expect(outcomes(answers)).toEqual({ '2xx': 5, '403 limit_reached': 35 });
-          const live = await Promise.all(answered(answers, 200).map(({ json }) => use(two, json.token)));
-          expect(live).toEqual(Array(5).fill('2xx'));
+          const logins = await crowd<LoggedIn>(40, [one, two], 'logIn', user);
+          const how = tally(logins.map(({ status, code }) => (status === 200 ? 'in' : `${status} ${code}`)));
+          expect(how).toEqual({ in: 5, '403 limit_reached': 35 });
+          const inside = logins.filter(({ status }) => status === 200);
+          for (const { result } of inside) expect(await use(two, result!.access.plainText)).toBe('2xx');
           expect(await database.count(user)).toEqual({ access: 5 });
+          expect(outcome(await one.login(user))).toBe('403 limit_reached');
         });
         report(`R1 ${database.name}, reject: 5 x 200 and 35 x 403, exactly 5 live (${users.length} iterations)`);
       }),
@@ -472,15 +480,15 @@ describe('Fifty obtain-token of a user at once over two processes', () => {
       const statuses: number[] = [];
       await forEach([...users.entries()], LANES, async ([index, user]) => {
         const apps = policies[index % policies.length]!;
-        const answers = await atOnce(50, apps, (app) => app.obtain(user));
-        statuses.push(...answers.map(({ status }) => status));
-        const tokens = [...new Set(answers.map(({ json }) => json.token as string))];
+        const obtained = await crowd<IssuedToken>(50, apps, 'obtain', user);
+        statuses.push(...obtained.map(({ status }) => status));
+        const tokens = [...new Set(obtained.map(({ result }) => result!.plainText))];
         const live = (await Promise.all(tokens.map((token) => use(apps[0]!, token)))).filter((how) => how === '2xx');
         expect(live).toHaveLength(1);
         expect(await database.count(user)).toEqual({ obtained: 1 });
       });
       expect(tally(statuses)).toEqual({ 200: ITERATIONS * 50 });
-      report(`R13 ${database.name}: 50 of 50 answers 200, 1 row, 1 live token (${ITERATIONS} iterations)`);
+      report(`R13 ${database.name}: 50 of 50 calls succeeded, 1 row, 1 live token (${ITERATIONS} iterations)`);
       await Promise.all(policies.flat().map((app) => app.close()));
     });
   });

@@ -63,7 +63,7 @@ export type ImportedShape = 'drf' | 'sanctum';
  */
 const IMPORTED_SHAPES: Readonly<Record<ImportedShape, RegExp>> = {
   drf: /^([0-9a-f]{40})$/,
-  sanctum: /^(?:[A-Za-z0-9-]{1,36}\|)?([A-Za-z0-9._~+/-]{40,128})$/,
+  sanctum: /^(?:[A-Za-z0-9][A-Za-z0-9-]{0,35}\|)?([A-Za-z0-9._~+/-]{40,128})$/,
 };
 
 /** Where the row of a presented token is, and what its digest is of. */
