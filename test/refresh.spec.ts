@@ -3,7 +3,7 @@ import { ExpiringTokenModule, Token } from 'nestjs-expiring-token';
 import { Column, Entity } from 'typeorm';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { open, seal } from '../lib/tokens/token-seal.js';
-import { onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
+import { onEveryStack, PASSWORD, type TestApp, TestClock } from './fixtures/app.js';
 import { type Answer, bearer } from './fixtures/http.js';
 
 const SECOND_MS = 1000;
@@ -332,6 +332,17 @@ describe('The option refresh', () => {
         expect((await refresh(app, login.refreshToken)).status).toBe(200);
         app.clock.advance(10 * SECOND_MS);
         expect(await refresh(app, login.refreshToken)).toMatchObject({ status: 401, json: INVALID });
+      });
+
+      it('tells whole lifetimes at the login and at each refresh, by a clock that goes on meanwhile', async () => {
+        const clock = new TestClock();
+        let reading = clock.now;
+        Object.defineProperty(clock, 'now', { get: () => reading++ });
+        const app = await stack.boot({ options: { refresh: {} }, clock });
+        const whole = { expiresIn: 3600, refreshExpiresIn: 7 * 24 * 3600 };
+        const login = await newLogin(app);
+        expect(login).toMatchObject(whole);
+        expect((await refresh(app, login.refreshToken)).json).toMatchObject(whole);
       });
 
       it('names the header, and how long refresh tokens live, those issued before too', async () => {

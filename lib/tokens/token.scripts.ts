@@ -13,7 +13,8 @@ import type { DeviceOptions, IssuedPair, IssuedToken, LoggedIn } from './token.i
 import { type StoredToken, type TokenRow, TokenStore } from './token.store.js';
 
 /** What is already settled of a new token. */
-type NewToken = Pick<TokenRow, 'userId' | 'deviceId' | 'purpose' | 'name' | 'userAgent'> & Partial<TokenRow>;
+type NewToken = Pick<TokenRow, 'userId' | 'deviceId' | 'purpose' | 'name' | 'userAgent' | 'created'> &
+  Partial<TokenRow>;
 
 /** A last use that does not move back where the clock was set back. */
 const notBefore = (noted: Date | null, now: Date) => (noted && noted > now ? noted : now);
@@ -137,7 +138,7 @@ export class TokenScripts {
       created: old.created,
       lastUsedAt: notBefore(old.lastUsedAt, now),
     });
-    const access = this.prepare({ ...device, purpose: 'access' });
+    const access = this.prepare({ ...device, purpose: 'access', created: now });
     // Whoever has an older token than the last one has stolen it: there is no grace for that.
     yield this.store.forgetSealed(old);
     const { affected } = yield this.store.rotate(old.id, now, {
@@ -182,9 +183,16 @@ export class TokenScripts {
     return candidates.find((candidate) => matchesDigest(candidate, digest)) ?? null;
   }
 
+  /** What all tokens that a device begins with have in common. */
   private newDevice(userId: string, { name, userAgent }: DeviceOptions) {
-    const deviceId = uuidV7(this.clock());
-    return { userId, deviceId, name: cleanLabel(name), userAgent: cleanLabel(userAgent) };
+    const now = this.clock();
+    return {
+      userId,
+      deviceId: uuidV7(now),
+      name: cleanLabel(name),
+      userAgent: cleanLabel(userAgent),
+      created: new Date(now),
+    };
   }
 
   private *insert(token: NewToken): Script<IssuedToken> {
@@ -195,11 +203,10 @@ export class TokenScripts {
 
   /** A new token and its row. */
   private prepare(token: NewToken): { plainText: string; row: TokenRow } {
-    const now = this.clock();
-    const id = uuidV7(now);
+    const id = uuidV7(this.clock());
     const plainText = this.newPlainText(token.purpose, id);
     const digest = digestToken(plainText);
-    return { plainText, row: { created: new Date(now), lifespan: null, lastUsedAt: null, ...token, id, digest } };
+    return { plainText, row: { lifespan: null, lastUsedAt: null, ...token, id, digest } };
   }
 
   private newPlainText(purpose: TokenPurpose, id: string): string {
