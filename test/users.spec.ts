@@ -4,7 +4,9 @@ import { ForbiddenException, Injectable, Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { type Credentials, typeOrmUsers, type UserStore } from 'nestjs-expiring-token';
 import { Column, Entity, PrimaryGeneratedColumn } from 'typeorm';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
+import type { Database } from '../lib/database/database.js';
+import { DATABASE } from '../lib/expiring-token.constants.js';
 import { onEveryDatabase, onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
 
 @Entity()
@@ -220,6 +222,16 @@ describe('typeOrmUsers', () => {
       expect(replaced).toMatch(/^\$argon2id\$v=19\$m=19456,t=2,p=1\$/);
       expect((await app.login(email)).status).toBe(200);
       expect(await stored()).toBe(replaced);
+    });
+
+    it('logs in all the same where a hash of other parameters cannot be replaced', async () => {
+      const { email } = await createAccount();
+      const transaction = vi.spyOn(app.nest.get<Database>(DATABASE), 'transaction');
+      transaction.mockRejectedValueOnce(new Error('attempt to write a readonly database'));
+      expect((await app.login(email)).status).toBe(200);
+      // The one that failed, and the token.
+      expect(transaction).toHaveBeenCalledTimes(2);
+      transaction.mockRestore();
     });
 
     it('ends the sessions of an account that is gone', async () => {

@@ -78,7 +78,8 @@ export function typeOrmUsers<User extends ObjectLiteral>(
         row = await this.findRow(name);
         if (!row || this.table.readColumn(row, password) !== stored) continue;
         const user = this.table.read(row);
-        if (isOutdated(stored as string)) await this.rehash(user, stored, given);
+        // The login is right whether this succeeds or not.
+        if (isOutdated(stored as string)) await this.rehash(user, stored, given).catch(() => undefined);
         return user;
       }
     }
