@@ -34,6 +34,7 @@ import { RequestAuthenticator } from './http/request-authenticator.js';
 import { LogoutController } from './http/logout.controller.js';
 import { RefreshController } from './http/refresh.controller.js';
 import { TokenController } from './http/token.controller.js';
+import { TokenAnswers } from './http/token-answers.js';
 import { hideUnparsedBodies } from './http/unparsed-body.js';
 import { ExpiringTokenService } from './tokens/expiring-token.service.js';
 import { LastUse } from './tokens/last-use.js';
@@ -181,6 +182,7 @@ function assemble(definition: DynamicModule, resolve: () => Structure): DynamicM
     RequestAuthenticator,
     AnswerHeaders,
     LoginThrottle,
+    TokenAnswers,
     LoginVerifier,
     ExpiringTokenStrategy,
     ExpiringTokenGuard,

@@ -1,30 +1,27 @@
-import { Controller, HttpCode, Inject, Post, Req, UseInterceptors } from '@nestjs/common';
-import { CLOCK, type Clock } from '../expiring-token.constants.js';
+import { Controller, HttpCode, Post, Req, UseInterceptors } from '@nestjs/common';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import { AnswerHeaders } from './answer-headers.interceptor.js';
 import { Public } from './decorators.js';
 import type { HttpRequest } from './http-request.js';
-import { IssuingController, type TokenAnswer } from './issuing.controller.js';
 import { LoginVerifier } from './login.verifier.js';
+import { type TokenAnswer, TokenAnswers } from './token-answers.js';
 
 /** `POST login`: always a new token for a new device. */
 @Public()
 @Controller()
 @UseInterceptors(AnswerHeaders)
-export class LoginController extends IssuingController {
+export class LoginController {
   constructor(
     private readonly logins: LoginVerifier,
-    tokens: ExpiringTokenService,
-    @Inject(CLOCK) clock: Clock,
-  ) {
-    super(tokens, clock);
-  }
+    private readonly tokens: ExpiringTokenService,
+    private readonly answers: TokenAnswers,
+  ) {}
 
   @Post('login')
   @HttpCode(200)
   async login(@Req() request: HttpRequest): Promise<TokenAnswer> {
     const { userId, device } = await this.logins.verify(request);
-    return this.answer(() => this.tokens.logIn(userId, device));
+    return this.answers.answer(() => this.tokens.logIn(userId, device));
   }
 }
 
@@ -32,19 +29,17 @@ export class LoginController extends IssuingController {
 @Public()
 @Controller()
 @UseInterceptors(AnswerHeaders)
-export class ObtainTokenController extends IssuingController {
+export class ObtainTokenController {
   constructor(
     private readonly logins: LoginVerifier,
-    tokens: ExpiringTokenService,
-    @Inject(CLOCK) clock: Clock,
-  ) {
-    super(tokens, clock);
-  }
+    private readonly tokens: ExpiringTokenService,
+    private readonly answers: TokenAnswers,
+  ) {}
 
   @Post('obtain-token')
   @HttpCode(200)
   async obtain(@Req() request: HttpRequest): Promise<TokenAnswer> {
     const { userId, device } = await this.logins.verify(request);
-    return this.answer(async () => ({ access: await this.tokens.obtain(userId, device), refresh: null }));
+    return this.answers.answer(async () => ({ access: await this.tokens.obtain(userId, device), refresh: null }));
   }
 }

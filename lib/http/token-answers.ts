@@ -1,5 +1,6 @@
-import type { Clock } from '../expiring-token.constants.js';
-import type { ExpiringTokenService } from '../tokens/expiring-token.service.js';
+import { Inject, Injectable } from '@nestjs/common';
+import { CLOCK, type Clock } from '../expiring-token.constants.js';
+import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { LoggedIn } from '../tokens/token.interfaces.js';
 import { secondsUntil } from '../tokens/token-lifetime.js';
 
@@ -17,15 +18,16 @@ export interface TokenAnswer {
   refreshExpiresAt?: Date | null;
 }
 
-/** What all ways to a token have in common. A decorator on this constructor would speak for the parameters of the subclasses. */
-export abstract class IssuingController {
+/** Answers all ways to a token alike. */
+@Injectable()
+export class TokenAnswers {
   constructor(
-    protected readonly tokens: ExpiringTokenService,
-    private readonly clock: Clock,
+    private readonly tokens: ExpiringTokenService,
+    @Inject(CLOCK) private readonly clock: Clock,
   ) {}
 
   /** @param asked - gets the tokens; the seconds that they still have are counted from the moment before, or from their creation */
-  protected async answer(asked: () => Promise<LoggedIn>): Promise<TokenAnswer> {
+  async answer(asked: () => Promise<LoggedIn>): Promise<TokenAnswer> {
     const before = this.clock();
     const { access, refresh } = await asked();
     const now = Math.max(before, access.token.created.getTime());
