@@ -140,13 +140,13 @@ export interface ExpiringTokenOptions {
   /**
    * How many devices a user can have at once.
    *
-   * @defaultValue `null`: any number
+   * @defaultValue `null`, no limit
    */
   limit?: LimitOptions | null;
 
   /**
-   * Failed logins: the user name and the address have a counter each. A success clears that of the name. `false`: any
-   * number, for an application that limits them itself.
+   * Failed logins: the user name and the address have a counter each. A success clears that of the name. `false` counts
+   * none, for an application that limits them itself.
    *
    * The address is `request.ip` of the framework: behind a proxy tell Express (`trust proxy`) or Fastify (`trustProxy`).
    *
@@ -164,8 +164,8 @@ export interface ExpiringTokenOptions {
 
   /**
    * Admits tokens that `ExpiringTokenService.import()` took over from another package: `'drf'`, 40 hexadecimal digits;
-   * `'sanctum'`, with or without the key before the `|`. They have no checksum: any string of such a shape costs a
-   * query.
+   * `'sanctum'`, with or without the key before the `|`. Whatever has such a shape costs a query, as they
+   * have no checksum.
    *
    * @defaultValue `[]`
    */

@@ -1,9 +1,4 @@
-import { ExpiringTokenException } from '../expiring-token.exception.js';
-import { countHeaderLines, type HttpRequest, mediaType } from './http-request.js';
-
-function refuse(message: string): never {
-  throw new ExpiringTokenException('request_invalid', { message });
-}
+import { countHeaderLines, type HttpRequest, mediaType, refuseRequest } from './http-request.js';
 
 /** RFC 6750 §2.3: the query parameter of this name, however it is encoded. */
 function hasTokenInQuery(request: HttpRequest): boolean {
@@ -31,11 +26,11 @@ function hasTokenInForm(request: HttpRequest): boolean {
  * @throws ExpiringTokenException `request_invalid` for two tokens, of which nobody can say which one is meant (RFC 6750 §2)
  */
 export function readBearerToken(request: HttpRequest, schemes: readonly string[]): string | null {
-  if (countHeaderLines(request, 'authorization') > 1) refuse('More than one Authorization header');
+  if (countHeaderLines(request, 'authorization') > 1) refuseRequest('More than one Authorization header');
   const [scheme, token] = splitCredentials(request.headers.authorization ?? '');
   if (!schemes.some((accepted) => accepted.toLowerCase() === scheme)) return null;
-  if (hasTokenInQuery(request)) refuse('Token in the Authorization header and in the query');
-  if (hasTokenInForm(request)) refuse('Token in the Authorization header and in the form');
+  if (hasTokenInQuery(request)) refuseRequest('Token in the Authorization header and in the query');
+  if (hasTokenInForm(request)) refuseRequest('Token in the Authorization header and in the form');
   return token;
 }
 

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { Token } from '../tokens/token.entity.js';
 
 /** What the guard and the Passport strategy put at `request.authInfo`. */
@@ -34,6 +35,11 @@ export type AuthenticatedRequest = HttpRequest & { authInfo: ExpiringTokenAuthIn
 
 /** The row of the token in use. Read from the request, because a parameter decorator's value passes the application's pipes. */
 export const tokenOf = ({ authInfo }: AuthenticatedRequest): Token => authInfo.token;
+
+/** Refuses a request that presents tokens as it must not (RFC 6750 §3.1). */
+export function refuseRequest(message: string): never {
+  throw new ExpiringTokenException('request_invalid', { message });
+}
 
 /** How many lines a client sent of a header, given in lower case. */
 export function countHeaderLines(request: HttpRequest, name: string): number {

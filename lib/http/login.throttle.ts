@@ -11,9 +11,11 @@ import { networkOf } from './client-network.js';
 const keyOf = (kind: 'address' | 'name', value: string): string =>
   `${kind}:${createHash('sha256').update(value).digest('base64url')}`;
 
+const isThrottled = (error: unknown): boolean => error instanceof ExpiringTokenException && error.code === 'throttled';
+
 /** Whether an attempt was refused by what looked at its credentials, and not by this throttle before. */
 const isWrong = (error: unknown): boolean =>
-  error instanceof HttpException && error.getStatus() < 500 && error.getStatus() !== 429;
+  error instanceof HttpException && error.getStatus() < 500 && !isThrottled(error);
 
 /** Attempts of one key that may wait: those of a crowd, and not all that somebody cares to send. */
 const LONGEST_LINE = 1000;

@@ -1,11 +1,6 @@
-import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
-import { countHeaderLines, type HttpRequest } from './http-request.js';
+import { countHeaderLines, type HttpRequest, refuseRequest } from './http-request.js';
 import { readRefreshTokenField } from './json-body.js';
-
-function refuse(message: string): never {
-  throw new ExpiringTokenException('request_invalid', { message });
-}
 
 /**
  * The refresh token of a request: from the header, or from the body's field `refreshToken`.
@@ -16,10 +11,10 @@ function refuse(message: string): never {
  */
 export function readRefreshToken(request: HttpRequest, header: string): string | null {
   const lines = countHeaderLines(request, header);
-  if (lines > 1) refuse('More than one refresh token header');
+  if (lines > 1) refuseRequest('More than one refresh token header');
   const inBody = readRefreshTokenField(request);
   if (lines === 0) return inBody;
-  if (inBody !== null) refuse('Refresh token in the header and in the body');
+  if (inBody !== null) refuseRequest('Refresh token in the header and in the body');
   return String(request.headers[header] ?? '');
 }
 
@@ -31,5 +26,5 @@ export function readRefreshToken(request: HttpRequest, header: string): string |
  */
 export function refuseRefreshToken(request: HttpRequest, { refresh }: ResolvedOptions): void {
   if (refresh && request.headers[refresh.header] !== undefined)
-    refuse('Refresh token sent to another route than refresh');
+    refuseRequest('Refresh token sent to another route than refresh');
 }

@@ -12,7 +12,7 @@ import { checkExcept, cleanLabel, type Device, liveDevices } from './device.js';
 import { rowOfImported } from './imported-token.js';
 import { LastUse } from './last-use.js';
 import { expiryOf, isLive } from './token-lifetime.js';
-import { identifyToken, matchesDigest } from './token-secret.js';
+import { type Identity, identifyToken, matchesDigest } from './token-secret.js';
 import type { Token, TokenPurpose } from './token.entity.js';
 import { TokenEvents } from './token.events.js';
 import type {
@@ -102,8 +102,10 @@ export class ExpiringTokenService {
    * @throws ExpiringTokenException `token_invalid`, `token_expired` or `user_inactive`
    */
   async authenticate(plainText: string): Promise<Authentication> {
+    const identity = this.identify(plainText);
+    if (!identity) throw new ExpiringTokenException('token_invalid');
     return this.within(async () => {
-      const found = await this.find(plainText, ACCESS);
+      const found = await this.find(identity, ACCESS);
       if (!found) throw new ExpiringTokenException('token_invalid');
       const { token } = found;
       const user = await this.users.findById(token.userId);
@@ -125,8 +127,10 @@ export class ExpiringTokenService {
    */
   async refresh(refreshToken: string): Promise<IssuedPair> {
     if (!this.options.refresh) throw new Error('ExpiringTokenService.refresh needs the option refresh');
+    const identity = this.identify(refreshToken);
+    if (!identity) throw new ExpiringTokenException('refresh_invalid');
     return this.within(async (signal) => {
-      const found = await this.find(refreshToken, REFRESH);
+      const found = await this.find(identity, REFRESH);
       if (!found) throw new ExpiringTokenException('refresh_invalid');
       const { id, userId, deviceId } = found.token;
       const admitted = isAdmitted(this.users, await this.users.findById(userId));
@@ -253,10 +257,13 @@ export class ExpiringTokenService {
     );
   }
 
+  /** Where to look for a presented token; null, before anybody is asked, for what cannot be one. */
+  private identify(presented: string): Identity | null {
+    return identifyToken(this.options.prefix, presented, this.options.imported);
+  }
+
   /** The row of a presented token, if it is one of these. */
-  private async find(presented: string, purposes: readonly TokenPurpose[]): Promise<StoredToken | null> {
-    const identity = identifyToken(this.options.prefix, presented, this.options.imported);
-    if (!identity) return null;
+  private async find(identity: Identity, purposes: readonly TokenPurpose[]): Promise<StoredToken | null> {
     const [found] = await this.store.read(this.store.select({ id: identity.id }));
     const isIt = found && purposes.includes(found.token.purpose) && matchesDigest(identity.digested, found.digest);
     return isIt ? found : null;

@@ -1,12 +1,11 @@
 import { parseDuration } from '../duration.js';
 import { uuidV7 } from '../database/uuid-v7.js';
 import { cleanLabel } from './device.js';
-import { digestToken, idFromDigest } from './token-secret.js';
+import { digestToken, DRF_KEY, idFromDigest } from './token-secret.js';
 import type { ImportedToken } from './token.interfaces.js';
 import type { TokenRow } from './token.store.js';
 import { checkUserId } from './user-id.js';
 
-const DRF_KEY = /^[0-9a-f]{40}$/;
 const SHA256_HEX = /^[0-9a-f]{64}$/;
 
 function refuse(field: string, remedy: string): never {

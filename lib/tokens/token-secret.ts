@@ -54,6 +54,9 @@ export function parseToken(prefix: string, presented: unknown): string | null {
   return uuidFromBytes(Buffer.from(checked.slice(prefix.length), 'base64url').subarray(0, ID_BYTES));
 }
 
+/** A key of Django REST framework. */
+export const DRF_KEY = /^([0-9a-f]{40})$/;
+
 /** Another package whose tokens can be imported. See `imported` of the options. */
 export type ImportedShape = 'drf' | 'sanctum';
 
@@ -62,7 +65,7 @@ export type ImportedShape = 'drf' | 'sanctum';
  * be a number, a UUID or a ULID; its token may have a prefix.
  */
 const IMPORTED_SHAPES: Readonly<Record<ImportedShape, RegExp>> = {
-  drf: /^([0-9a-f]{40})$/,
+  drf: DRF_KEY,
   sanctum: /^(?:[A-Za-z0-9][A-Za-z0-9-]{0,35}\|)?([A-Za-z0-9._~+/-]{40,128})$/,
 };
 
