@@ -134,6 +134,24 @@ describe('The last use of a token', () => {
       expect(noted.every(({ lastUsedAt }) => lastUsedAt !== null)).toBe(true);
     });
 
+    it('that hangs delays no request', async () => {
+      const app = await stack.boot({ options: { timeout: '1h' } });
+      const database = app.nest.get<Database>(DATABASE);
+      let hung = 0;
+      let resolve: (rows: number) => void;
+      const promise = new Promise<number>((end) => (resolve = end));
+      const write = database.write.bind(database);
+      vi.spyOn(database, 'write').mockImplementation((statement, signal) => {
+        if (!isUse(statement)) return write(statement, signal);
+        hung++;
+        return promise;
+      });
+      const [token, other] = [await app.token(), await app.token()];
+      for (const used of [token, other, token]) expect((await app.get('/me', used)).status).toBe(200);
+      expect(hung).toBe(1);
+      resolve!(0);
+    });
+
     it('is written before the application closes', async () => {
       const app = await stack.boot();
       const { plainText, token } = await app.tokens.issue((await app.createUser()).id);

@@ -15,7 +15,7 @@ import {
   type LoginThrottleOptions,
   type UserStore,
 } from 'nestjs-expiring-token';
-import { afterAll, afterEach, beforeAll, describe, expect, inject, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { USER_STORE } from '../lib/expiring-token.constants.js';
 import { resolveOptions } from '../lib/expiring-token.resolved-options.js';
 import { networkOf } from '../lib/http/client-network.js';
@@ -23,7 +23,7 @@ import { LoginThrottle } from '../lib/http/login.throttle.js';
 import { hashPassword, verifyPassword } from '../lib/users/password-hash.js';
 import { onEveryDatabase, onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
 import type { Answer } from './fixtures/http.js';
-import { connectRedis, FreezingRedis } from './fixtures/redis.js';
+import { onRedis, connectRedis, FreezingRedis } from './fixtures/redis.js';
 
 const LIMIT = 10;
 const TTL_SECONDS = 300;
@@ -292,6 +292,16 @@ describe('LoginThrottle', () => {
     expect(await Promise.all(attempts)).toEqual([401, 'in', 'in', 401, 'wait 60', 'wait 60']);
   });
 
+  it('counts every way in which a store says no', async () => {
+    for (const status of [400, 401, 403, 404, 429]) {
+      const throttle = throttleOf({ limit: 2, ttl: '1m' });
+      const refused = () => Promise.reject(new HttpException('no', status));
+      for (const result of [status, status, 'wait 60']) {
+        expect(await outcome(throttle.run('192.0.2.1', 'ann', refused))).toBe(result);
+      }
+    }
+  });
+
   it('gives back the point of an attempt that throws or is answered otherwise', async () => {
     const throttle = throttleOf({ limit: 2, ttl: '1m' });
     const broken = () => Promise.reject(new Error('broken'));
@@ -390,158 +400,160 @@ describe('networkOf', () => {
   });
 });
 
-describe.skipIf(!inject('redis'))('Failed logins counted in Redis', () => {
-  const stack = new Stack('sqlite', 'express');
-  const clients: Redis[] = [];
-  const connect = (...args: Parameters<typeof connectRedis>) => {
-    const redis = connectRedis(...args);
-    clients.push(redis.on('error', () => undefined));
-    return redis;
-  };
-  beforeAll(() => stack.open());
-  afterAll(async () => {
-    await stack.close();
-    for (const redis of clients) redis.disconnect();
-  });
-
-  /** Two applications, as in two processes: each with a client of its own. */
-  const bootTwo = async () => {
-    const keyPrefix = `test-${randomUUID()}:`;
-    const boots = [0, 1].map(() => boot(stack, { redis: connect(keyPrefix) }));
-    const [one, two] = (await Promise.all(boots)) as [TestApp, TestApp];
-    return { one, two, keyPrefix };
-  };
-
-  it('are ten of 200 at once in two applications (R12)', async () => {
-    const { one, two } = await bootTwo();
-    const { username } = await one.createUser();
-    const hashes = [countHashes(one), countHashes(two)];
-    const answers = await times(200, (index) => (index % 2 ? one : two).login(username, 'wrong'));
-    console.log(`R12 two applications with Redis: ${hashes.flat().length} hashes of ${answers.length} attempts`);
-    expect([countOf(answers, 401), countOf(answers, 429), hashes.flat().length]).toEqual([LIMIT, 200 - LIMIT, LIMIT]);
-    for (const app of [one, two]) expectThrottled(await app.login(username));
-  });
-
-  it('are not what right ones are taken for', async () => {
-    const { one } = await bootTwo();
-    const { username } = await one.createUser();
-    expect(countOf(await times(40, () => one.login(username)), 200)).toBe(40);
-    await fail(one, username, LIMIT - 1);
-    expect(countOf(await times(10, () => one.login(username)), 200)).toBe(10);
-  });
-
-  it('are forgotten everywhere when the user gets in anywhere, but not those of the address', async () => {
-    const { one, two, keyPrefix } = await bootTwo();
-    const redis = connect('');
-    const counts = async () => {
-      const keys = await redis.keys(`${keyPrefix}*`);
-      return Object.fromEntries(
-        await Promise.all(keys.map(async (key) => [/address|name/.exec(key)![0], await redis.get(key)])),
-      );
+onRedis(() => {
+  describe('Failed logins counted in Redis', () => {
+    const stack = new Stack('sqlite', 'express');
+    const clients: Redis[] = [];
+    const connect = (...args: Parameters<typeof connectRedis>) => {
+      const redis = connectRedis(...args);
+      clients.push(redis.on('error', () => undefined));
+      return redis;
     };
-    const { username } = await one.createUser();
-    await fail(one, username, 5);
-    expect(await counts()).toEqual({ address: '5', name: '5' });
-    expect((await two.login(username)).status).toBe(200);
-    expect(await counts()).toEqual({ address: '5' });
-    await fail(two, username, 5);
-    expectThrottled(await one.login(username));
-    expect(await counts()).toEqual({ address: '10', name: '5' });
-    // A name that is tried from a refused address is not even looked up.
-    expectThrottled(await one.login('another'));
-    expect(await redis.keys(`${keyPrefix}*`)).toHaveLength(2);
-  });
+    beforeAll(() => stack.open());
+    afterAll(async () => {
+      await stack.close();
+      for (const redis of clients) redis.disconnect();
+    });
 
-  it('are kept for the time of the window, and without names', async () => {
-    const keyPrefix = `test-${randomUUID()}:`;
-    const app = await boot(stack, { redis: connect(keyPrefix), ttl: 1500 });
-    await fail(app, 'a-name-to-be-found', 1);
-    const redis = connect('');
-    const keys = await redis.keys(`${keyPrefix}*`);
-    expect(keys).toHaveLength(2);
-    for (const key of keys) {
-      expect(key).toMatch(/^test-[\w-]+:expiring-token:login:(address|name):[\w-]{43}$/);
-      expect(await redis.pttl(key)).toBeGreaterThan(0);
-      expect(await redis.pttl(key)).toBeLessThanOrEqual(2000);
-    }
-  });
+    /** Two applications, as in two processes: each with a client of its own. */
+    const bootTwo = async () => {
+      const keyPrefix = `test-${randomUUID()}:`;
+      const boots = [0, 1].map(() => boot(stack, { redis: connect(keyPrefix) }));
+      const [one, two] = (await Promise.all(boots)) as [TestApp, TestApp];
+      return { one, two, keyPrefix };
+    };
 
-  it('are exact however the commands of attempts at once and of processes mix', async () => {
-    const keyPrefix = `test-${randomUUID()}:`;
-    const [one, two] = [0, 1].map(() => throttleOf({ limit: 1, redis: connect(keyPrefix) })) as [
-      LoginThrottle,
-      LoginThrottle,
-    ];
-    // Each ends while the next one, which it keeps out, gives its refused point back.
-    const brief = () => new Promise<string>((resolve) => setImmediate(resolve, 'in'));
-    const results = await times(100, (host) => outcome(one.run(`192.0.2.${host}`, 'ann', brief)));
-    expect(new Set(results)).toEqual(new Set(['in']));
-    // The success takes back all points of the name: one that is given back later is not free a second time.
-    const late = new Pending();
-    const ended = outcome(one.run('192.0.2.1', 'ann', late.attempt));
-    await vi.waitFor(() => expect(late.started).toBe(true));
-    const redis = connect('');
-    const [name] = await redis.keys(`${keyPrefix}*name*`);
-    await redis.del(name!);
-    late.end(() => Promise.reject(new Error('broken')));
-    expect(await ended).toBe('broken');
-    expect(await redis.get(name!)).toBe('0');
-    expect(await outcome(two.run('192.0.2.2', 'ann', wrong))).toBe(401);
-    expect(await outcome(one.run('192.0.2.3', 'ann', right))).toBe('wait 300');
-  });
+    it('are ten of 200 at once in two applications (R12)', async () => {
+      const { one, two } = await bootTwo();
+      const { username } = await one.createUser();
+      const hashes = [countHashes(one), countHashes(two)];
+      const answers = await times(200, (index) => (index % 2 ? one : two).login(username, 'wrong'));
+      console.log(`R12 two applications with Redis: ${hashes.flat().length} hashes of ${answers.length} attempts`);
+      expect([countOf(answers, 401), countOf(answers, 429), hashes.flat().length]).toEqual([LIMIT, 200 - LIMIT, LIMIT]);
+      for (const app of [one, two]) expectThrottled(await app.login(username));
+    });
 
-  it('are not given up for an answer that a busy process reads late', async () => {
-    const keyPrefix = `test-${randomUUID()}:`;
-    const [client, redis] = [connect(keyPrefix), connect('')];
-    await client.ping();
-    const throttle = throttleOf({ redis: client });
-    for (let failures = 1; failures <= 3; failures++) {
-      const attempt = outcome(throttle.run('192.0.2.1', 'ann', wrong));
-      await new Promise(setImmediate);
-      // Nothing else happens in this process for longer than Redis is waited for.
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
-      expect(await attempt).toBe(401);
-      const [address] = await redis.keys(`${keyPrefix}*address*`);
-      expect(await redis.get(address!)).toBe(String(failures));
-    }
-  });
+    it('are not what right ones are taken for', async () => {
+      const { one } = await bootTwo();
+      const { username } = await one.createUser();
+      expect(countOf(await times(40, () => one.login(username)), 200)).toBe(40);
+      await fail(one, username, LIMIT - 1);
+      expect(countOf(await times(10, () => one.login(username)), 200)).toBe(10);
+    });
 
-  it('are counted by each process alone while Redis hangs, and together again when it does not', async () => {
-    const proxy = new FreezingRedis();
-    const [keyPrefix, url] = [`test-${randomUUID()}:`, await proxy.open()];
-    const [app, redis] = [await boot(stack, { redis: connect(keyPrefix, url) }), connect('')];
-    const { username } = await app.createUser();
-    await fail(app, username, 1);
-    const [keys] = [await redis.keys(`${keyPrefix}*`)];
-    proxy.freeze();
-    const started = performance.now();
-    expect((await app.login(username)).status).toBe(200);
-    console.log(`login with a frozen Redis: ${Math.round(performance.now() - started)} ms`);
-    expect(performance.now() - started).toBeLessThan(2000);
-    const answers = await times(50, () => app.login(username, 'wrong'));
-    expect([countOf(answers, 401), countOf(answers, 429)]).toEqual([LIMIT, 40]);
-    // They do not wait for Redis one after the other.
-    expect(performance.now() - started).toBeLessThan(4000);
-    proxy.thaw();
-    // What hung is counted nowhere: the failure from before is all that there is.
-    const counts = () => redis.mget(keys);
-    await vi.waitFor(async () => expect(await counts()).toEqual(['1', '1']), 5000);
-    const other = await app.createUser();
-    await vi.waitFor(async () => expect((await app.login(other.username)).status).toBe(200), 5000);
-    await fail(app, other.username, LIMIT - 1);
-    expectThrottled(await app.login(other.username));
-    proxy.close();
-  });
+    it('are forgotten everywhere when the user gets in anywhere, but not those of the address', async () => {
+      const { one, two, keyPrefix } = await bootTwo();
+      const redis = connect('');
+      const counts = async () => {
+        const keys = await redis.keys(`${keyPrefix}*`);
+        return Object.fromEntries(
+          await Promise.all(keys.map(async (key) => [/address|name/.exec(key)![0], await redis.get(key)])),
+        );
+      };
+      const { username } = await one.createUser();
+      await fail(one, username, 5);
+      expect(await counts()).toEqual({ address: '5', name: '5' });
+      expect((await two.login(username)).status).toBe(200);
+      expect(await counts()).toEqual({ address: '5' });
+      await fail(two, username, 5);
+      expectThrottled(await one.login(username));
+      expect(await counts()).toEqual({ address: '10', name: '5' });
+      // A name that is tried from a refused address is not even looked up.
+      expectThrottled(await one.login('another'));
+      expect(await redis.keys(`${keyPrefix}*`)).toHaveLength(2);
+    });
 
-  it('are counted by each process alone while Redis is not there', async () => {
-    const proxy = new FreezingRedis();
-    const url = await proxy.open();
-    proxy.close();
-    const app = await boot(stack, { redis: connect(undefined, url) });
-    const { username } = await app.createUser();
-    expect(countOf(await times(20, () => app.login(username)), 200)).toBe(20);
-    const answers = await times(50, () => app.login(username, 'wrong'));
-    expect([countOf(answers, 401), countOf(answers, 429)]).toEqual([LIMIT, 40]);
+    it('are kept for the time of the window, and without names', async () => {
+      const keyPrefix = `test-${randomUUID()}:`;
+      const app = await boot(stack, { redis: connect(keyPrefix), ttl: 1500 });
+      await fail(app, 'a-name-to-be-found', 1);
+      const redis = connect('');
+      const keys = await redis.keys(`${keyPrefix}*`);
+      expect(keys).toHaveLength(2);
+      for (const key of keys) {
+        expect(key).toMatch(/^test-[\w-]+:expiring-token:login:(address|name):[\w-]{43}$/);
+        expect(await redis.pttl(key)).toBeGreaterThan(0);
+        expect(await redis.pttl(key)).toBeLessThanOrEqual(2000);
+      }
+    });
+
+    it('are exact however the commands of attempts at once and of processes mix', async () => {
+      const keyPrefix = `test-${randomUUID()}:`;
+      const [one, two] = [0, 1].map(() => throttleOf({ limit: 1, redis: connect(keyPrefix) })) as [
+        LoginThrottle,
+        LoginThrottle,
+      ];
+      // Each ends while the next one, which it keeps out, gives its refused point back.
+      const brief = () => new Promise<string>((resolve) => setImmediate(resolve, 'in'));
+      const results = await times(100, (host) => outcome(one.run(`192.0.2.${host}`, 'ann', brief)));
+      expect(new Set(results)).toEqual(new Set(['in']));
+      // The success takes back all points of the name: one that is given back later is not free a second time.
+      const late = new Pending();
+      const ended = outcome(one.run('192.0.2.1', 'ann', late.attempt));
+      await vi.waitFor(() => expect(late.started).toBe(true));
+      const redis = connect('');
+      const [name] = await redis.keys(`${keyPrefix}*name*`);
+      await redis.del(name!);
+      late.end(() => Promise.reject(new Error('broken')));
+      expect(await ended).toBe('broken');
+      expect(await redis.get(name!)).toBe('0');
+      expect(await outcome(two.run('192.0.2.2', 'ann', wrong))).toBe(401);
+      expect(await outcome(one.run('192.0.2.3', 'ann', right))).toBe('wait 300');
+    });
+
+    it('are not given up for an answer that a busy process reads late', async () => {
+      const keyPrefix = `test-${randomUUID()}:`;
+      const [client, redis] = [connect(keyPrefix), connect('')];
+      await client.ping();
+      const throttle = throttleOf({ redis: client });
+      for (let failures = 1; failures <= 3; failures++) {
+        const attempt = outcome(throttle.run('192.0.2.1', 'ann', wrong));
+        await new Promise(setImmediate);
+        // Nothing else happens in this process for longer than Redis is waited for.
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
+        expect(await attempt).toBe(401);
+        const [address] = await redis.keys(`${keyPrefix}*address*`);
+        expect(await redis.get(address!)).toBe(String(failures));
+      }
+    });
+
+    it('are counted by each process alone while Redis hangs, and together again when it does not', async () => {
+      const proxy = new FreezingRedis();
+      const [keyPrefix, url] = [`test-${randomUUID()}:`, await proxy.open()];
+      const [app, redis] = [await boot(stack, { redis: connect(keyPrefix, url) }), connect('')];
+      const { username } = await app.createUser();
+      await fail(app, username, 1);
+      const [keys] = [await redis.keys(`${keyPrefix}*`)];
+      proxy.freeze();
+      const started = performance.now();
+      expect((await app.login(username)).status).toBe(200);
+      console.log(`login with a frozen Redis: ${Math.round(performance.now() - started)} ms`);
+      expect(performance.now() - started).toBeLessThan(2000);
+      const answers = await times(50, () => app.login(username, 'wrong'));
+      expect([countOf(answers, 401), countOf(answers, 429)]).toEqual([LIMIT, 40]);
+      // They do not wait for Redis one after the other.
+      expect(performance.now() - started).toBeLessThan(4000);
+      proxy.thaw();
+      // What hung is counted nowhere: the failure from before is all that there is.
+      const counts = () => redis.mget(keys);
+      await vi.waitFor(async () => expect(await counts()).toEqual(['1', '1']), 5000);
+      const other = await app.createUser();
+      await vi.waitFor(async () => expect((await app.login(other.username)).status).toBe(200), 5000);
+      await fail(app, other.username, LIMIT - 1);
+      expectThrottled(await app.login(other.username));
+      proxy.close();
+    });
+
+    it('are counted by each process alone while Redis is not there', async () => {
+      const proxy = new FreezingRedis();
+      const url = await proxy.open();
+      proxy.close();
+      const app = await boot(stack, { redis: connect(undefined, url) });
+      const { username } = await app.createUser();
+      expect(countOf(await times(20, () => app.login(username)), 200)).toBe(20);
+      const answers = await times(50, () => app.login(username, 'wrong'));
+      expect([countOf(answers, 401), countOf(answers, 429)]).toEqual([LIMIT, 40]);
+    });
   });
 });
 

@@ -64,7 +64,7 @@ describe('Forty logins of a user at once over two processes, with room for five 
   onEverySharedDatabase((database) => {
     it('all succeed with evict, and leave the five newest', { timeout: PATIENCE_MS }, () =>
       withApps(database, { limit: { perUser: 5, policy: 'evict' } }, async (one, two) => {
-        const users = await database.createUsers(ITERATIONS / 2);
+        const users = await database.createUsers(ITERATIONS);
         const statuses: number[] = [];
         await forEach(users, LANES, async (user) => {
           const logins = await crowd<LoggedIn>(40, [one, two], 'logIn', user);
@@ -102,7 +102,7 @@ describe('Forty logins of a user at once over two processes, with room for five 
 
     it('succeed five times with reject, and the others are 403', { timeout: PATIENCE_MS }, () =>
       withApps(database, { lifespan: '1h', limit: { perUser: 5, policy: 'reject' } }, async (one, two) => {
-        const users = await database.createUsers(ITERATIONS / 2);
+        const users = await database.createUsers(ITERATIONS);
         await forEach(users, LANES, async (user) => {
           const logins = await crowd<LoggedIn>(40, [one, two], 'logIn', user);
           const how = tally(logins.map(({ status, code }) => (status === 200 ? 'in' : `${status} ${code}`)));
