@@ -10,6 +10,8 @@ const logger = new Logger('ExpiringToken');
 export class BackgroundTask {
   private readonly stopping = new AbortController();
   private timer?: NodeJS.Timeout;
+  /** By `performance.now()`, which nobody sets. */
+  private dueAtMs = 0;
   private running?: Promise<void>;
 
   /**
@@ -23,15 +25,12 @@ export class BackgroundTask {
     private readonly retryMs: number | null,
   ) {}
 
-  /** Does the work after this time, if nothing is scheduled before. */
+  /** Does the work after this time, or before if it is due then already. */
   schedule(delayMs: number): void {
-    if (this.timer || this.stopping.signal.aborted) return;
-    const step = Math.min(delayMs, LONGEST_TIMER_MS);
-    this.timer = setTimeout(() => {
-      this.timer = undefined;
-      if (delayMs > step) this.schedule(delayMs - step);
-      else this.running = this.run();
-    }, step).unref();
+    const dueAtMs = performance.now() + delayMs;
+    if (this.stopping.signal.aborted || (this.timer && this.dueAtMs <= dueAtMs)) return;
+    this.dueAtMs = dueAtMs;
+    this.wait(delayMs);
   }
 
   /** Stops for good, and waits for what is being done. */
@@ -39,6 +38,16 @@ export class BackgroundTask {
     clearTimeout(this.timer);
     this.stopping.abort();
     await this.running;
+  }
+
+  private wait(delayMs: number): void {
+    clearTimeout(this.timer);
+    const step = Math.min(delayMs, LONGEST_TIMER_MS);
+    this.timer = setTimeout(() => {
+      if (delayMs > step) return this.wait(delayMs - step);
+      this.timer = undefined;
+      this.running = this.run();
+    }, step).unref();
   }
 
   private async run(): Promise<void> {

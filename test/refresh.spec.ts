@@ -1,9 +1,10 @@
 import { EventEmitter2, EventEmitterModule } from '@nestjs/event-emitter';
 import { ExpiringTokenModule, Token } from 'nestjs-expiring-token';
 import { Column, Entity } from 'typeorm';
-import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { TokenPruner } from '../lib/tokens/token.pruner.js';
 import { open, seal } from '../lib/tokens/token-seal.js';
-import { onEveryStack, PASSWORD, type TestApp, TestClock } from './fixtures/app.js';
+import { logged, onEveryStack, PASSWORD, type TestApp, TestClock } from './fixtures/app.js';
 import { type Answer, bearer } from './fixtures/http.js';
 
 const SECOND_MS = 1000;
@@ -136,6 +137,18 @@ describe('A device with a refresh token', () => {
       expect((await app.get('/me', other.token)).status).toBe(200);
       expect((await refresh(app, other.refreshToken)).status).toBe(200);
       expect(reused.mock.calls).toEqual([[{ userId: user.id, deviceId: stolen.deviceId }]]);
+    });
+
+    it('is ended all the same when a listener throws, which is logged', async () => {
+      const emitter = app.nest.get(EventEmitter2);
+      const failing = () => Promise.reject(new Error('the listener is broken'));
+      emitter.on('expiring-token.reused', failing);
+      const login = await newLogin(app);
+      await refresh(app, (await refresh(app, login.refreshToken)).json.refreshToken);
+      expect(await refresh(app, login.refreshToken)).toMatchObject({ status: 401, json: INVALID });
+      expect(await rowsOf(app, login.deviceId)).toEqual([]);
+      await vi.waitUntil(() => logged.some((line) => line.includes('the listener is broken')));
+      emitter.off('expiring-token.reused', failing);
     });
 
     it('is ended when a token older than the last one is used, grace or not', async () => {
@@ -297,6 +310,8 @@ describe('A device with a refresh token', () => {
 });
 
 describe('The option refresh', () => {
+  afterEach(() => vi.useRealTimers());
+
   onEveryStack(
     (stack) => {
       it('without a grace takes every second use for a theft', async () => {
@@ -374,7 +389,40 @@ describe('The option refresh', () => {
         }
       });
 
-      it('forgets what is sealed as soon as the grace is over, in the background and after a restart', async () => {
+      it('forgets what is sealed as soon as its grace is over, of one device after the other', async () => {
+        // Those of the package alone: what the drivers wait for passes as ever.
+        vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+        // What is sealed for longer, by a process with another grace, is in nobody's way.
+        const other = await stack.boot({ options: { refresh: { grace: '60s' } } });
+        await refresh(other, (await newLogin(other)).refreshToken);
+        const app = await stack.boot({ options: { refresh: {} }, clock: other.clock });
+        const forgetting = app.nest.get(TokenPruner)['forgetting'];
+        const pass = async (milliseconds: number) => {
+          app.clock.advance(milliseconds);
+          vi.advanceTimersByTime(milliseconds);
+          await forgetting['running'];
+        };
+        await pass(0);
+        const logins = [await newLogin(app), await newLogin(app)];
+        for (const { refreshToken } of logins) {
+          await refresh(app, refreshToken);
+          await pass(10 * SECOND_MS);
+        }
+        const sealed = async () => {
+          const rows = await Promise.all(logins.map(({ deviceId }) => rowsOf(app, deviceId)));
+          return rows.map((own) => own.filter((row) => row.sealed).length);
+        };
+        await pass(10 * SECOND_MS - 1);
+        expect(await sealed()).toEqual([1, 1]);
+        await pass(1);
+        expect(await sealed()).toEqual([0, 1]);
+        await pass(10 * SECOND_MS - 1);
+        expect(await sealed()).toEqual([0, 1]);
+        await pass(1);
+        expect(await sealed()).toEqual([0, 0]);
+      });
+
+      it('forgets after a restart what a process that was killed could not', async () => {
         const app = await stack.boot({ options: { refresh: {} } });
         const login = await newLogin(app);
         await refresh(app, login.refreshToken);
