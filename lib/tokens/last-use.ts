@@ -30,7 +30,7 @@ export class LastUse implements BeforeApplicationShutdown {
   note({ id, lastUsedAt }: Token): void {
     const now = this.clock();
     const isFresh = lastUsedAt !== null && now - lastUsedAt.getTime() < this.options.lastUsedAccuracyMs;
-    if (isFresh || this.waiting.has(id) || this.waiting.size >= MOST_WAITING) return;
+    if (isFresh || this.waiting.size >= MOST_WAITING) return;
     this.waiting.set(id, now);
     this.writing ??= this.writeAll();
   }
