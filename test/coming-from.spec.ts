@@ -1313,6 +1313,35 @@ describe('Taking live tokens along', () => {
       expect((await withScheme(app, 'Token', key)).json.token).toMatchObject({ deviceId: device!.id, name: 'after' });
     });
 
+    it('stops at what it cannot take, naming its place and field, and keeps what came before', async () => {
+      const user = await app.createUser();
+      const good = () => ({ userId: user.id, key: drfKey(), created: now() });
+      const SECRET_LOOKING = 'f'.repeat(39);
+      const bad: [object, string][] = [
+        [{ key: SECRET_LOOKING }, 'key must be 40 hexadecimal digits'],
+        [{ key: drfKey().toUpperCase() }, 'key must be 40 hexadecimal digits'],
+        [{ key: undefined, digest: SECRET_LOOKING }, 'digest must be 64 hexadecimal digits'],
+        [{ digest: 'a'.repeat(64) }, 'key or digest must be given, and not both'],
+        [{ key: undefined }, 'key or digest must be given, and not both'],
+        [{ created: new Date(Number.NaN) }, 'created must be a Date'],
+        [{ created: new Date(-1) }, 'created must be a Date'],
+        [{ created: '2026-01-01' }, 'created must be a Date'],
+        [{ lastUsedAt: new Date(8.64e15) }, 'lastUsedAt must be a Date'],
+        [{ userId: '' }, 'A user id must be'],
+        [{ lifespan: '200y' }, 'ExpiringTokenModule: lifespan: "200y" is not allowed'],
+      ];
+      for (const [index, [wrong, problem]] of bad.entries()) {
+        const importing = app.tokens.import([good(), { ...good(), ...wrong }, good()]);
+        const error: Error = await importing.then(
+          () => new Error('imported'),
+          (thrown: Error) => thrown,
+        );
+        expect(error.message).toContain(`tokens[1]: ${problem}`);
+        expect(error.message).not.toContain(SECRET_LOOKING);
+        expect(await app.tokens.list(user.id)).toHaveLength(index + 1);
+      }
+    });
+
     it('takes any iterable, also an asynchronous one', async () => {
       const user = await app.createUser();
       const keys = Array.from({ length: 100 }, drfKey);

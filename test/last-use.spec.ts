@@ -2,6 +2,7 @@ import { Token } from 'nestjs-expiring-token';
 import { describe, expect, it, vi } from 'vitest';
 import { DATABASE } from '../lib/expiring-token.constants.js';
 import type { Database, Statement } from '../lib/database/database.js';
+import { uuidV7 } from '../lib/database/uuid-v7.js';
 import { LastUse } from '../lib/tokens/last-use.js';
 import { onEveryDatabase, onEveryStack, type TestApp } from './fixtures/app.js';
 
@@ -150,6 +151,21 @@ describe('The last use of a token', () => {
       for (const used of [token, other, token]) expect((await app.get('/me', used)).status).toBe(200);
       expect(hung).toBe(1);
       resolve!(0);
+    });
+
+    it('waits for its turn in a line of ten thousand, and no more', async () => {
+      const app = await stack.boot();
+      const lastUse = app.nest.get(LastUse);
+      const uses = watchUses(app);
+      for (let made = 0; made < 10_100; made++) {
+        lastUse.note(Object.assign(new Token(), { id: uuidV7(made), lastUsedAt: null }));
+      }
+      expect(lastUse['waiting'].size).toBe(10_000);
+      // The first one after an outage is told of, and the line is empty.
+      vi.spyOn(app.nest.get<Database>(DATABASE), 'write').mockRejectedValue(new Error('gone'));
+      await app.usesWritten();
+      expect(lastUse['waiting'].size).toBe(0);
+      expect(uses.length).toBeLessThan(100);
     });
 
     it('is written before the application closes', async () => {

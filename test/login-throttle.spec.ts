@@ -292,6 +292,17 @@ describe('LoginThrottle', () => {
     expect(await Promise.all(attempts)).toEqual([401, 'in', 'in', 401, 'wait 60', 'wait 60']);
   });
 
+  it('refuses those who come to a line of a thousand', async () => {
+    const throttle = throttleOf({ limit: 1, ttl: '1m' });
+    const first = new Pending();
+    const line = Array.from({ length: 1000 }, () => outcome(throttle.run('192.0.2.1', 'ann', first.attempt)));
+    expect(await outcome(throttle.run('192.0.2.1', 'bob', right))).toBe('wait 1');
+    expect(await outcome(throttle.run('192.0.2.2', 'bob', right))).toBe('in');
+    first.end(right);
+    expect(new Set(await Promise.all(line))).toEqual(new Set(['in']));
+    expect(await outcome(throttle.run('192.0.2.1', 'bob', right))).toBe('in');
+  });
+
   it('counts every way in which a store says no', async () => {
     for (const status of [400, 401, 403, 404, 429]) {
       const throttle = throttleOf({ limit: 2, ttl: '1m' });

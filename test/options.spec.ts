@@ -108,6 +108,7 @@ describe('A bad option stops the start with an error that names it, its value an
     ['refresh', { grace: -1 }, 'refresh.grace', '-1', '0 to 60 seconds'],
     ['refresh', { header: 'a b' }, 'refresh.header', '"a b"', 'name of a header'],
     ['refresh', { header: 'Authorization' }, 'refresh.header', '"Authorization"', 'of its own'],
+    ['refresh', { header: 'Cookie' }, 'refresh.header', '"Cookie"', 'of its own'],
     ['limit', { perUser: 0, policy: 'evict' }, 'limit.perUser', '0', 'of at least 1'],
     ['limit', { perUser: 1.5, policy: 'evict' }, 'limit.perUser', '1.5', 'of at least 1'],
     ['limit', { perUser: 1, policy: 'drop' }, 'limit.policy', '"drop"', 'evict'],

@@ -1,5 +1,6 @@
 import { EventEmitter2, EventEmitterModule } from '@nestjs/event-emitter';
-import { ExpiringTokenModule, Token } from 'nestjs-expiring-token';
+import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
+import { ExpiringTokenModule, type ExpiringTokenModuleOptions, Token } from 'nestjs-expiring-token';
 import { Column, Entity } from 'typeorm';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { TokenPruner } from '../lib/tokens/token.pruner.js';
@@ -387,6 +388,15 @@ describe('The option refresh', () => {
           expect(sent.status).toBe(200);
           await expect(app.tokens.refresh(login.token)).rejects.toThrow('needs the option refresh');
         }
+      });
+
+      it('left out, is not in the document of the routes either', async () => {
+        const pathsOf = async (options: ExpiringTokenModuleOptions) =>
+          Object.keys(
+            SwaggerModule.createDocument((await stack.boot({ options })).nest, new DocumentBuilder().build()).paths,
+          );
+        expect(await pathsOf({ refresh: {} })).toContain('/auth/refresh');
+        expect(await pathsOf({})).not.toContain('/auth/refresh');
       });
 
       it('forgets what is sealed as soon as its grace is over, of one device after the other', async () => {
