@@ -142,14 +142,23 @@ describe('A device with a refresh token', () => {
 
     it('is ended all the same when a listener throws, which is logged', async () => {
       const emitter = app.nest.get(EventEmitter2);
-      const failing = () => Promise.reject(new Error('the listener is broken'));
-      emitter.on('expiring-token.reused', failing);
-      const login = await newLogin(app);
-      await refresh(app, (await refresh(app, login.refreshToken)).json.refreshToken);
-      expect(await refresh(app, login.refreshToken)).toMatchObject({ status: 401, json: INVALID });
-      expect(await rowsOf(app, login.deviceId)).toEqual([]);
-      await vi.waitUntil(() => logged.some((line) => line.includes('the listener is broken')));
-      emitter.off('expiring-token.reused', failing);
+      const failures = [
+        () => Promise.reject(new Error('the listener is broken')),
+        () => {
+          throw new Error('the listener is worse');
+        },
+      ];
+      for (const failing of failures) {
+        emitter.on('expiring-token.reused', failing);
+        const login = await newLogin(app);
+        await refresh(app, (await refresh(app, login.refreshToken)).json.refreshToken);
+        expect(await refresh(app, login.refreshToken)).toMatchObject({ status: 401, json: INVALID });
+        expect(await rowsOf(app, login.deviceId)).toEqual([]);
+        emitter.off('expiring-token.reused', failing);
+      }
+      for (const told of ['the listener is broken', 'the listener is worse']) {
+        await vi.waitUntil(() => logged.some((line) => line.includes(told)));
+      }
     });
 
     it('is ended when a token older than the last one is used, grace or not', async () => {

@@ -41,10 +41,12 @@ export class TokenEvents implements OnApplicationBootstrap {
 
   private emit(name: string, event: object): void {
     // Listeners run later, so that one that is slow delays nobody.
-    setImmediate(() => {
-      this.emitter?.emitAsync(name, event).catch((error: unknown) => {
+    setImmediate(async () => {
+      try {
+        await this.emitter?.emitAsync(name, event);
+      } catch (error) {
         this.logger.error(`A listener of ${name} failed: ${describe(error)}`);
-      });
+      }
     });
   }
 }
