@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
-import { describe, LONGEST_TIMER_MS } from './availability.js';
+import { LONGEST_TIMER_MS } from './deadline.js';
+import { describe } from './log-text.js';
 
 const logger = new Logger('ExpiringToken');
 

@@ -1,6 +1,6 @@
 import { DataSource } from 'typeorm';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { hashLock } from '../lib/database/server.js';
+import { hashLock } from '../lib/database/server.database.js';
 import { onEveryDatabase, onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
 import { type Answer, bearer } from './fixtures/http.js';
 

@@ -224,10 +224,10 @@ describe('Options of the login', () => {
       const database = app.nest.get<Database>(DATABASE);
       const read = database.read.bind(database);
       let reads = 0;
-      const reading = vi.spyOn(database, 'read').mockImplementation(async (statement) => {
+      const reading = vi.spyOn(database, 'read').mockImplementation(async (statement, signal) => {
         if (statement.sql.includes('auth_user') && ++reads === 2)
           await app.users.changePassword(user.id, 'a new password');
-        return read(statement);
+        return read(statement, signal);
       });
       expect((await app.login(user.username)).json.code).toBe('credentials_invalid');
       reading.mockRestore();

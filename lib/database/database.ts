@@ -1,3 +1,5 @@
+import type { EntityManager } from 'typeorm';
+
 /** What the drivers of all three databases bind alike. */
 export type SqlValue = string | number | Buffer | null;
 
@@ -25,8 +27,19 @@ export type Script<T> = Generator<Statement, T, Result>;
 
 /** Statements sent straight to the driver: TypeORM's query log would show their values, digests among them. */
 export interface Database {
-  /** The rows that a `SELECT` finds on the primary. */
-  read(statement: Statement): Promise<Row[]>;
+  /**
+   * The rows that a `SELECT` finds on the primary.
+   *
+   * @param signal - when it is aborted, the answer is not waited for any more
+   */
+  read(statement: Statement, signal: AbortSignal): Promise<Row[]>;
+
+  /**
+   * Reads entities on the primary, as TypeORM does: with what it loads eagerly, and what listens to it.
+   *
+   * @param use - reads and nothing else; called again where the connection was lost
+   */
+  readEntities<T>(use: (manager: EntityManager) => Promise<T>, signal: AbortSignal): Promise<T>;
 
   /**
    * Does one statement on the primary, by itself.

@@ -1,41 +1,119 @@
+import { setTimeout as wait } from 'node:timers/promises';
+
+/**
+ * What a driver's error says of what was asked:
+ *
+ * - `duplicate`: two rows want the same unique key
+ * - `value`: what was asked for is no value of the column's type, or out of its range
+ * - `conflict`: it was the one of two that the server gave up; done again, it succeeds
+ * - `lost`: the connection is gone, or leads to a server that takes no writes any more; another one may do
+ * - `outage`: the database cannot be asked now, whatever is asked
+ * - `other`: what nobody foresaw
+ */
+export type Failure = 'duplicate' | 'value' | 'conflict' | 'lost' | 'outage' | 'other';
+
+/** By the driver's code; those that end in `*` are the start of one. */
+const FAILURES: Record<Exclude<Failure, 'other'>, readonly string[]> = {
+  duplicate: ['23505', 'ER_DUP_ENTRY', 'SQLITE_CONSTRAINT_PRIMARYKEY', 'SQLITE_CONSTRAINT_UNIQUE'],
+  value: [
+    // PostgreSQL: the class of data exceptions.
+    '22*',
+    'ER_DATA_TOO_LONG',
+    'ER_TRUNCATED_WRONG_VALUE*',
+    'ER_WARN_DATA_OUT_OF_RANGE',
+    'ER_INVALID_CHARACTER_STRING',
+    'ER_CANT_AGGREGATE_*COLLATIONS',
+    'SQLITE_TOOBIG',
+    'SQLITE_MISMATCH',
+  ],
+  conflict: ['40001', '40P01', 'ER_LOCK_DEADLOCK', 'ER_LOCK_WAIT_TIMEOUT', 'SQLITE_BUSY*', 'SQLITE_LOCKED*'],
+  lost: [
+    'ECONNRESET',
+    'EPIPE',
+    // PostgreSQL: connection exceptions, shutdown of the server, and a primary that became a replica.
+    '08*',
+    '57P01',
+    '57P02',
+    '25006',
+    'PROTOCOL_CONNECTION_LOST',
+    'ER_CONNECTION_KILLED',
+    'ER_SERVER_SHUTDOWN',
+    'ER_OPTION_PREVENTS_STATEMENT',
+  ],
+  outage: [
+    'ECONNREFUSED',
+    'ETIMEDOUT',
+    'EHOSTUNREACH',
+    'ENETUNREACH',
+    'ENOTFOUND',
+    'EAI_AGAIN',
+    // PostgreSQL: insufficient resources, a statement cancelled, a server that starts.
+    '53*',
+    '57014',
+    '57P03',
+    'ER_CON_COUNT_ERROR',
+    'ER_TOO_MANY_USER_CONNECTIONS',
+    'ER_USER_LIMIT_REACHED',
+    'SQLITE_IOERR*',
+    'SQLITE_FULL',
+    'SQLITE_READONLY*',
+    'SQLITE_CANTOPEN*',
+  ],
+};
+
+/** Errors that drivers give no code: `pg` of a connection that ended, `mysql2` of one that it had closed. */
+const LOST_WITHOUT_CODE =
+  /^Connection terminated|^Client has encountered a connection error|^Client was closed|connection is in closed state/;
+
+const PATTERNS = Object.entries(FAILURES).map(([failure, codes]) => {
+  const alternatives = codes.map((code) => code.replaceAll('*', '.*')).join('|');
+  return [failure as Failure, new RegExp(`^(?:${alternatives})$`)] as const;
+});
+
+/** What to do where the error itself does not say. */
+const REMEDIES: readonly (readonly [code: RegExp, remedy: string])[] = [
+  [/^SQLITE_READONLY/, 'Let the process write the database file and its directory'],
+  [/^SQLITE_FULL$/, 'Make room on the disk of the database file'],
+  [/^SQLITE_CANTOPEN/, 'Let the process open the database file, and write its directory'],
+  [/^(?:42P01|42703|ER_NO_SUCH_TABLE|ER_BAD_FIELD_ERROR)$/, 'Run the migrations'],
+  [/^(?:53300|ER_CON_COUNT_ERROR|ER_TOO_MANY_USER_CONNECTIONS)$/, 'Allow the server more connections, or the pool fewer'],
+];
+
+function codeOf(error: unknown): string {
+  const { code } = (error ?? {}) as { code?: unknown };
+  return typeof code === 'string' ? code : '';
+}
+
+/** What kind of failure an error is. */
+export function failureOf(error: unknown): Failure {
+  const code = codeOf(error);
+  const known = PATTERNS.find(([, pattern]) => pattern.test(code));
+  if (known) return known[0];
+  return error instanceof Error && LOST_WITHOUT_CODE.test(error.message) ? 'lost' : 'other';
+}
+
+/** What to do about an error, if there is something that it does not say itself. */
+export const remedyOf = (error: unknown): string | undefined =>
+  REMEDIES.find(([code]) => code.test(codeOf(error)))?.[1];
+
 /** Tries of one write: the first and two more. */
-const ATTEMPTS = 3;
+const WRITE_ATTEMPTS = 3;
 
-/** Two rows want the same unique key. */
-const UNIQUE_VIOLATIONS = new Set([
-  '23505',
-  'ER_DUP_ENTRY',
-  'SQLITE_CONSTRAINT_PRIMARYKEY',
-  'SQLITE_CONSTRAINT_UNIQUE',
-]);
+/** The next try comes within this time, at random: two that met would meet again. */
+const JITTER_MS = 20;
 
-/** Two transactions wanted each other's rows, and the server chose this one to try again. */
-const CONFLICTS = new Set(['40001', '40P01', 'ER_LOCK_DEADLOCK', 'ER_LOCK_WAIT_TIMEOUT']);
-
-/** PostgreSQL: a value that is no value of the column's type, or out of its range. */
-const NO_SUCH_VALUES = new Set(['22P02', '22003']);
-
-const codeOf = (error: unknown) => String((error as { code?: unknown } | null)?.code);
-
-/** Whether a write failed because a row with the same unique key is there already. */
-export const isUniqueViolation = (error: unknown): boolean => UNIQUE_VIOLATIONS.has(codeOf(error));
-
-/** Whether a row was sought by a value that its column cannot hold: there is none, as other databases answer. */
-export const isNoSuchValue = (error: unknown): boolean => NO_SUCH_VALUES.has(codeOf(error));
-
-/** Whether a transaction was the one of two that the server gave up. */
-export const isConflict = (error: unknown): boolean => CONFLICTS.has(codeOf(error));
-
-/** SQLite: whether another process writes. */
-export const isBusy = (error: unknown): boolean => codeOf(error).startsWith('SQLITE_BUSY');
-
-/** Does a write again after a failure of a kind that another try can get over. */
-export async function retrying<T>(work: () => Promise<T>, canRetry: (error: unknown) => boolean): Promise<T> {
+/** Does something again after a failure that another try can get over. */
+export async function retrying<T>(
+  work: () => Promise<T>,
+  failures: readonly Failure[],
+  { signal, attempts = WRITE_ATTEMPTS }: { signal: AbortSignal; attempts?: number },
+): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await work();
     } catch (error) {
-      if (!canRetry(error) || attempt === ATTEMPTS) throw error;
+      if (!failures.includes(failureOf(error)) || attempt === attempts) throw error;
     }
+    await wait(Math.random() * attempt * JITTER_MS, undefined, { signal });
   }
 }

@@ -1,7 +1,5 @@
-import type { DataSource } from 'typeorm';
-import type { Database, Result, Row, Script, Statement } from './database.js';
-import { isConflict, retrying } from './driver-errors.js';
-import { hashLock, play, Queue, withConnection, writeAlone } from './server.js';
+import type { Result, Row, Statement } from './database.js';
+import { hashLock, ServerDatabase } from './server.database.js';
 
 /** The part of a `pg` client that is used here. */
 interface PostgresClient {
@@ -9,46 +7,27 @@ interface PostgresClient {
   end(): Promise<void>;
 }
 
-async function send(client: PostgresClient, { sql, values }: Statement): Promise<Result> {
-  let position = 0;
-  const { rows, rowCount } = await client.query(
-    sql.replaceAll('?', () => `$${++position}`),
-    values,
-  );
-  return { rows, affected: rowCount ?? 0 };
-}
-
 /** PostgreSQL, through `pg`. */
-export class PostgresDatabase implements Database {
-  readonly largestBatch = Infinity;
-  private readonly queue = new Queue();
-
-  constructor(private readonly dataSource: DataSource) {}
-
-  async read(statement: Statement): Promise<Row[]> {
-    return (await withConnection(this.dataSource, (client: PostgresClient) => send(client, statement))).rows;
+export class PostgresDatabase extends ServerDatabase<PostgresClient> {
+  protected async send(client: PostgresClient, { sql, values }: Statement): Promise<Result> {
+    let position = 0;
+    const { rows, rowCount } = await client.query(
+      sql.replaceAll('?', () => `$${++position}`),
+      values,
+    );
+    return { rows, affected: rowCount ?? 0 };
   }
 
-  write(statement: Statement, signal: AbortSignal): Promise<number> {
-    return writeAlone(this.dataSource, send, statement, signal);
+  protected command(client: PostgresClient, sql: string): Promise<unknown> {
+    return client.query(sql);
   }
 
-  transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
+  protected close(client: PostgresClient): void {
+    void client.end().catch(() => undefined);
+  }
+
+  protected async begin(client: PostgresClient, lock: string): Promise<void> {
     const key = hashLock(lock).readBigInt64BE();
-    const transact = async (client: PostgresClient) => {
-      signal.throwIfAborted();
-      try {
-        // Every statement must see what was committed while this one waited for the lock.
-        await client.query(`BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(${key})`);
-        const result = await play(script(), (statement) => send(client, statement), signal);
-        await client.query('COMMIT');
-        return result;
-      } catch (error) {
-        // In the pool, a connection that cannot roll back would make others' statements part of this transaction.
-        await client.query('ROLLBACK').catch(() => client.end());
-        throw error;
-      }
-    };
-    return this.queue.run(lock, () => retrying(() => withConnection(this.dataSource, transact), isConflict));
+    await client.query(`BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(${key})`);
   }
 }

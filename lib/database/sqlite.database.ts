@@ -1,8 +1,10 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import type { DataSource } from 'typeorm';
-import { isBusy } from './driver-errors.js';
+import { Logger } from '@nestjs/common';
+import type { DataSource, EntityManager } from 'typeorm';
+import { describe } from '../log-text.js';
 import type { Database, Result, Row, Script, Statement } from './database.js';
-import { Queue } from './server.js';
+import { failureOf } from './driver-errors.js';
+import { Queue } from './server.database.js';
 
 /** How often to look whether another transaction has ended. */
 const POLL_MS = 1;
@@ -23,12 +25,19 @@ export class SqliteDatabase implements Database {
   /** The process stands still while SQLite works. */
   readonly largestBatch = 200;
 
+  private readonly logger = new Logger('ExpiringToken');
   private readonly queue = new Queue();
 
-  constructor(private readonly dataSource: DataSource) {}
+  constructor(private readonly dataSource: DataSource) {
+    if (dataSource.isInitialized) this.preferWal();
+  }
 
   async read(statement: Statement): Promise<Row[]> {
     return this.send(statement).rows;
+  }
+
+  async readEntities<T>(use: (manager: EntityManager) => Promise<T>): Promise<T> {
+    return use(this.dataSource.manager);
   }
 
   /** In a transaction all the same: beginning one is what can fail without a statement being left half done. */
@@ -75,20 +84,40 @@ export class SqliteDatabase implements Database {
         try {
           if (!this.handle.inTransaction) return work();
         } catch (error) {
-          if (!isBusy(error)) throw error;
+          if (failureOf(error) !== 'conflict') throw error;
         }
         await wait(POLL_MS);
       }
     });
   }
 
-  /** Takes the write lock or fails: the driver would wait for another process in this thread, and every request with it. */
+  /** Takes the write lock or fails. */
   private begin(): void {
+    this.impatiently(() => this.handle.exec('BEGIN IMMEDIATE'));
+  }
+
+  /**
+   * Keeps readers going while another process writes: a write-ahead log is kept with the file from now on. Where the
+   * application has chosen otherwise, by `enableWAL: false` or a journal mode of its own, that stays.
+   */
+  private preferWal(): void {
+    const { enableWAL, readonly } = this.dataSource.options as { enableWAL?: boolean; readonly?: boolean };
+    if (enableWAL === false || readonly) return;
+    try {
+      const [mode] = this.handle.prepare('PRAGMA journal_mode').all([]);
+      if (mode?.journal_mode === 'delete') this.impatiently(() => this.handle.exec('PRAGMA journal_mode = WAL'));
+    } catch (error) {
+      this.logger.warn(`SQLite keeps no write-ahead log, so readers wait for writers: ${describe(error)}`);
+    }
+  }
+
+  /** The driver would wait for another process in this thread, and every request with it. */
+  private impatiently(work: () => void): void {
     const { handle } = this;
     const [usual] = handle.prepare('PRAGMA busy_timeout').all([]);
     handle.exec('PRAGMA busy_timeout = 0');
     try {
-      handle.exec('BEGIN IMMEDIATE');
+      work();
     } finally {
       handle.exec(`PRAGMA busy_timeout = ${Number(usual?.timeout)}`);
     }

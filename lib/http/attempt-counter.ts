@@ -1,7 +1,8 @@
 import { Logger } from '@nestjs/common';
 import { RateLimiterRedis } from 'rate-limiter-flexible';
-import { describe, LONGEST_TIMER_MS } from '../availability.js';
+import { LONGEST_TIMER_MS } from '../deadline.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import { describe } from '../log-text.js';
 
 /** Longest wait for Redis on one command: a login is not to be slower than the password's hash because of it. */
 const REDIS_TIMEOUT_MS = 100;

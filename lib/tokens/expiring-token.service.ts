@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { availableWithin } from '../availability.js';
 import type { Script } from '../database/database.js';
-import { isUniqueViolation } from '../database/driver-errors.js';
+import { failureOf } from '../database/driver-errors.js';
 import { isUuid } from '../database/uuid-v7.js';
 import { parseDuration } from '../duration.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
@@ -104,8 +104,8 @@ export class ExpiringTokenService {
   async authenticate(plainText: string): Promise<Authentication> {
     const identity = this.identify(plainText);
     if (!identity) throw new ExpiringTokenException('token_invalid');
-    return this.within(async () => {
-      const found = await this.find(identity, ACCESS);
+    return this.within(async (signal) => {
+      const found = await this.find(identity, ACCESS, signal);
       if (!found) throw new ExpiringTokenException('token_invalid');
       const { token } = found;
       const user = await this.users.findById(token.userId);
@@ -130,7 +130,7 @@ export class ExpiringTokenService {
     const identity = this.identify(refreshToken);
     if (!identity) throw new ExpiringTokenException('refresh_invalid');
     return this.within(async (signal) => {
-      const found = await this.find(identity, REFRESH);
+      const found = await this.find(identity, REFRESH, signal);
       if (!found) throw new ExpiringTokenException('refresh_invalid');
       const { id, userId, deviceId } = found.token;
       const admitted = isAdmitted(this.users, await this.users.findById(userId));
@@ -147,9 +147,9 @@ export class ExpiringTokenService {
   /** The live devices of a user, newest first. */
   async list(userId: string): Promise<Device[]> {
     checkUserId(userId);
-    return this.within(async () => {
+    return this.within(async (signal) => {
       const now = this.clock();
-      const found = await this.store.read(this.store.selectLive(userId, now));
+      const found = await this.store.read(this.store.selectLive(userId, now), signal);
       return liveDevices(
         found.map(({ token }) => token),
         this.options.lifetimes,
@@ -251,7 +251,7 @@ export class ExpiringTokenService {
     const insert = this.store.insert(rowOfImported(token));
     return this.within((signal) =>
       this.store.write(insert, signal).catch((error: unknown) => {
-        if (isUniqueViolation(error)) return 0;
+        if (failureOf(error) === 'duplicate') return 0;
         throw error;
       }),
     );
@@ -263,8 +263,12 @@ export class ExpiringTokenService {
   }
 
   /** The row of a presented token, if it is one of these. */
-  private async find(identity: Identity, purposes: readonly TokenPurpose[]): Promise<StoredToken | null> {
-    const [found] = await this.store.read(this.store.select({ id: identity.id }));
+  private async find(
+    identity: Identity,
+    purposes: readonly TokenPurpose[],
+    signal: AbortSignal,
+  ): Promise<StoredToken | null> {
+    const [found] = await this.store.read(this.store.select({ id: identity.id }), signal);
     const isIt = found && purposes.includes(found.token.purpose) && matchesDigest(identity.digested, found.digest);
     return isIt ? found : null;
   }

@@ -1,9 +1,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type BeforeApplicationShutdown, Inject, Injectable, Logger } from '@nestjs/common';
-import { describe, within } from '../availability.js';
+import { within } from '../deadline.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import type { Token } from './token.entity.js';
+import { describe } from '../log-text.js';
 import { TokenStore } from './token.store.js';
 
 /** Uses that wait to be written, at most: more are not noted until these are. */

@@ -1,6 +1,6 @@
 import { Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
-import { describe } from '../availability.js';
+import { describe } from '../log-text.js';
 
 /** Payload of `expiring-token.reused`: a refresh token was used again after its time, and its device was ended. */
 export interface ReusedEvent {

@@ -1,8 +1,9 @@
 import type { TimerOptions } from 'node:timers';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type BeforeApplicationShutdown, Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
-import { available, within } from '../availability.js';
+import { available } from '../availability.js';
 import { BackgroundTask } from '../background-task.js';
+import { within } from '../deadline.js';
 import { CLOCK, type Clock, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { Database } from '../database/database.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
@@ -77,7 +78,7 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
         const longestMs = Math.min(own ?? lifespanMs, idleMs);
         const kind: Kind = { purpose: purpose as TokenPurpose, lifespan: own };
         if (longestMs < NEVER_MS) deleted += await this.sweepKind(kind, at, at - longestMs, pausing);
-        own = await this.within(() => this.store.nextLifespan(kind.purpose, kind.lifespan ?? -1));
+        own = await this.within((signal) => this.store.nextLifespan(kind.purpose, kind.lifespan ?? -1, signal));
       } while (own !== null);
     }
     return deleted;
@@ -96,7 +97,7 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
     do {
       const startedAt = performance.now();
       const next = this.store.selectNext({ ...kind, after: found.at(-1)?.token ?? null }, createdUntil, batch);
-      found = await this.within(() => this.store.read(next));
+      found = await this.within((signal) => this.store.read(next, signal));
       const dead = found.filter(({ token }) => !isLive(token, this.options.lifetimes, at));
       if (dead.length > 0) {
         const ids = dead.map(({ token }) => token.id);
@@ -111,7 +112,7 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
   private async forgetSealed(): Promise<number | null> {
     const now = this.clock();
     await this.within((signal) => this.store.write(this.store.forgetSealedBefore(now), signal));
-    const next = await this.within(() => this.store.nextSealedUntil());
+    const next = await this.within((signal) => this.store.nextSealedUntil(signal));
     return next === null ? null : Math.max(next - now, 0);
   }
 

@@ -1,7 +1,7 @@
 import type { Type } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import type { Database, Row, Script, SqlValue, Statement } from '../database/database.js';
-import { isUniqueViolation, retrying } from '../database/driver-errors.js';
+import { retrying } from '../database/driver-errors.js';
 import { Table } from '../database/table.js';
 import type { Lifetime, Lifetimes } from './token-lifetime.js';
 import { NEVER_MS, Token, type TokenPurpose } from './token.entity.js';
@@ -65,13 +65,13 @@ export class TokenStore {
   }
 
   /** The rows that a select finds. */
-  async read(statement: Statement): Promise<StoredToken[]> {
-    return this.stored(await this.database.read(statement));
+  async read(statement: Statement, signal: AbortSignal): Promise<StoredToken[]> {
+    return this.stored(await this.database.read(statement, signal));
   }
 
   /** Runs the statements of a script in one transaction, alone among those of the same user; again where an id is taken. */
   serially<T>(userId: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
-    return retrying(() => this.database.transaction(userId, script, signal), isUniqueViolation);
+    return retrying(() => this.database.transaction(userId, script, signal), ['duplicate'], { signal });
   }
 
   /** Does one statement by itself. Returns how many rows it changed. */
@@ -125,8 +125,8 @@ export class TokenStore {
   }
 
   /** When the next successors can no longer be opened, in milliseconds since the epoch; null where there are none. */
-  async nextSealedUntil(): Promise<number | null> {
-    return this.readNumber(this.table.statement('SELECT MIN({sealedUntil}) AS found FROM {}', []));
+  async nextSealedUntil(signal: AbortSignal): Promise<number | null> {
+    return this.readNumber(this.table.statement('SELECT MIN({sealedUntil}) AS found FROM {}', []), signal);
   }
 
   /** Notes a use of a token, unless a later one is noted, or one within the last `accuracyMs` milliseconds. */
@@ -143,9 +143,9 @@ export class TokenStore {
   }
 
   /** The next lifespan of its own that any token of a kind has, in milliseconds; null where there is none. */
-  nextLifespan(purpose: TokenPurpose, above: number): Promise<number | null> {
+  nextLifespan(purpose: TokenPurpose, above: number, signal: AbortSignal): Promise<number | null> {
     const sql = 'SELECT MIN({lifespan}) AS found FROM {} WHERE {purpose} = ? AND {lifespan} > ?';
-    return this.readNumber(this.table.statement(sql, [purpose, above]));
+    return this.readNumber(this.table.statement(sql, [purpose, above]), signal);
   }
 
   /** The next tokens of a sweep. */
@@ -194,8 +194,8 @@ export class TokenStore {
     return this.table.create(row);
   }
 
-  private async readNumber(statement: Statement): Promise<number | null> {
-    const [row] = await this.database.read(statement);
+  private async readNumber(statement: Statement, signal: AbortSignal): Promise<number | null> {
+    const [row] = await this.database.read(statement, signal);
     return row?.found === null || row?.found === undefined ? null : Number(row.found);
   }
 }

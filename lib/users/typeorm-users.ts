@@ -1,10 +1,9 @@
 import { Inject, Injectable, mixin, type Type } from '@nestjs/common';
 import type { DataSource, FindOptionsWhere, ObjectLiteral } from 'typeorm';
-import { availableWithin } from '../availability.js';
-import type { Database, Script } from '../database/database.js';
-import { isNoSuchValue } from '../database/driver-errors.js';
-import { onPrimary } from '../database/primary.js';
+import type { Database, Row, Script } from '../database/database.js';
+import { failureOf } from '../database/driver-errors.js';
 import { Table } from '../database/table.js';
+import { within } from '../deadline.js';
 import { DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { ExpiringTokenOptionsError } from '../option-checks.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
@@ -47,7 +46,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
     private readonly table: Table<User, ObjectLiteral>;
 
     constructor(
-      @Inject(DATA_SOURCE) private readonly dataSource: DataSource,
+      @Inject(DATA_SOURCE) dataSource: DataSource,
       @Inject(DATABASE) private readonly database: Database,
       @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     ) {
@@ -57,26 +56,24 @@ export function typeOrmUsers<User extends ObjectLiteral>(
 
     async findById(userId: string): Promise<User | null> {
       const criteria = { [id]: userId } as FindOptionsWhere<User>;
-      try {
-        const user = await onPrimary(this.dataSource, ({ manager }) =>
-          manager.getRepository(entity).findOneBy(criteria),
-        );
-        // MySQL finds the row 1 by '1abc'.
-        return user && this.getId(user) === userId ? user : null;
-      } catch (error) {
-        if (isNoSuchValue(error)) return null;
-        throw error;
-      }
+      const user = await this.read((signal) =>
+        this.database.readEntities((manager) => manager.getRepository(entity).findOneBy(criteria), signal),
+      );
+      // MySQL finds the row 1 by '1abc'.
+      return user && this.getId(user) === userId ? user : null;
     }
 
     async validateCredentials({ username: name, password: given }: Credentials): Promise<User | null> {
+      const hashOf = (found: Row | undefined) => found && this.table.readColumn(found, password);
       let row = await this.findRow(name);
       for (;;) {
-        const stored = row && this.table.readColumn(row, password);
-        if (!(await verifyPassword(stored, given)) || !row) return null;
-        // The hash may have waited for others, and the password been changed meanwhile: then the new one counts.
+        const stored = hashOf(row);
+        const isRight = await verifyPassword(stored, given);
+        // The hash may have waited for others, and the password been changed meanwhile: then the new one counts. Looked at
+        // again whatever the answer is, so that it takes as long for a name that nobody has.
         row = await this.findRow(name);
-        if (!row || this.table.readColumn(row, password) !== stored) continue;
+        if (hashOf(row) !== stored) continue;
+        if (!isRight || !row) return null;
         const user = this.table.read(row);
         // The login is right whether this succeeds or not.
         if (isOutdated(stored as string)) await this.rehash(user, stored, given).catch(() => undefined);
@@ -96,11 +93,12 @@ export function typeOrmUsers<User extends ObjectLiteral>(
     }
 
     /** The row of this very name, of all those that the column's collation takes for it. */
-    private async findRow(name: string) {
+    private async findRow(name: string): Promise<Row | undefined> {
       // PostgreSQL takes no NUL in a text: no user has one in the name.
       if (name.includes('\0')) return undefined;
-      const rows = await this.within(() => this.database.read(this.table.select({ [username]: name })));
-      return rows.find((row) => this.table.readColumn(row, username) === name);
+      const select = this.table.select({ [username]: name });
+      const rows = await this.read((signal) => this.database.read(select, signal));
+      return rows?.find((row) => this.table.readColumn(row, username) === name);
     }
 
     /** Replaces the hash that was verified, and no newer one. */
@@ -115,8 +113,18 @@ export function typeOrmUsers<User extends ObjectLiteral>(
       await this.within((signal) => this.database.transaction(this.getId(user), script, signal));
     }
 
+    /** What is sought by a value that the column cannot hold is not there, as other databases answer. */
+    private read<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T | null> {
+      return this.within((signal) =>
+        work(signal).catch((error: unknown) => {
+          if (failureOf(error) === 'value') return null;
+          throw error;
+        }),
+      );
+    }
+
     private within<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-      return availableWithin(this.options.timeoutMs, work);
+      return within(this.options.timeoutMs, work);
     }
   }
 

@@ -1,0 +1,145 @@
+import { createHash } from 'node:crypto';
+import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
+import { unlessAborted } from '../deadline.js';
+import type { Database, Result, Row, Script, Statement } from './database.js';
+import { type Failure, failureOf, retrying } from './driver-errors.js';
+
+/** What another try can get over, as long as nothing was committed. */
+const RETRYABLE: readonly Failure[] = ['conflict', 'lost'];
+
+/** A read is tried once more: where that fails too, it is not the connection that is broken. */
+const READ_ATTEMPTS = 2;
+
+/** A database server, reached over the connections of the data source's pool. */
+export abstract class ServerDatabase<Connection> implements Database {
+  readonly largestBatch = Infinity;
+  private readonly queue = new Queue();
+
+  constructor(private readonly dataSource: DataSource) {}
+
+  async read(statement: Statement, signal: AbortSignal): Promise<Row[]> {
+    const send = (connection: Connection) => this.send(connection, statement);
+    return (await this.reading((_, connection) => send(connection), signal)).rows;
+  }
+
+  readEntities<T>(use: (manager: EntityManager) => Promise<T>, signal: AbortSignal): Promise<T> {
+    return this.reading(({ manager }) => use(manager), signal);
+  }
+
+  async write(statement: Statement, signal: AbortSignal): Promise<number> {
+    const send = () => this.lend(async (_, connection) => this.send(connection, statement), signal);
+    // Whether a statement whose connection was lost was done is not known.
+    return (await retrying(send, ['conflict'], { signal })).affected;
+  }
+
+  transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
+    const transact = () => this.lend((_, connection) => this.transact(connection, lock, script(), signal), signal);
+    return this.queue.run(lock, () => retrying(transact, RETRYABLE, { signal }));
+  }
+
+  protected abstract send(connection: Connection, statement: Statement): Promise<Result>;
+
+  /** Does a command without values. */
+  protected abstract command(connection: Connection, sql: string): Promise<unknown>;
+
+  /** Ends a connection, whatever it waits for. */
+  protected abstract close(connection: Connection): void;
+
+  /** Takes a lock, and begins a transaction whose every statement sees what was committed while the lock was waited for. */
+  protected abstract begin(connection: Connection, lock: string, signal: AbortSignal): Promise<void>;
+
+  /** Gives a lock back that outlives the transaction. */
+  protected async unlock(_connection: Connection, _lock: string): Promise<void> {}
+
+  private async transact<T>(connection: Connection, lock: string, script: Script<T>, signal: AbortSignal): Promise<T> {
+    let committing = false;
+    try {
+      await this.begin(connection, lock, signal);
+      const result = await play(script, (statement) => this.send(connection, statement), signal);
+      committing = true;
+      await this.command(connection, 'COMMIT');
+      return result;
+    } catch (error) {
+      if (committing && failureOf(error) === 'lost') {
+        // Not to be tried again: it may be done.
+        throw new Error('the connection was lost while a transaction was committed');
+      }
+      // In the pool, a connection that cannot roll back would make others' statements part of this transaction.
+      await this.command(connection, 'ROLLBACK').catch(() => this.close(connection));
+      throw error;
+    } finally {
+      // In the pool the lock would be kept; closed, the connection has none.
+      await this.unlock(connection, lock).catch(() => this.close(connection));
+    }
+  }
+
+  private reading<T>(
+    use: (runner: QueryRunner, connection: Connection) => Promise<T>,
+    signal: AbortSignal,
+  ): Promise<T> {
+    return retrying(() => this.lend(use, signal), RETRYABLE, { signal, attempts: READ_ATTEMPTS });
+  }
+
+  /**
+   * Lends a connection to the primary, which knows what a replica may not know yet. One that is lost, or did not answer in
+   * time, is closed: in the pool the next request would get it.
+   */
+  private async lend<T>(
+    use: (runner: QueryRunner, connection: Connection) => Promise<T>,
+    signal: AbortSignal,
+  ): Promise<T> {
+    signal.throwIfAborted();
+    const runner = this.dataSource.createQueryRunner('master');
+    const connecting = runner.connect() as Promise<Connection>;
+    // A connection that comes when nobody waits for it any more goes back to the pool.
+    const release = () => connecting.then(() => runner.release()).catch(() => undefined);
+    try {
+      const connection = await unlessAborted(signal, connecting);
+      try {
+        return await unlessAborted(signal, use(runner, connection));
+      } catch (error) {
+        if (signal.aborted || failureOf(error) === 'lost') this.close(connection);
+        throw error;
+      }
+    } finally {
+      void release();
+    }
+  }
+}
+
+/** Walks an asynchronous driver through a script, as long as somebody waits for it: what is answered 503 is not done later. */
+async function play<T>(
+  script: Script<T>,
+  run: (statement: Statement) => Promise<Result>,
+  signal: AbortSignal,
+): Promise<T> {
+  let step = script.next();
+  while (!step.done) {
+    signal.throwIfAborted();
+    step = script.next(await run(step.value));
+  }
+  signal.throwIfAborted();
+  return step.value;
+}
+
+/** A lock's name as a number of bits that any server's advisory locks can hold. */
+export const hashLock = (lock: string): Buffer => createHash('sha256').update(`nestjs-expiring-token:${lock}`).digest();
+
+/**
+ * Runs the tasks of equal keys one after another in this process, so that a crowd of requests for one user waits here
+ * with one connection and not on the server with the whole pool.
+ */
+export class Queue {
+  private readonly tails = new Map<string, Promise<unknown>>();
+
+  async run<T>(key: string, task: () => Promise<T>): Promise<T> {
+    const turn = (this.tails.get(key) ?? Promise.resolve()).then(task);
+    const tail = turn.catch(() => undefined);
+    this.tails.set(key, tail);
+    try {
+      return await turn;
+    } finally {
+      if (this.tails.get(key) === tail) this.tails.delete(key);
+    }
+  }
+}

@@ -1,0 +1,42 @@
+/** Longest that a timer can wait: Node fires at once beyond it. */
+export const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** A timer that is later than this was held up by the process, and not by whom it waits for. */
+const LATE_MS = 50;
+
+/** The outcome of some work, or the reason of the signal if that comes first. */
+export function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason as Error);
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}
+
+/**
+ * Does work that is given up after some time. Time in which the process itself stood still is not counted: an answer that
+ * came meanwhile is still to be read.
+ *
+ * @param timeoutMs - longest wait in milliseconds
+ * @param work - is told by the signal when nobody waits for it any more
+ */
+export async function within<T>(timeoutMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const expired = new Error(`no answer from the database within ${timeoutMs} ms`);
+  let timer: NodeJS.Timeout;
+  const wait = (delayMs: number) => {
+    const dueAtMs = performance.now() + delayMs;
+    timer = setTimeout(() => {
+      const lateMs = performance.now() - dueAtMs;
+      if (lateMs > LATE_MS) wait(Math.min(lateMs, timeoutMs));
+      else controller.abort(expired);
+    }, delayMs);
+  };
+  wait(Math.min(timeoutMs, LONGEST_TIMER_MS));
+  try {
+    return await unlessAborted(controller.signal, work(controller.signal));
+  } finally {
+    clearTimeout(timer!);
+  }
+}
