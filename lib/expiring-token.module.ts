@@ -1,5 +1,13 @@
-import { type DynamicModule, Inject, Module, type OnModuleInit, type Provider, type Type } from '@nestjs/common';
-import { APP_GUARD, HttpAdapterHost, ModulesContainer, RouterModule } from '@nestjs/core';
+import {
+  type DynamicModule,
+  Inject,
+  Module,
+  type OnApplicationBootstrap,
+  type OnModuleInit,
+  type Provider,
+  type Type,
+} from '@nestjs/common';
+import { APP_GUARD, HttpAdapterHost, ModuleRef, ModulesContainer, RouterModule } from '@nestjs/core';
 import { getDataSourceToken, getRepositoryToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
 import type { Database } from './database/database.js';
@@ -22,7 +30,7 @@ import type { ExpiringTokenModuleOptions, ExpiringTokenRoute } from './expiring-
 import { ExpiringTokenOptionsError } from './option-checks.js';
 import { resolveAsyncStructure, resolveSyncStructure, type Structure } from './expiring-token.structure.js';
 import { type ResolvedOptions, resolveOptions } from './expiring-token.resolved-options.js';
-import { requireDataSource, requireEntities } from './expiring-token.requirements.js';
+import { entitiesOf, requireColumns, requireDataSource, requireEntities } from './expiring-token.requirements.js';
 import { AnswerHeaders } from './http/answer-headers.interceptor.js';
 import { DevicesController } from './http/devices.controller.js';
 import { ExpiringTokenGuard } from './http/expiring-token.guard.js';
@@ -79,11 +87,12 @@ function refuseWithoutOptions(): never {
  * ```
  */
 @Module({ providers: [{ provide: STRUCTURE_OPTIONS, useFactory: refuseWithoutOptions }] })
-export class ExpiringTokenModule extends ConfigurableModuleClass implements OnModuleInit {
+export class ExpiringTokenModule extends ConfigurableModuleClass implements OnModuleInit, OnApplicationBootstrap {
   constructor(
     modules: ModulesContainer,
     private readonly host: HttpAdapterHost,
     @Inject(STRUCTURE_OPTIONS) private readonly structure: Structure,
+    private readonly module: ModuleRef,
   ) {
     super();
     if ([...modules.values()].filter(({ metatype }) => metatype === ExpiringTokenModule).length > 1) {
@@ -125,6 +134,11 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
     // There is no adapter in an application without HTTP.
     if (this.host.httpAdapter) hideUnparsedBodies(this.host.httpAdapter, this.structure);
   }
+
+  /** Late, so that an application can run its migrations between its creation and its start. */
+  async onApplicationBootstrap(): Promise<void> {
+    await requireColumns(this.module.get<DataSource>(DATA_SOURCE), this.structure);
+  }
 }
 
 /**
@@ -143,7 +157,7 @@ function assemble(definition: DynamicModule, resolve: () => Structure): DynamicM
   }
   const { users = BuiltInUsers, imports, path, routes, isGlobal, globalGuard, dataSource, tokenEntity } = structure;
   const builtIn = users === BuiltInUsers;
-  const entities: Type[] = builtIn ? [tokenEntity, User] : [tokenEntity];
+  const entities = Object.values(entitiesOf(structure));
   // Registers the entities for autoLoadEntities. The repositories are provided here: its own would fail without a data
   // source before this module could tell what is missing.
   TypeOrmModule.forFeature(entities, dataSource);
@@ -158,8 +172,7 @@ function assemble(definition: DynamicModule, resolve: () => Structure): DynamicM
     { provide: CLOCK, useValue: () => Date.now() },
     {
       provide: DATA_SOURCE,
-      useFactory: (_: unknown, found?: DataSource) =>
-        requireEntities(requireDataSource(found, dataSource), tokenEntity, builtIn),
+      useFactory: (_: unknown, found?: DataSource) => requireEntities(requireDataSource(found, dataSource), structure),
       // A bad option is told first.
       inject: [RESOLVED_OPTIONS, { token: getDataSourceToken(dataSource), optional: true }],
     },

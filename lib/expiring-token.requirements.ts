@@ -1,6 +1,9 @@
-import type { Type } from '@nestjs/common';
-import { type DataSource, getMetadataArgsStorage } from 'typeorm';
+import { Logger, type Type } from '@nestjs/common';
+import { type DataSource, type EntityMetadata, getMetadataArgsStorage, type Table } from 'typeorm';
 import { SUPPORTED_DATABASES } from './database/open-database.js';
+import { within } from './deadline.js';
+import { describe } from './log-text.js';
+import type { Structure } from './expiring-token.structure.js';
 import { ExpiringTokenOptionsError } from './option-checks.js';
 import { Token } from './tokens/token.entity.js';
 import { User } from './users/user.entity.js';
@@ -28,14 +31,19 @@ export function requireDataSource(found: DataSource | undefined, name: string): 
   return found;
 }
 
+/** The entities whose tables the module reads and writes, by the option that chooses them. */
+export const entitiesOf = ({ tokenEntity, users }: Structure): Record<string, Type> => ({
+  tokenEntity,
+  ...(users ? {} : { users: User }),
+});
+
 /**
  * The data source, once the entities are known to be usable with it.
  *
  * @throws ExpiringTokenOptionsError when one is not registered, or has a column that a login cannot fill
  */
-export function requireEntities(dataSource: DataSource, tokenEntity: Type<Token>, builtInUsers: boolean): DataSource {
-  const entities = { tokenEntity, ...(builtInUsers ? { users: User } : {}) };
-  for (const [option, entity] of Object.entries(entities)) {
+export function requireEntities(dataSource: DataSource, structure: Structure): DataSource {
+  for (const [option, entity] of Object.entries(entitiesOf(structure))) {
     if (!dataSource.hasMetadata(entity)) {
       throw new ExpiringTokenOptionsError(
         option,
@@ -49,6 +57,7 @@ export function requireEntities(dataSource: DataSource, tokenEntity: Type<Token>
       .filterColumns(Token)
       .map(({ propertyName }) => propertyName),
   );
+  const { tokenEntity } = structure;
   for (const column of dataSource.getMetadata(tokenEntity).columns) {
     const filled = column.isNullable || column.isGenerated || column.default !== undefined;
     if (!filled && !ours.has(column.propertyName)) {
@@ -60,4 +69,66 @@ export function requireEntities(dataSource: DataSource, tokenEntity: Type<Token>
     }
   }
   return dataSource;
+}
+
+/** The longest wait for a look at the tables, in milliseconds: the catalogues of a server may be long. */
+const LONGEST_LOOK_MS = 10_000;
+
+const MIGRATE = 'Run the migrations, or in development set synchronize: true in TypeOrmModule.forRoot().';
+
+const logger = new Logger('ExpiringToken');
+
+/**
+ * Looks whether the tables are those that the entities describe. A column that is of another type would not fail: its values
+ * would be read wrong, and good tokens refused.
+ *
+ * A table that is not there yet, or a database that cannot be asked, is only logged: the application may be what makes it,
+ * and requests are answered 503 until then.
+ *
+ * @throws ExpiringTokenOptionsError naming the column that is missing, or is of another type
+ */
+export async function requireColumns(dataSource: DataSource, structure: Structure): Promise<void> {
+  if (!dataSource.isInitialized) return;
+  for (const [option, entity] of Object.entries(entitiesOf(structure))) {
+    const metadata = dataSource.getMetadata(entity);
+    let table: Table | undefined;
+    try {
+      table = await within(LONGEST_LOOK_MS, () => readTable(dataSource, metadata));
+    } catch (error) {
+      logger.warn(`Table ${metadata.tablePath} could not be looked at: ${describe(error)}`);
+      return;
+    }
+    if (!table) {
+      logger.error(`There is no table ${metadata.tablePath}, and requests are answered 503 until there is. ${MIGRATE}`);
+      continue;
+    }
+    const problem = drift(dataSource, metadata, table);
+    if (problem) throw new ExpiringTokenOptionsError(option, `table ${metadata.tablePath} ${problem}`, MIGRATE);
+  }
+}
+
+async function readTable(dataSource: DataSource, { tablePath }: EntityMetadata): Promise<Table | undefined> {
+  const runner = dataSource.createQueryRunner('master');
+  try {
+    return await runner.getTable(tablePath);
+  } finally {
+    await runner.release();
+  }
+}
+
+/** One text type is as good as another; a shorter binary one would cut digests. */
+const isText = (type: string) => /char|text/.test(type);
+
+/** What is wrong with a table, if anything is. */
+function drift(dataSource: DataSource, metadata: EntityMetadata, table: Table): string | undefined {
+  for (const column of metadata.columns) {
+    const found = table.findColumnByName(column.databaseName);
+    if (!found) return `has no column ${column.databaseName}`;
+    const expected = dataSource.driver.normalizeType(column);
+    if (found.type !== expected && !(isText(found.type) && isText(expected)))
+      return `has the column ${column.databaseName} of type ${found.type}, not ${expected}`;
+    if (!isText(expected) && Number(found.length) < Number(column.length))
+      return `has the column ${column.databaseName} of length ${found.length}, not ${column.length}`;
+  }
+  return undefined;
 }

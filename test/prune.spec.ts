@@ -83,10 +83,7 @@ describe('Pruning', () => {
       expect(all.length - stays.length).toBeGreaterThan(50);
 
       const store = app.nest.get(TokenStore);
-      const live = await store.read(
-        store.selectLive('somebody', app.clock.now),
-        new AbortController().signal,
-      );
+      const live = await store.read(store.selectLive('somebody', app.clock.now), new AbortController().signal);
       const expected = all.filter((token) => token.purpose !== 'rotated' && isLive(token, lifetimes, app.clock.now));
       expect(new Set(live.map(({ token }) => token.id))).toEqual(new Set(expected.map(({ id }) => id)));
 

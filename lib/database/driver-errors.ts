@@ -76,7 +76,10 @@ const REMEDIES: readonly (readonly [code: RegExp, remedy: string])[] = [
   [/^SQLITE_FULL$/, 'Make room on the disk of the database file'],
   [/^SQLITE_CANTOPEN/, 'Let the process open the database file, and write its directory'],
   [/^(?:42P01|42703|ER_NO_SUCH_TABLE|ER_BAD_FIELD_ERROR)$/, 'Run the migrations'],
-  [/^(?:53300|ER_CON_COUNT_ERROR|ER_TOO_MANY_USER_CONNECTIONS)$/, 'Allow the server more connections, or the pool fewer'],
+  [
+    /^(?:53300|ER_CON_COUNT_ERROR|ER_TOO_MANY_USER_CONNECTIONS)$/,
+    'Allow the server more connections, or the pool fewer',
+  ],
 ];
 
 function codeOf(error: unknown): string {

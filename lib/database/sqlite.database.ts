@@ -49,19 +49,21 @@ export class SqliteDatabase implements Database {
   }
 
   transaction<T>(_lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
-    return this.whenIdle(signal, () => {
-      this.begin();
-      try {
-        const statements = script();
-        let step = statements.next();
-        while (!step.done) step = statements.next(this.send(step.value));
-        this.handle.exec('COMMIT');
-        return step.value;
-      } catch (error) {
-        if (this.handle.inTransaction) this.handle.exec('ROLLBACK');
-        throw error;
-      }
-    });
+    return this.whenIdle(signal, () => this.impatiently(() => this.transact(script())));
+  }
+
+  private transact<T>(script: Script<T>): T {
+    const { handle } = this;
+    handle.exec('BEGIN IMMEDIATE');
+    try {
+      let step = script.next();
+      while (!step.done) step = script.next(this.send(step.value));
+      handle.exec('COMMIT');
+      return step.value;
+    } catch (error) {
+      if (handle.inTransaction) handle.exec('ROLLBACK');
+      throw error;
+    }
   }
 
   private send({ sql, values }: Statement): Result {
@@ -91,11 +93,6 @@ export class SqliteDatabase implements Database {
     });
   }
 
-  /** Takes the write lock or fails. */
-  private begin(): void {
-    this.impatiently(() => this.handle.exec('BEGIN IMMEDIATE'));
-  }
-
   /**
    * Keeps readers going while another process writes: a write-ahead log is kept with the file from now on. Where the
    * application has chosen otherwise, by `enableWAL: false` or a journal mode of its own, that stays.
@@ -111,13 +108,13 @@ export class SqliteDatabase implements Database {
     }
   }
 
-  /** The driver would wait for another process in this thread, and every request with it. */
-  private impatiently(work: () => void): void {
+  /** Fails where the driver would wait for another process in this thread, and every request with it. */
+  private impatiently<T>(work: () => T): T {
     const { handle } = this;
     const [usual] = handle.prepare('PRAGMA busy_timeout').all([]);
     handle.exec('PRAGMA busy_timeout = 0');
     try {
-      work();
+      return work();
     } finally {
       handle.exec(`PRAGMA busy_timeout = ${Number(usual?.timeout)}`);
     }

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { AppProcess, type RemoteApp } from './fixtures/app-process.js';
-import { forEach, ITERATIONS, PATIENCE_MS, report, tally } from './fixtures/iterations.js';
-import { onEverySharedDatabase, type SharedDatabase } from './fixtures/shared-database.js';
+import { AppProcess, type RemoteApp } from '../fixtures/app-process.js';
+import { forEach, ITERATIONS, PATIENCE_MS, report, tally } from '../fixtures/iterations.js';
+import { onEverySharedDatabase, type SharedDatabase } from '../fixtures/shared-database.js';
 
 /*
  * A process that is killed with SIGKILL at a random moment, with many requests under way: one kill interrupts as many of

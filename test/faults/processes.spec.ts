@@ -1,13 +1,13 @@
 import { type IssuedPair, Token } from 'nestjs-expiring-token';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import type { LoggedIn } from '../lib/tokens/token.interfaces.js';
-import { TokenPruner } from '../lib/tokens/token.pruner.js';
-import { TokenStore } from '../lib/tokens/token.store.js';
-import { onEveryDatabase, type TestApp } from './fixtures/app.js';
-import { AppProcess, type RemoteApp } from './fixtures/app-process.js';
-import { forEach, ITERATIONS, PATIENCE_MS, report, tally } from './fixtures/iterations.js';
-import { DROP_HEADER } from './fixtures/processes/protocol.js';
-import { onEverySharedDatabase } from './fixtures/shared-database.js';
+import type { LoggedIn } from '../../lib/tokens/token.interfaces.js';
+import { TokenPruner } from '../../lib/tokens/token.pruner.js';
+import { TokenStore } from '../../lib/tokens/token.store.js';
+import { onEveryDatabase, type TestApp } from '../fixtures/app.js';
+import { AppProcess, type RemoteApp } from '../fixtures/app-process.js';
+import { forEach, ITERATIONS, PATIENCE_MS, report, tally } from '../fixtures/iterations.js';
+import { DROP_HEADER } from '../fixtures/processes/protocol.js';
+import { onEverySharedDatabase } from '../fixtures/shared-database.js';
 
 const LANES = 8;
 const SECRET = 'a secret of thirty-two bytes, or more';
