@@ -1,0 +1,114 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { afterEach, describe, expect, inject, it } from 'vitest';
+
+const REPOSITORY = resolve(import.meta.dirname, '..');
+const run = promisify(execFile);
+
+/** Runs a script of `.ci/` to its end, whatever that is. */
+async function runScript(name: string, cwd: string, environment: Record<string, string> = {}) {
+  const child = run(process.execPath, [join(REPOSITORY, '.ci', name)], {
+    cwd,
+    env: { ...process.env, ...environment },
+  });
+  const { stdout } = await child.catch((error: { stdout: string }) => error);
+  return { code: child.child.exitCode, stdout };
+}
+
+describe('The audit', () => {
+  const advisories = (severity: string) => ({
+    brittle: [
+      { id: 1, url: 'https://example.org/GHSA-1', title: 'It breaks', severity, vulnerable_versions: '<2.0.0' },
+    ],
+  });
+  const version = (number: string) => ({ [number]: { name: 'brittle', version: number } });
+  const PACKUMENT = { name: 'brittle', versions: { ...version('1.0.0'), ...version('2.0.0') } };
+  let server: ReturnType<typeof createServer> | undefined;
+
+  afterEach(() => server?.close());
+
+  /** A registry with one package, `brittle`, which answers a question for advisories with this. */
+  async function registry(status: number, answer: unknown): Promise<string> {
+    server = createServer((request: IncomingMessage, response: ServerResponse) => {
+      const isQuestion = request.method === 'POST';
+      const body = isQuestion ? answer : PACKUMENT;
+      response.writeHead(isQuestion ? status : 200, { 'Content-Type': 'application/json' });
+      response.end(typeof body === 'string' ? body : JSON.stringify(body));
+    });
+    await new Promise<void>((listening) => server!.listen(0, '127.0.0.1', listening));
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  }
+
+  /** Audits an application that has `brittle` for its development. */
+  async function audit(url: string, environment: Record<string, string> = {}) {
+    const application = mkdtempSync(join(inject('directory'), 'audited-'));
+    const manifest = { name: 'audited', version: '1.0.0', devDependencies: { brittle: '1.0.0' } };
+    const brittle = { version: '1.0.0', dev: true };
+    const lock = { lockfileVersion: 3, packages: { '': manifest, 'node_modules/brittle': brittle } };
+    writeFileSync(join(application, 'package.json'), JSON.stringify(manifest));
+    writeFileSync(join(application, 'package-lock.json'), JSON.stringify(lock));
+    const npm = {
+      npm_config_registry: url,
+      npm_config_noproxy: '127.0.0.1',
+      npm_config_cache: join(application, 'cache'),
+    };
+    return runScript('audit.mjs', application, { ...npm, ...environment });
+  }
+
+  it.each(['high', 'critical'])(
+    'fails on a finding of %s severity, and names the package and the advisory',
+    async (severity) => {
+      const { code, stdout } = await audit(await registry(200, advisories(severity)));
+      expect(stdout).toContain(`${severity}: brittle 1.0.0 (https://example.org/GHSA-1)`);
+      expect(code).toBe(1);
+    },
+  );
+
+  it('passes on no finding', async () => {
+    const { code, stdout } = await audit(await registry(200, {}));
+    expect(stdout).toMatch(/^0 vulnerable packages/);
+    expect(code).toBe(0);
+  });
+
+  it('passes on a finding of moderate severity, and names it', async () => {
+    const { code, stdout } = await audit(await registry(200, advisories('moderate')));
+    expect(stdout).toContain('moderate: brittle');
+    expect(code).toBe(0);
+  });
+
+  it.each([404, 405])(
+    'passes on a registry without advisories, %i, and says aloud that nothing is known',
+    async (status) => {
+      const { code, stdout } = await audit(await registry(status, ''));
+      expect(stdout).toContain(`!!! NOT AUDITED: ${status}`);
+      expect(code).toBe(0);
+    },
+  );
+
+  it.each([
+    ['breaks', 500, ''],
+    ['wants a login', 401, ''],
+    ['answers something else', 200, '<html>'],
+  ])('fails on a registry that %s', async (_what, status, answer) => {
+    const { code, stdout } = await audit(await registry(status, answer));
+    expect(stdout).toContain('The audit failed');
+    expect(code).toBe(1);
+  });
+
+  it('fails on a registry that is not there', async () => {
+    const url = await registry(200, {});
+    await new Promise((closed) => server!.close(closed));
+    expect(await audit(url)).toMatchObject({ code: 1, stdout: expect.stringContaining('ECONNREFUSED') });
+  });
+
+  it.each<Record<string, string>>([{ npm_config_offline: 'true' }, { NODE_ENV: 'production' }])(
+    'asks for all though the machine has %o',
+    async (set) => {
+      expect(await audit(await registry(200, advisories('high')), set)).toMatchObject({ code: 1 });
+    },
+  );
+});
