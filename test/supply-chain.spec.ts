@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
@@ -112,3 +112,28 @@ describe('The audit', () => {
     },
   );
 });
+
+describe('The SBOM', () => {
+  it('lists each package that an installation brings along, and no other', async () => {
+    const { code, stdout } = await runScript('sbom.mjs', REPOSITORY);
+    expect(code).toBe(0);
+    const sbom = JSON.parse(stdout) as Sbom;
+    expect(sbom).toMatchObject({ bomFormat: 'CycloneDX', metadata: { component: { name: 'nestjs-expiring-token' } } });
+    const { packages } = JSON.parse(readFileSync(join(REPOSITORY, 'package-lock.json'), 'utf8')) as Lock;
+    const installed = Object.entries(packages)
+      .filter(([path, { dev, peer }]) => path !== '' && !dev && !peer)
+      .map(([path, { version }]) => `${path.replace(/^.*node_modules\//, '')}@${version}`);
+    const listed = sbom.components.map(({ name, version }) => `${name}@${version}`);
+    expect(listed.toSorted()).toEqual(installed.toSorted());
+    // Development needs these too, and `npm sbom --omit dev` omits them.
+    expect(listed.join()).toMatch(/\bms@.*\bpassport-strategy@/);
+  });
+});
+
+interface Sbom {
+  components: { name: string; version: string }[];
+}
+
+interface Lock {
+  packages: Record<string, { version: string; dev?: true; peer?: true }>;
+}
