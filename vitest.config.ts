@@ -5,6 +5,8 @@ export default defineConfig({
   resolve: { alias: { 'nestjs-expiring-token': fileURLToPath(new URL('lib/index.ts', import.meta.url)) } },
   test: {
     include: ['test/**/*.spec.ts'],
+    // Those that disturb servers start their own: `npm run test:faults`.
+    exclude: ['test/faults/**'],
     globalSetup: ['test/fixtures/servers.ts'],
     isolate: false,
     testTimeout: 20_000,

@@ -99,8 +99,8 @@ export function failureOf(error: unknown): Failure {
 export const remedyOf = (error: unknown): string | undefined =>
   REMEDIES.find(([code]) => code.test(codeOf(error)))?.[1];
 
-/** Tries of one write: the first and two more. */
-const WRITE_ATTEMPTS = 3;
+/** Tries of one thing: the first and two more. */
+const ATTEMPTS = 3;
 
 /** The next try comes within this time, at random: two that met would meet again. */
 const JITTER_MS = 20;
@@ -109,13 +109,13 @@ const JITTER_MS = 20;
 export async function retrying<T>(
   work: () => Promise<T>,
   failures: readonly Failure[],
-  { signal, attempts = WRITE_ATTEMPTS }: { signal: AbortSignal; attempts?: number },
+  signal: AbortSignal,
 ): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await work();
     } catch (error) {
-      if (!failures.includes(failureOf(error)) || attempt === attempts) throw error;
+      if (!failures.includes(failureOf(error)) || attempt === ATTEMPTS) throw error;
     }
     await wait(Math.random() * attempt * JITTER_MS, undefined, { signal });
   }

@@ -1,3 +1,5 @@
+import type { EventEmitter } from 'node:events';
+import type { DataSource } from 'typeorm';
 import type { Result, Row, Statement } from './database.js';
 import { hashLock, ServerDatabase } from './server.database.js';
 
@@ -9,6 +11,13 @@ interface PostgresClient {
 
 /** PostgreSQL, through `pg`. */
 export class PostgresDatabase extends ServerDatabase<PostgresClient> {
+  constructor(dataSource: DataSource) {
+    super(dataSource);
+    const { master } = dataSource.driver as unknown as { master?: EventEmitter };
+    // TypeORM listens a moment after a connection is made. One that the server ended before would end the process.
+    master?.on('connect', (client: EventEmitter) => client.on('error', () => undefined));
+  }
+
   protected async send(client: PostgresClient, { sql, values }: Statement): Promise<Result> {
     let position = 0;
     const { rows, rowCount } = await client.query(

@@ -7,9 +7,6 @@ import { type Failure, failureOf, retrying } from './driver-errors.js';
 /** What another try can get over, as long as nothing was committed. */
 const RETRYABLE: readonly Failure[] = ['conflict', 'lost'];
 
-/** A read is tried once more: where that fails too, it is not the connection that is broken. */
-const READ_ATTEMPTS = 2;
-
 /** A database server, reached over the connections of the data source's pool. */
 export abstract class ServerDatabase<Connection> implements Database {
   readonly largestBatch = Infinity;
@@ -29,12 +26,12 @@ export abstract class ServerDatabase<Connection> implements Database {
   async write(statement: Statement, signal: AbortSignal): Promise<number> {
     const send = () => this.lend(async (_, connection) => this.send(connection, statement), signal);
     // Whether a statement whose connection was lost was done is not known.
-    return (await retrying(send, ['conflict'], { signal })).affected;
+    return (await retrying(send, ['conflict'], signal)).affected;
   }
 
   transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
     const transact = () => this.lend((_, connection) => this.transact(connection, lock, script(), signal), signal);
-    return this.queue.run(lock, () => retrying(transact, RETRYABLE, { signal }));
+    return this.queue.run(lock, () => retrying(transact, RETRYABLE, signal));
   }
 
   protected abstract send(connection: Connection, statement: Statement): Promise<Result>;
@@ -62,7 +59,7 @@ export abstract class ServerDatabase<Connection> implements Database {
     } catch (error) {
       if (committing && failureOf(error) === 'lost') {
         // Not to be tried again: it may be done.
-        throw new Error('the connection was lost while a transaction was committed');
+        throw new Error('the connection was lost while a transaction was committed', { cause: error });
       }
       // In the pool, a connection that cannot roll back would make others' statements part of this transaction.
       await this.command(connection, 'ROLLBACK').catch(() => this.close(connection));
@@ -77,7 +74,7 @@ export abstract class ServerDatabase<Connection> implements Database {
     use: (runner: QueryRunner, connection: Connection) => Promise<T>,
     signal: AbortSignal,
   ): Promise<T> {
-    return retrying(() => this.lend(use, signal), RETRYABLE, { signal, attempts: READ_ATTEMPTS });
+    return retrying(() => this.lend(use, signal), RETRYABLE, signal);
   }
 
   /**

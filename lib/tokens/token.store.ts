@@ -71,7 +71,7 @@ export class TokenStore {
 
   /** Runs the statements of a script in one transaction, alone among those of the same user; again where an id is taken. */
   serially<T>(userId: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
-    return retrying(() => this.database.transaction(userId, script, signal), ['duplicate'], { signal });
+    return retrying(() => this.database.transaction(userId, script, signal), ['duplicate'], signal);
   }
 
   /** Does one statement by itself. Returns how many rows it changed. */

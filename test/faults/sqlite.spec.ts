@@ -1,0 +1,129 @@
+import { createRequire } from 'node:module';
+import { setTimeout as wait } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { logged, onEveryStack, Stack } from '../fixtures/app.js';
+import { AppProcess, type RemoteApp } from '../fixtures/app-process.js';
+import type { Answer } from '../fixtures/http.js';
+import { figure } from '../fixtures/figures.js';
+import { longestMs, milliseconds, pace, sample, statuses } from '../fixtures/load.js';
+import { SharedDatabase } from '../fixtures/shared-database.js';
+
+const HELD_MS = 10_000;
+const LONGEST_REPLY_MS = 2250;
+const LONGEST_STALL_MS = 250;
+
+/** Another connection to the file, as another process has. */
+function openFile(database: SharedDatabase): { exec(sql: string): void; close(): void } {
+  const Driver = createRequire(import.meta.url)(process.env.TEST_SQLITE_DRIVER ?? 'libsql');
+  return new Driver((database.source.options as { database: string }).database);
+}
+
+describe('A SQLite file that another process writes for ten seconds', () => {
+  const processes: AppProcess[] = [];
+  const databases: SharedDatabase[] = [];
+  beforeAll(async () => {
+    processes.push(...(await Promise.all([AppProcess.start(), AppProcess.start()])));
+    databases.push(new SharedDatabase('sqlite'), new SharedDatabase('sqlite'));
+    for (const database of databases) await database.open();
+  });
+  afterAll(async () => {
+    await Promise.all(processes.map((process) => process.stop()));
+    await Promise.all(databases.map((database) => database.close()));
+  });
+
+  /** Asks for a guarded route and for logins all the while. */
+  async function underLock(process: AppProcess, database: SharedDatabase, app: RemoteApp, name: string, token: string) {
+    const other = openFile(database);
+    other.exec('BEGIN IMMEDIATE');
+    await process.stalled();
+    const held = wait(HELD_MS);
+    const [reads, writes] = await Promise.all([
+      pace(20, held, () => app.get('/me', token)),
+      pace(1, held, () => app.login(name)),
+    ]);
+    other.exec('ROLLBACK');
+    other.close();
+    const stalledMs = await process.stalled();
+    const back = await sample(() => app.login(name));
+    return { reads, writes, stalledMs, back };
+  }
+
+  it('lets every token in, answers writes 503 in time, and keeps the event loop turning', async (context) => {
+    const [process, naiveProcess] = processes as [AppProcess, AppProcess];
+    const [database, naiveDatabase] = databases as [SharedDatabase, SharedDatabase];
+    const [app] = await database.serve([process], { timeout: '2s' }, {}, { kind: 'trusting' });
+    const [naive] = await naiveDatabase.serve([naiveProcess], {}, {}, { kind: 'naive' });
+    const [user] = (await database.createUsers(1)) as [string];
+    const { token } = (await app!.login(user)).json;
+    const ours = await underLock(process, database, app!, user, token);
+    expect(statuses(ours.reads)).toBe(`${ours.reads.length} × 200`);
+    expect(statuses(ours.writes)).toBe(`${ours.writes.length} × 503`);
+    expect(longestMs(ours.writes)).toBeLessThanOrEqual(LONGEST_REPLY_MS);
+    expect(ours.stalledMs).toBeLessThanOrEqual(LONGEST_STALL_MS);
+    expect(ours.back.status).toBe(200);
+
+    const naiveToken = (await naive!.login('somebody')).json.token;
+    const theirs = await underLock(naiveProcess, naiveDatabase, naive!, 'somebody', naiveToken);
+    figure(context, {
+      fault: 'F5',
+      on: 'sqlite',
+      pass: 'reads all 200, writes 503 within 2.25 s, event loop held up ≤ 250 ms',
+      ours:
+        `reads ${statuses(ours.reads)}; writes ${statuses(ours.writes)}, longest ${milliseconds(longestMs(ours.writes))}; ` +
+        `held up ${milliseconds(ours.stalledMs)}`,
+      naive:
+        `reads ${statuses(theirs.reads)}, longest ${milliseconds(longestMs(theirs.reads))}; writes ` +
+        `${statuses(theirs.writes)}; held up ${milliseconds(theirs.stalledMs)}`,
+    });
+  });
+
+  it('keeps a write-ahead log from then on, unless the application says otherwise', async () => {
+    for (const [enableWAL, mode] of [
+      [undefined, 'wal'],
+      [true, 'wal'],
+      [false, 'delete'],
+    ] as const) {
+      const stack = new Stack('sqlite', 'express');
+      await stack.open();
+      const app = await stack.boot({ typeOrm: { enableWAL } });
+      expect(await app.dataSource.query('PRAGMA journal_mode')).toEqual([{ journal_mode: mode }]);
+      await stack.close();
+    }
+  });
+});
+
+describe('A SQLite file that cannot be written', () => {
+  const FAULTS = [
+    ['read-only', 'PRAGMA query_only = ON', 'PRAGMA query_only = OFF', 'SQLITE_READONLY', 'Let the process write'],
+    ['full', 'PRAGMA max_page_count = 1', 'PRAGMA max_page_count = 1073741823', 'SQLITE_FULL', 'Make room on the disk'],
+  ] as const;
+
+  onEveryStack(
+    (stack) => {
+      it.each(FAULTS)('because it is %s lets every token in, and the log says what to do', async (...given) => {
+        const [what, inject, mend, code, remedy] = given;
+        const app = await stack.boot({ options: { refresh: {}, lastUsedAccuracy: 1 } });
+        const { username } = await app.createUser();
+        const first = (await app.login(username)).json;
+        await app.dataSource.query(inject);
+        logged.length = 0;
+        // The last page may still have room.
+        let logins = 0;
+        let refused: Answer;
+        do refused = await app.login(username);
+        while (refused.status === 200 && ++logins < 200);
+        expect(refused).toMatchObject({ status: 503, json: { code: 'unavailable' }, headers: { 'retry-after': '1' } });
+        expect([200, 503]).toContain((await app.post('/auth/refresh', { refreshToken: first.refreshToken })).status);
+        for (let asked = 0; asked < 100; asked++) expect((await app.get('/me', first.token)).status).toBe(200);
+        await app.usesWritten();
+        expect(logged.join('\n')).toContain(code);
+        expect(logged.join('\n')).toContain(remedy);
+        await app.dataSource.query(mend);
+        expect((await app.login(username)).status).toBe(200);
+        expect((await app.post('/auth/refresh', { refreshToken: first.refreshToken })).status).toBe(200);
+        console.log(`F6 sqlite, ${stack.adapterName}, ${what}: 100 of 100 tokens let in, login 503`);
+      });
+    },
+    { databases: ['sqlite'] },
+  );
+});
