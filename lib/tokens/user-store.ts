@@ -14,7 +14,7 @@ export interface Credentials {
  * `timeout` says, `validateCredentials` without limit, because hashing is no fault: give what it asks a limit of its own.
  */
 export interface UserStore<User = unknown> {
-  /** The user of this id, as {@link UserStore.getId} gives it; null if there is none. */
+  /** The user of this id, as {@link UserStore.getId} gives it; null if there is none. What is no object is no user. */
   findById(id: string): Promise<User | null>;
 
   /**
@@ -26,10 +26,16 @@ export interface UserStore<User = unknown> {
   /** What the tokens of a user are stored under: at most 255 characters, the same as long as the user exists. */
   getId(user: User): string;
 
-  /** Whether the user may log in and use tokens, asked on each request. Without this method all may. */
+  /**
+   * Whether the user may log in and use tokens, asked on each request. Without this method all may; with it only those of
+   * whom it says `true`. It cannot be asynchronous: a promise is not `true`.
+   */
   isActive?(user: User): boolean;
 }
 
-/** Whether there is such a user, and the store lets it in. */
-export const isAdmitted = <User>(store: UserStore<User>, user: User | null | undefined): user is User =>
-  user !== null && user !== undefined && (store.isActive?.(user) ?? true);
+/** Whether there is such a user, and the store lets it in. What a store leaves open, such as a flag that was not loaded, is a no. */
+export function isAdmitted<User>(store: UserStore<User>, user: User | null | undefined): user is User {
+  if (typeof user !== 'object' || user === null) return false;
+  const active: unknown = store.isActive ? store.isActive(user) : true;
+  return active === true;
+}
