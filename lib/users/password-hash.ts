@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { Logger } from '@nestjs/common';
 import { Algorithm, hash, type Options, verify } from '@node-rs/argon2';
 import pLimit from 'p-limit';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
@@ -20,13 +21,22 @@ const PARAMETERS = {
 
 const COST = `$argon2id$v=19$m=${PARAMETERS.memoryCost},t=${PARAMETERS.timeCost},p=${PARAMETERS.parallelism}$`;
 
-/** The PHC strings that are verified; anything else in the database, null too, is no password. */
-const PHC = /^\$argon2id\$v=19\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+$/;
+/**
+ * The PHC strings that are verified: of less than 10 GB of memory and of less than a hundred passes, lest one row stops
+ * everybody's logins.
+ */
+const PHC = /^\$argon2id\$v=19\$m=\d{1,7},t=\d{1,2},p=\d{1,2}\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}$/;
 
 /** A hash of no known password: where there is none to verify, this one is, so that every refusal costs one hash. */
 const NO_PASSWORD = `${COST}${'A'.repeat(22)}$${'A'.repeat(43)}`;
 
+/** A row that nobody can log in by: told without the hash and whose it is, and answered like a wrong password. */
+const UNVERIFIABLE =
+  'A stored password hash cannot be verified, so no password is right: store an Argon2id PHC string, or null for none';
+
 const turn = pLimit(CONCURRENT_HASHES);
+
+const logger = new Logger('ExpiringToken');
 
 /** @throws ExpiringTokenException `unavailable` when too many wait */
 async function inTurn<T>(compute: () => Promise<T>): Promise<T> {
@@ -42,10 +52,17 @@ export const hashPassword = (password: string): Promise<string> => inTurn(() => 
  *
  * @param stored - what the user's row holds; null or undefined where there is no user or no password
  */
-export async function verifyPassword(stored: unknown, password: string): Promise<boolean> {
-  const known = typeof stored === 'string' && PHC.test(stored);
-  return (await inTurn(() => verify(known ? stored : NO_PASSWORD, password))) && known;
-}
+export const verifyPassword = (stored: unknown, password: string): Promise<boolean> =>
+  inTurn(async () => {
+    if (typeof stored === 'string' && PHC.test(stored)) {
+      // It throws before it computes anything.
+      const isRight = await verify(stored, password).catch(() => null);
+      if (isRight !== null) return isRight;
+    }
+    if (stored !== null && stored !== undefined) logger.error(UNVERIFIABLE);
+    await verify(NO_PASSWORD, password);
+    return false;
+  });
 
 /** Whether a hash was made with other parameters than today's. */
 export const isOutdated = (stored: string): boolean => !stored.startsWith(COST);

@@ -75,8 +75,9 @@ export function typeOrmUsers<User extends ObjectLiteral>(
         if (hashOf(row) !== stored) continue;
         if (!isRight || !row) return null;
         const user = this.table.read(row);
-        // The login is right whether this succeeds or not.
-        if (isOutdated(stored as string)) await this.rehash(user, stored, given).catch(() => undefined);
+        // The login is right whether this succeeds or not. One that is refused all the same costs no second hash.
+        if (this.isActive(user) && isOutdated(stored as string))
+          await this.rehash(user, stored, given).catch(() => undefined);
         return user;
       }
     }

@@ -1,0 +1,96 @@
+import { hash } from '@node-rs/argon2';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import type * as App from './fixtures/app.js';
+
+/** What was computed: each one of these takes its time and its memory. */
+const computed = { verify: 0, hash: 0 };
+
+/** Hashes that look like ones to verify and are none, and other texts. */
+const BROKEN = {
+  empty: '',
+  'of another algorithm': `$2b$12$${'a'.repeat(53)}`,
+  'of dollars': '$'.repeat(255),
+  'too short': '$argon2id$v=19$m=8,t=1,p=1$AA$AA',
+  'of short salt': `$argon2id$v=19$m=19456,t=2,p=1$${'A'.repeat(10)}$${'A'.repeat(43)}`,
+  'of no parameters': `$argon2id$v=19$m=0,t=0,p=0$${'A'.repeat(22)}$${'A'.repeat(43)}`,
+  'of all memory': `$argon2id$v=19$m=4000000000,t=2,p=1$${'A'.repeat(22)}$${'A'.repeat(43)}`,
+  'of all time': `$argon2id$v=19$m=19456,t=4000000000,p=1$${'A'.repeat(22)}$${'A'.repeat(43)}`,
+  'of too little memory for its lanes': `$argon2id$v=19$m=8,t=1,p=2$${'A'.repeat(22)}$${'A'.repeat(43)}`,
+  'with bits left over': `$argon2id$v=19$m=19456,t=2,p=1$${'A'.repeat(21)}B$${'A'.repeat(43)}`,
+};
+
+describe('A refused login computes one hash', async () => {
+  // The modules anew, with a count in them: all specs of a worker share theirs.
+  vi.resetModules();
+  vi.doMock('@node-rs/argon2', async (original) => {
+    const argon2 = await original<typeof import('@node-rs/argon2')>();
+    const counted =
+      <Args extends unknown[], Result>(name: keyof typeof computed, compute: (...args: Args) => Promise<Result>) =>
+      async (...args: Args) => {
+        const result = await compute(...args);
+        computed[name]++;
+        return result;
+      };
+    return { ...argon2, verify: counted('verify', argon2.verify), hash: counted('hash', argon2.hash) };
+  });
+  const { logged, onEveryDatabase, PASSWORD }: typeof App = await import('./fixtures/app.js');
+  afterAll(() => {
+    vi.doUnmock('@node-rs/argon2');
+    vi.resetModules();
+  });
+
+  const outdated = await hash(PASSWORD, { memoryCost: 1024, timeCost: 1, parallelism: 1 });
+
+  onEveryDatabase((stack) => {
+    let app: App.TestApp;
+    beforeAll(async () => {
+      app = await stack.boot();
+    });
+
+    const createUser = async (password?: string | null, active = true) => {
+      const { id, username } = await app.createUser();
+      if (password !== undefined) await app.dataSource.getRepository('User').update({ id }, { password });
+      await app.users.setActive(id, active);
+      return username;
+    };
+
+    /** Logs in, and counts. */
+    async function refuse(username: string, password = PASSWORD) {
+      Object.assign(computed, { verify: 0, hash: 0 });
+      const { status, text } = await app.login(username, password);
+      return { status, text, computed: { ...computed } };
+    }
+
+    it('whatever the reason', async () => {
+      const nobody = await refuse('nobody');
+      expect(nobody).toMatchObject({ status: 401, computed: { verify: 1, hash: 0 } });
+      expect(await refuse(await createUser(), 'wrong')).toEqual(nobody);
+      expect(await refuse(await createUser(undefined, false))).toEqual(nobody);
+      expect(await refuse(await createUser(outdated, false))).toEqual(nobody);
+      expect(await refuse(await createUser(outdated), 'wrong')).toEqual(nobody);
+      expect(await refuse(await createUser(null))).toEqual(nobody);
+    });
+
+    it.each(Object.entries(BROKEN))('where the stored one is broken: %s', async (_, broken) => {
+      const nobody = await refuse('nobody');
+      const username = await createUser(broken);
+      const before = logged.length;
+      expect(await refuse(username)).toEqual(nobody);
+      expect(logged.slice(before)).toEqual([expect.stringContaining('A stored password hash cannot be verified')]);
+      if (broken !== '') expect(logged.at(-1)).not.toContain(broken);
+      expect(logged.at(-1)).not.toContain(username);
+    });
+
+    it('and a right one with an outdated hash another, for an active user alone', async () => {
+      expect(await refuse(await createUser(outdated))).toMatchObject({ status: 200, computed: { verify: 1, hash: 1 } });
+    });
+
+    it('also one that is counted by the throttle', async () => {
+      const strict = await stack.boot({ options: { loginThrottle: { limit: 2, ttl: '1h' } } });
+      const username = await createUser(BROKEN['of no parameters']);
+      const statuses = [];
+      for (let login = 0; login < 3; login++) statuses.push((await strict.login(username)).status);
+      expect(statuses).toEqual([401, 401, 429]);
+    });
+  });
+});
