@@ -40,8 +40,8 @@ export class ExpiringTokenException extends HttpException {
 
   /**
    * @param code - what went wrong
-   * @param overrides - a message that says more than the usual one, in the characters that RFC 6750 §3 allows in
-   * `error_description`; another status; false where nothing was presented; when to ask again
+   * @param overrides - a message that says more than the usual one, of which the challenge has those characters that
+   * RFC 6750 §3 allows in `error_description`; another status; false where nothing was presented; when to ask again
    */
   constructor(
     code: ExpiringTokenErrorCode,

@@ -1,15 +1,15 @@
-import { Injectable } from '@nestjs/common';
-import type { UserStore } from 'nestjs-expiring-token';
+import { HttpException, Injectable, UnauthorizedException } from '@nestjs/common';
+import { type Credentials, ExpiringTokenException, type UserStore } from 'nestjs-expiring-token';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { USER_STORE } from '../lib/expiring-token.constants.js';
-import { onEveryStack, type TestApp } from './fixtures/app.js';
+import { logged, onEveryStack, type TestApp } from './fixtures/app.js';
 
 const ANN = { id: '7' };
 
 /** A store that does what a test tells it, and lets ann in otherwise. */
 @Injectable()
 class ToldUsers implements UserStore<typeof ANN> {
-  answers: { found: () => unknown; active: () => unknown; id: () => unknown };
+  answers: { found: (asked: string) => unknown; active: () => unknown; id: () => unknown };
 
   constructor() {
     this.reset();
@@ -19,8 +19,8 @@ class ToldUsers implements UserStore<typeof ANN> {
     this.answers = { found: () => ANN, active: () => true, id: () => ANN.id };
   }
 
-  findById = async () => this.answers.found() as typeof ANN;
-  validateCredentials = async () => this.answers.found() as typeof ANN;
+  findById = async (id: string) => this.answers.found(id) as typeof ANN;
+  validateCredentials = async ({ username }: Credentials) => this.answers.found(username) as typeof ANN;
   isActive = () => this.answers.active() as boolean;
   getId = () => this.answers.id() as string;
 }
@@ -81,6 +81,57 @@ describe('A user store of the application', () => {
           users.answers.found = () => found;
           expect(await knock()).toEqual(OUT);
         }
+      });
+
+      it('that refuses by an exception of its own is answered with a challenge all the same', async () => {
+        const { access, refresh } = await app.tokens.logIn(ANN.id);
+        for (const error of [
+          new UnauthorizedException('not today'),
+          new HttpException({ reason: 'no' }, 401),
+          new ExpiringTokenException('credentials_invalid', { retryAfterSeconds: 5 }),
+        ]) {
+          users.answers.found = () => {
+            throw error;
+          };
+          const answers = [
+            await app.login('ann'),
+            await app.get('/me', access.plainText),
+            await app.get('/auth/token', access.plainText),
+            await app.post('/auth/refresh', { refreshToken: refresh!.plainText }),
+          ];
+          for (const { status, headers } of answers) {
+            expect([status, headers['www-authenticate']]).toEqual([401, 'Bearer realm="api"']);
+          }
+        }
+      });
+
+      it('cannot break the challenge by what it says in it', async () => {
+        const { access } = await app.tokens.logIn(ANN.id);
+        const message = 'user "ann" \\ é\r\nX: y';
+        users.answers.found = () => {
+          throw new ExpiringTokenException('user_inactive', { message });
+        };
+        const { status, json, headers } = await app.get('/me', access.plainText);
+        expect({ status, message: json.message }).toEqual({ status: 401, message });
+        expect(headers['www-authenticate']).toBe(
+          'Bearer realm="api", error="invalid_token", error_description="user ?ann? ? ???X: y"',
+        );
+        expect(headers).not.toHaveProperty('x');
+      });
+
+      it('cannot forge lines of the log, nor can who logs in', async () => {
+        const name = 'ann\r\n[Nest] 1  LOG forged\u001b[31m\u202e\u0085\u2028';
+        users.answers.found = (asked) => {
+          throw new Error(`no entry for ${asked}`);
+        };
+        const before = logged.length;
+        expect((await app.login(name)).status).toBe(503);
+        const lines = logged.slice(before);
+        expect(lines).toHaveLength(1);
+        expect(lines[0]).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
+        expect(lines[0]).toContain(
+          String.raw`no entry for ann\u{d}\u{a}[Nest] 1  LOG forged\u{1b}[31m\u{202e}\u{85}\u{2028}`,
+        );
       });
     },
     { databases: ['sqlite'] },

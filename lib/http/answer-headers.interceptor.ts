@@ -1,4 +1,11 @@
-import { type CallHandler, type ExecutionContext, Inject, Injectable, type NestInterceptor } from '@nestjs/common';
+import {
+  type CallHandler,
+  type ExecutionContext,
+  HttpException,
+  Inject,
+  Injectable,
+  type NestInterceptor,
+} from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { catchError, type Observable } from 'rxjs';
 import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
@@ -14,13 +21,21 @@ const CHALLENGE_ERRORS: Partial<Record<ExpiringTokenErrorCode, string>> = {
   request_invalid: 'invalid_request',
 };
 
-/** The headers that an error is answered with. */
-export function errorHeaders(error: ExpiringTokenException, realm: string): Record<string, string> {
-  if (error.retryAfterSeconds !== undefined) return { 'Retry-After': String(error.retryAfterSeconds) };
-  const challengeError = error.presented ? CHALLENGE_ERRORS[error.code] : undefined;
-  if (error.getStatus() !== 401 && !challengeError) return {};
-  const reason = challengeError ? `, error="${challengeError}", error_description="${error.message}"` : '';
-  return { 'WWW-Authenticate': `Bearer realm="${realm}"${reason}` };
+/** What RFC 6750 §3 does not allow in `error_description`: a message of the application could end it, or the header. */
+const NOT_IN_DESCRIPTION = /[^\x20\x21\x23-\x5b\x5d-\x7e]/gu;
+
+/** The headers that an error is answered with. A 401 has a challenge, whoever says it (RFC 9110 §15.5.2). */
+export function errorHeaders(error: HttpException, realm: string): Record<string, string> {
+  const own = error instanceof ExpiringTokenException ? error : undefined;
+  const headers: Record<string, string> = {};
+  if (own?.retryAfterSeconds !== undefined) headers['Retry-After'] = String(own.retryAfterSeconds);
+  const challengeError = own?.presented ? CHALLENGE_ERRORS[own.code] : undefined;
+  if (error.getStatus() === 401 || challengeError) {
+    const description = error.message.replace(NOT_IN_DESCRIPTION, '?');
+    const reason = challengeError ? `, error="${challengeError}", error_description="${description}"` : '';
+    headers['WWW-Authenticate'] = `Bearer realm="${realm}"${reason}`;
+  }
+  return headers;
 }
 
 /** Writes the headers of answers, on Express and Fastify alike. As an interceptor, those of the module's own routes. */
@@ -33,7 +48,7 @@ export class AnswerHeaders implements NestInterceptor {
 
   /** Sets the headers of an error that is about to be answered, whichever filter writes its body. */
   ofError(error: unknown, response: unknown): void {
-    if (error instanceof ExpiringTokenException) this.set(response, errorHeaders(error, this.options.realm));
+    if (error instanceof HttpException) this.set(response, errorHeaders(error, this.options.realm));
   }
 
   /** Keeps tokens and devices out of caches (RFC 6749 §5.1). */
