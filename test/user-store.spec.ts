@@ -2,7 +2,7 @@ import { HttpException, Injectable, UnauthorizedException } from '@nestjs/common
 import { type Credentials, ExpiringTokenException, type UserStore } from 'nestjs-expiring-token';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { USER_STORE } from '../lib/expiring-token.constants.js';
-import { logged, onEveryStack, type TestApp } from './fixtures/app.js';
+import { logged, onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
 
 const ANN = { id: '7' };
 
@@ -81,6 +81,22 @@ describe('A user store of the application', () => {
           users.answers.found = () => found;
           expect(await knock()).toEqual(OUT);
         }
+      });
+
+      it('that gives an id that cannot be one is answered 503, and the log says what to do', async () => {
+        const before = await app.countTokens();
+        for (const id of ['', '7 ', 'a\0', '\ud800', 'x'.repeat(256), 7, null, undefined, {}, Promise.resolve('7')]) {
+          users.answers.id = () => id;
+          const lines = logged.length;
+          for (const path of ['/auth/login', '/auth/obtain-token']) {
+            const answer = await app.post(path, { username: 'ann', password: PASSWORD });
+            expect(answer).toMatchObject({ status: 503, json: { code: 'unavailable' } });
+            expect(answer.headers['retry-after']).toBe('1');
+          }
+          const told = expect.stringMatching(/Answering 503: A user id must be .*: return one from UserStore\.getId/);
+          expect(logged.slice(lines)).toEqual([told, told]);
+        }
+        expect(await app.countTokens()).toBe(before);
       });
 
       it('that refuses by an exception of its own is answered with a challenge all the same', async () => {

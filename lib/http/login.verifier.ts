@@ -4,6 +4,7 @@ import { RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { cleanLabel } from '../tokens/device.js';
+import { checkUserId } from '../tokens/user-id.js';
 import { type Credentials, isAdmitted, type UserStore } from '../tokens/user-store.js';
 import { type HttpRequest, utf8Header } from './http-request.js';
 import { readLogin } from './json-body.js';
@@ -42,7 +43,9 @@ export class LoginVerifier {
     return available(async () => {
       const user = await this.users.validateCredentials(credentials);
       if (!isAdmitted(this.users, user)) throw new ExpiringTokenException('credentials_invalid');
-      return this.users.getId(user);
+      const userId = this.users.getId(user);
+      checkUserId(userId);
+      return userId;
     });
   }
 }
