@@ -22,10 +22,14 @@ describe('What waits in the background', () => {
     it('is gone when the application is closed', async () => {
       // Those of the package alone: what the drivers wait for passes as ever.
       vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
-      const app = await stack.boot({ options: { refresh: {}, prune: {} } });
+      const app = await stack.boot({ options: { refresh: {}, prune: {}, loginThrottle: {} } });
       const { refresh } = await app.tokens.logIn((await app.createUser()).id);
       await app.tokens.refresh(refresh!.plainText);
-      expect(vi.getTimerCount()).toBeGreaterThanOrEqual(2);
+      const before = vi.getTimerCount();
+      expect(before).toBeGreaterThanOrEqual(2);
+      expect((await app.login('nobody')).status).toBe(401);
+      // The windows of the name and of the address.
+      expect(vi.getTimerCount()).toBe(before + 2);
       await app.nest.close();
       expect(vi.getTimerCount()).toBe(0);
     });

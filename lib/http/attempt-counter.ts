@@ -27,6 +27,8 @@ export interface AttemptCounter {
   take(key: string): Promise<Point>;
   /** Gives back all points of the key. */
   forget(key: string): Promise<void>;
+  /** Forgets what this process counted, so that nothing of it waits. */
+  close(): void;
 }
 
 interface Window {
@@ -51,25 +53,29 @@ export class MemoryCounter implements AttemptCounter {
     }
     window.points++;
     const giveBack = async () => {
-      if (--window.points === 0) this.close(key, window);
+      if (--window.points === 0) this.end(key, window);
     };
     return { refusedForMs: null, giveBack };
   }
 
   async forget(key: string): Promise<void> {
     const window = this.windows.get(key);
-    if (window) this.close(key, window);
+    if (window) this.end(key, window);
+  }
+
+  close(): void {
+    for (const [key, window] of this.windows) this.end(key, window);
   }
 
   private open(key: string): Window {
     const ttlMs = Math.min(this.options.ttlMs, LONGEST_TIMER_MS);
-    const timer = setTimeout(() => this.close(key, window), ttlMs).unref();
+    const timer = setTimeout(() => this.end(key, window), ttlMs).unref();
     const window = { points: 0, endsAtMs: performance.now() + ttlMs, timer };
     this.windows.set(key, window);
     return window;
   }
 
-  private close(key: string, window: Window): void {
+  private end(key: string, window: Window): void {
     clearTimeout(window.timer);
     if (this.windows.get(key) === window) this.windows.delete(key);
   }
@@ -115,6 +121,10 @@ export class RedisCounter implements AttemptCounter {
 
   async forget(key: string): Promise<void> {
     await Promise.all([this.memory.forget(key), this.ask(() => this.redis.delete(key))]);
+  }
+
+  close(): void {
+    this.memory.close();
   }
 
   private async giveBack(key: string, endsAtMs: number): Promise<void> {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { HttpException, Inject, Injectable } from '@nestjs/common';
+import { HttpException, Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import pLimit from 'p-limit';
 import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
@@ -63,12 +63,16 @@ class Line {
  * attempts at once is more than the limit; right logins give it back.
  */
 @Injectable()
-export class LoginThrottle {
+export class LoginThrottle implements OnApplicationShutdown {
   private readonly counter: AttemptCounter | null;
   private readonly lines = new Map<string, Line>();
 
   constructor(@Inject(RESOLVED_OPTIONS) { loginThrottle }: ResolvedOptions) {
     this.counter = loginThrottle && new (loginThrottle.redis ? RedisCounter : MemoryCounter)(loginThrottle);
+  }
+
+  onApplicationShutdown(): void {
+    this.counter?.close();
   }
 
   /**
