@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { hash } from '@node-rs/argon2';
 import { ForbiddenException, Injectable, Module } from '@nestjs/common';
-import { TypeOrmModule } from '@nestjs/typeorm';
+import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import { type Credentials, typeOrmUsers, type UserStore } from 'nestjs-expiring-token';
-import { Column, Entity, PrimaryGeneratedColumn } from 'typeorm';
+import { Column, type DataSource, Entity, PrimaryGeneratedColumn } from 'typeorm';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Database } from '../lib/database/database.js';
 import { DATABASE } from '../lib/expiring-token.constants.js';
-import { onEveryDatabase, onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
+import { logged, onEveryDatabase, onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
 
 @Entity()
 class Account {
@@ -355,4 +355,52 @@ describe('A user store of the application', () => {
       expect(() => app.users).toThrow();
     });
   });
+});
+
+describe('typeOrmUsers over a column that holds Latin-1', () => {
+  @Entity()
+  class Veteran {
+    @PrimaryGeneratedColumn()
+    id: number;
+
+    @Column({ type: 'varchar', length: 190, charset: 'latin1', collation: 'latin1_swedish_ci', unique: true })
+    email: string;
+
+    @Column('varchar', { length: 255 })
+    passwordHash: string;
+  }
+
+  onEveryDatabase(
+    (stack) => {
+      it('has no user of a name that it cannot hold, and that is no outage', async () => {
+        // Of its own name: no other database could make the table, and autoLoadEntities would have it everywhere.
+        const name = 'latin1';
+        const app = await stack.boot({
+          options: {
+            users: typeOrmUsers(Veteran, { id: 'id', username: 'email', password: 'passwordHash' }),
+            dataSource: name,
+          },
+          imports: [TypeOrmModule.forFeature([Veteran], name)],
+          typeOrm: { name },
+        });
+        const passwordHash = await hash(PASSWORD, WEAK);
+        await app.nest
+          .get<DataSource>(getDataSourceToken(name))
+          .getRepository(Veteran)
+          .save([
+            { email: 'José', passwordHash },
+            { email: '?', passwordHash },
+          ]);
+        const before = logged.length;
+        const nobody = await app.login('nobody');
+        expect(nobody.status).toBe(401);
+        for (const username of ['😀', 'ア', 'Jose\u0301', 'josé', 'Jose', '\ufffd', 'José\u{10ffff}']) {
+          expect(await app.login(username)).toMatchObject({ status: 401, text: nobody.text });
+        }
+        expect((await app.login('José')).status).toBe(200);
+        expect(logged.slice(before)).toEqual([]);
+      });
+    },
+    ['mariadb'],
+  );
 });
