@@ -21,7 +21,7 @@ import { resolveOptions } from '../lib/expiring-token.resolved-options.js';
 import { networkOf } from '../lib/http/client-network.js';
 import { LoginThrottle } from '../lib/http/login.throttle.js';
 import { hashPassword, verifyPassword } from '../lib/users/password-hash.js';
-import { onEveryDatabase, onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
+import { type BootOptions, onEveryDatabase, onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
 import type { Answer } from './fixtures/http.js';
 import { onRedis, connectRedis, FreezingRedis } from './fixtures/redis.js';
 
@@ -50,8 +50,16 @@ const countOf = (answers: Answer[], status: number) => answers.filter((answer) =
 const countHashes = (app: TestApp) => vi.spyOn(app.nest.get<UserStore>(USER_STORE), 'validateCredentials').mock.calls;
 
 /** An application with the options that are there when none are given, or with those of the throttle. */
-const boot = (stack: Stack, loginThrottle?: LoginThrottleOptions, options: ExpiringTokenModuleOptions = {}) =>
-  stack.boot({ module: [ExpiringTokenModule.forRoot({ ...options, ...(loginThrottle && { loginThrottle }) })] });
+const boot = (
+  stack: Stack,
+  loginThrottle?: LoginThrottleOptions,
+  options: ExpiringTokenModuleOptions = {},
+  more: BootOptions = {},
+) =>
+  stack.boot({
+    ...more,
+    module: [ExpiringTokenModule.forRoot({ ...options, ...(loginThrottle && { loginThrottle }) })],
+  });
 
 async function fail(app: TestApp, username: string, count: number): Promise<void> {
   for (let failures = 0; failures < count; failures++) expect((await app.login(username, 'wrong')).status).toBe(401);
@@ -106,6 +114,23 @@ describe('Failed logins, by default', () => {
       }
       expect(countOf(answers, 401)).toBe(LIMIT);
       expectThrottled(answers.at(-1)!);
+    });
+
+    it('are counted by the address that a trusted proxy gives, and not by what stood before it', async () => {
+      const app = await boot(stack, { limit: 2 }, {}, { proxies: 1 });
+      const { username } = await app.createUser();
+      const from = async (forwarded: string, name: string = randomUUID()) => {
+        const headers = [['X-Forwarded-For', forwarded]] as const;
+        const body = { username: name, password: PASSWORD };
+        return (await app.send('/auth/login', { method: 'POST', headers, body })).status;
+      };
+      for (const status of [401, 401, 429]) expect(await from('198.51.100.1')).toBe(status);
+      // What the client itself sent stands before what the proxy adds.
+      expect(await from('203.0.113.9, 198.51.100.1')).toBe(429);
+      for (const status of [401, 401, 429]) expect(await from('2001:db8:1:2::3')).toBe(status);
+      expect(await from('2001:db8:1:2:3::4')).toBe(429);
+      expect(await from('198.51.100.2', username)).toBe(200);
+      expect(await from('198.51.100.1', username)).toBe(429);
     });
 
     it('are none where the body is malformed', async () => {
