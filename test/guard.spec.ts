@@ -256,6 +256,27 @@ describe('The module', () => {
       await expect(stack.boot({ imports: [FeatureModule] })).rejects.toThrow("can't resolve dependencies");
     });
 
+    it("ends everybody's tokens by another prefix, and by an emptied table", async () => {
+      const app = await stack.boot({ options: { refresh: {} } });
+      const users = [await app.createUser(), await app.createUser()];
+      const pairs = await Promise.all(users.map(({ id }) => app.tokens.logIn(id)));
+      const codes = async (one: TestApp) => {
+        const answers = [];
+        for (const { access, refresh } of pairs) {
+          answers.push(await one.get('/me', access.plainText));
+          answers.push(await one.post('/auth/refresh', { refreshToken: refresh!.plainText }));
+        }
+        return answers.map(({ json }) => json.code);
+      };
+      const dead = ['token_invalid', 'refresh_invalid', 'token_invalid', 'refresh_invalid'];
+      const renamed = await stack.boot({ options: { refresh: {}, prefix: 'new_' } });
+      expect(await codes(renamed)).toEqual(dead);
+      expect((await app.get('/me', pairs[0]!.access.plainText)).status).toBe(200);
+      await app.dataSource.query('DELETE FROM auth_token');
+      expect(await codes(app)).toEqual(dead);
+      expect((await app.login((await app.createUser()).username)).status).toBe(200);
+    });
+
     it('keeps its tables in the data source that it is told', async () => {
       const app = await stack.boot({ options: { dataSource: 'sessions' }, typeOrm: { name: 'sessions' } });
       const { json } = await app.login((await app.createUser()).username);

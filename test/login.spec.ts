@@ -122,6 +122,8 @@ describe('POST /auth/login', () => {
       const cases: [contentType: string, rawBody: string][] = [
         ['text/plain', json],
         ['application/x-www-form-urlencoded', form],
+        // No grant of OAuth 2.0 (RFC 9700 §2.4).
+        ['application/x-www-form-urlencoded', `grant_type=password&${form}`],
         ['application/json-patch+json', json],
         ['multipart/form-data; boundary=x', json],
       ];
