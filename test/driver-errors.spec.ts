@@ -1,0 +1,109 @@
+import { describe, expect, it, vi } from 'vitest';
+import { type Failure, failureOf, retrying } from '../lib/database/driver-errors.js';
+
+const driverError = (code: string) => Object.assign(new Error(`the driver says ${code}`), { code });
+
+const CODES: Record<Failure, readonly string[]> = {
+  duplicate: ['23505', 'ER_DUP_ENTRY', 'SQLITE_CONSTRAINT_PRIMARYKEY', 'SQLITE_CONSTRAINT_UNIQUE'],
+  value: [
+    '22001',
+    '22003',
+    '22021',
+    '22P02',
+    'ER_DATA_TOO_LONG',
+    'ER_TRUNCATED_WRONG_VALUE',
+    'ER_TRUNCATED_WRONG_VALUE_FOR_FIELD',
+    'ER_CANT_AGGREGATE_2COLLATIONS',
+    'ER_CANT_AGGREGATE_NCOLLATIONS',
+    'SQLITE_MISMATCH',
+  ],
+  conflict: [
+    '40001',
+    '40P01',
+    'ER_LOCK_DEADLOCK',
+    'ER_LOCK_WAIT_TIMEOUT',
+    'SQLITE_BUSY',
+    'SQLITE_BUSY_SNAPSHOT',
+    'SQLITE_LOCKED',
+  ],
+  lost: ['ECONNRESET', 'EPIPE', '57P01', '08006', 'PROTOCOL_CONNECTION_LOST', 'ER_SERVER_SHUTDOWN'],
+  outage: [
+    'ECONNREFUSED',
+    'ETIMEDOUT',
+    '53300',
+    'SQLITE_IOERR',
+    'SQLITE_IOERR_WRITE',
+    'SQLITE_FULL',
+    'SQLITE_READONLY',
+    'SQLITE_READONLY_DIRECTORY',
+  ],
+  // Another constraint is no taken key, and what contains a code is not that code.
+  other: ['23503', 'SQLITE_CONSTRAINT_NOTNULL', '42P01', 'ER_NO_SUCH_TABLE', 'ER_DUP_ENTRY_NOT', '123505', ''],
+};
+
+const table = Object.entries(CODES).flatMap(([failure, codes]) => codes.map((code) => [code, failure] as const));
+
+describe("A driver's error", () => {
+  it.each(table)('of the code %o is of the kind %s', (code, failure) => {
+    expect(failureOf(driverError(code))).toBe(failure);
+  });
+
+  it.each([
+    'Connection terminated',
+    'Connection terminated unexpectedly',
+    'Client has encountered a connection error and is not queryable',
+    "Can't add new command when connection is in closed state",
+  ])('without a code that says %o is of a lost connection', (message) => {
+    expect(failureOf(new Error(message))).toBe('lost');
+  });
+
+  it.each([undefined, null, 'ECONNRESET', 1205, { code: 1205 }, {}, new Error('no code')])(
+    'that is none, %o, is nothing that anybody foresaw',
+    (error) => expect(failureOf(error)).toBe('other'),
+  );
+});
+
+describe('What is tried again', () => {
+  const signal = () => new AbortController().signal;
+  const failing = (code: string, times = Infinity) => {
+    let failures = 0;
+    return vi.fn(async () => {
+      if (failures++ < times) throw driverError(code);
+      return 'done';
+    });
+  };
+
+  it.each(CODES.conflict)(
+    'is done at most three times where it is %s each time, and then fails as it did',
+    async (code) => {
+      const work = failing(code);
+      await expect(retrying(work, ['conflict'], { signal: signal() })).rejects.toMatchObject({ code });
+      expect(work).toHaveBeenCalledTimes(3);
+    },
+  );
+
+  it.each([1, 2])('is done once more after each of %i failures, and no more once it succeeds', async (failures) => {
+    const work = failing('40001', failures);
+    await expect(retrying(work, ['conflict'], { signal: signal() })).resolves.toBe('done');
+    expect(work).toHaveBeenCalledTimes(failures + 1);
+  });
+
+  it('fails at once after a failure of a kind that was not named', async () => {
+    for (const [code, failure] of table) {
+      const work = failing(code);
+      const others = (Object.keys(CODES) as Failure[]).filter((kind) => kind !== failure);
+      await expect(retrying(work, others, { signal: signal() })).rejects.toMatchObject({ code });
+      expect(work, code).toHaveBeenCalledTimes(1);
+    }
+  });
+
+  it('is not done again when nobody waits for it any more', async () => {
+    const controller = new AbortController();
+    const work = vi.fn(async () => {
+      controller.abort();
+      throw driverError('40001');
+    });
+    await expect(retrying(work, ['conflict'], { signal: controller.signal })).rejects.toThrow();
+    expect(work).toHaveBeenCalledTimes(1);
+  });
+});
