@@ -1,5 +1,8 @@
+import { Token } from 'nestjs-expiring-token';
 import { DataSource } from 'typeorm';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
+import type { Database } from '../lib/database/database.js';
+import { DATABASE } from '../lib/expiring-token.constants.js';
 import { hashLock } from '../lib/database/server.database.js';
 import { onEveryDatabase, onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
 import { type Answer, bearer } from './fixtures/http.js';
@@ -22,28 +25,36 @@ describe('A database that cannot be asked', () => {
     let app: TestApp;
     let token: string;
     let username: string;
+    let refreshToken: string;
+    let device: string;
     beforeAll(async () => {
-      app = await stack.boot({ options: { timeout: '500ms' } });
+      app = await stack.boot({ options: { timeout: '500ms', refresh: {} } });
       ({ username } = await app.createUser());
-      token = (await app.login(username)).json.token;
+      const { json } = await app.login(username);
+      ({ token, refreshToken } = json);
+      device = `/auth/devices/${json.deviceId}`;
     });
 
-    const everyRoute = () =>
-      Promise.all([
-        app.get('/me', token),
-        app.get('/optional', token),
-        app.get('/auth/token', token),
-        app.get('/auth/devices', token),
-        app.post('/auth/logout', undefined, token),
-        app.post('/auth/logout-all', undefined, token),
-        app.send('/auth/devices/1', { method: 'DELETE', headers: bearer(token) }),
-        app.post('/auth/obtain-token', { username, password: PASSWORD }),
-        app.login(username),
-      ]);
+    const refresh = () => app.post('/auth/refresh', { refreshToken });
+    const everyRead = () => [
+      app.get('/me', token),
+      app.get('/optional', token),
+      app.get('/auth/token', token),
+      app.get('/auth/devices', token),
+    ];
+    const everyChange = () => [
+      app.post('/auth/logout', undefined, token),
+      app.post('/auth/logout-all', undefined, token),
+      app.send(device, { method: 'PATCH', headers: bearer(token), body: { name: 'x' } }),
+      app.send(device, { method: 'DELETE', headers: bearer(token) }),
+      app.post('/auth/obtain-token', { username, password: PASSWORD }),
+      app.login(username),
+      refresh(),
+    ];
 
     it('is answered 503 and never 401, and is forgotten as soon as it is back', async () => {
       await app.dataSource.query('ALTER TABLE auth_token RENAME TO away');
-      for (const answer of await everyRoute()) expectUnavailable(answer);
+      for (const answer of await Promise.all([...everyRead(), ...everyChange()])) expectUnavailable(answer);
       expect((await app.get('/passport', token)).status).toBe(503);
       await app.dataSource.query('ALTER TABLE away RENAME TO auth_token');
       expect((await app.get('/me', token)).status).toBe(200);
@@ -61,6 +72,25 @@ describe('A database that cannot be asked', () => {
       for (const name of [username, 'nobody']) expectUnavailable(await app.login(name));
       await app.dataSource.query('ALTER TABLE away RENAME TO auth_user');
       expect((await app.login(username)).status).toBe(200);
+    });
+
+    it('is answered 503 as well where a change fails whose token was read, and nothing is changed', async () => {
+      const rows = await app.countTokens();
+      const changing = vi.spyOn(app.nest.get<Database>(DATABASE), 'transaction').mockRejectedValue(new Error('gone'));
+      for (const answer of await Promise.all(everyChange())) expectUnavailable(answer);
+      changing.mockRestore();
+      expect(await app.countTokens()).toBe(rows);
+      expect((await app.get('/auth/token', token)).json.name).toBeNull();
+    });
+
+    it('does not log out a device that refreshes meanwhile: the same refresh token works afterwards', async () => {
+      for (const table of ['auth_token', 'auth_user']) {
+        await app.dataSource.query(`ALTER TABLE ${table} RENAME TO away`);
+        expectUnavailable(await refresh());
+        await app.dataSource.query(`ALTER TABLE away RENAME TO ${table}`);
+      }
+      expect(await app.dataSource.getRepository(Token).countBy({ purpose: 'rotated' })).toBe(0);
+      expect((await refresh()).status).toBe(200);
     });
 
     // SQLite has no server that could keep us waiting.
