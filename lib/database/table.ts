@@ -79,7 +79,7 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
   }
 
   select(criteria: Partial<Columns>): Statement {
-    const where = this.pairs(criteria, ' = ?');
+    const where = this.conditions(criteria);
     return this.statement(`SELECT {*} FROM {} WHERE ${where.sql.join(' AND ')}`, where.values);
   }
 
@@ -91,7 +91,7 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
 
   update(change: Partial<Columns>, criteria: Partial<Columns>): Statement {
     const set = this.pairs(change, ' = ?');
-    const where = this.pairs(criteria, ' = ?');
+    const where = this.conditions(criteria);
     return {
       sql: `UPDATE ${this.name} SET ${set.sql.join(', ')} WHERE ${where.sql.join(' AND ')}`,
       values: [...set.values, ...where.values],
@@ -100,12 +100,19 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
 
   /** @param except - rows that stay */
   remove(criteria: Partial<Columns>, except: Partial<Columns> = {}): Statement {
-    const where = this.pairs(criteria, ' = ?');
+    const where = this.conditions(criteria);
     const unless = this.pairs(except, ' <> ?');
     return {
       sql: `DELETE FROM ${this.name} WHERE ${[...where.sql, ...unless.sql].join(' AND ')}`,
       values: [...where.values, ...unless.values],
     };
+  }
+
+  /** Those of the rows that a statement is about: never of all rows. */
+  private conditions(criteria: Partial<Columns>) {
+    const conditions = this.pairs(criteria, ' = ?');
+    if (conditions.sql.length === 0) throw new TypeError('criteria are empty');
+    return conditions;
   }
 
   /** Each property as its quoted column with something behind it, and its value as the driver takes it. */
