@@ -1,0 +1,174 @@
+import { Controller, Get } from '@nestjs/common';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
+import type { Database } from '../lib/database/database.js';
+import { DATABASE } from '../lib/expiring-token.constants.js';
+import { onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
+import { type Answer, bearer, rawRequest, type RequestOptions } from './fixtures/http.js';
+
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'];
+
+/** What each path of the module takes. */
+const ROUTES: [path: string, methods: string[]][] = [
+  ['/auth/login', ['POST']],
+  ['/auth/obtain-token', ['POST']],
+  ['/auth/token', ['GET', 'HEAD']],
+  ['/auth/refresh', ['POST']],
+  ['/auth/logout', ['POST']],
+  ['/auth/logout-all', ['POST']],
+  ['/auth/devices', ['GET', 'HEAD']],
+  ['/auth/devices/01b8e094-9b2e-7000-8000-000000000000', ['PATCH', 'DELETE']],
+];
+
+const NO_STORE = { 'cache-control': 'no-store', pragma: 'no-cache' };
+const ORIGIN = ['Origin', 'https://evil.example'] as const;
+
+describe('The routes of the module', () => {
+  onEveryStack(
+    (stack) => {
+      let app: TestApp;
+      let username: string;
+      let token: string;
+      let refreshToken: string;
+      beforeAll(async () => {
+        app = await stack.boot({ options: { refresh: {} } });
+        ({ username } = await app.createUser());
+        ({ token, refreshToken } = (await app.login(username)).json);
+      });
+
+      const others = ROUTES.flatMap(([path, taken]) =>
+        METHODS.filter((method) => !taken.includes(method)).map((method) => [method, path] as const),
+      );
+
+      it.each(others)('do not take %s %s', async (method, path) => {
+        const before = await app.countTokens();
+        const { status, text } = await app.send(path, { method, headers: bearer(token) });
+        expect([404, 405]).toContain(status);
+        expect(text).not.toContain(token);
+        expect(await app.countTokens()).toBe(before);
+      });
+
+      /** An answer of each kind that a route can give. */
+      async function everyAnswer(headers: RequestOptions['headers']): Promise<Answer[]> {
+        const credentials = { username, password: PASSWORD };
+        const own = [...headers!, ...bearer(token)];
+        const answers: Answer[] = [];
+        for (const [path, methods] of ROUTES) {
+          for (const method of methods) {
+            answers.push(await app.send(path, { method, headers }), await app.send(path, { method, headers: own }));
+            if (method === 'POST') answers.push(await app.send(path, { method, headers, body: credentials }));
+          }
+          ({ token, refreshToken } = (await app.login(username)).json);
+          own.splice(-1, 1, ...bearer(token));
+        }
+        answers.push(await app.send('/auth/refresh', { method: 'POST', headers, body: { refreshToken } }));
+        const { deviceId } = (await app.get('/auth/token', token)).json;
+        const renaming = { method: 'PATCH', headers: own, body: { name: 'x' } };
+        answers.push(await app.send(`/auth/devices/${deviceId}`, renaming));
+        const reading = vi.spyOn(app.nest.get<Database>(DATABASE), 'read').mockRejectedValue(new Error('gone'));
+        answers.push(await app.send('/auth/token', { headers: own }));
+        answers.push(await app.send('/auth/login', { method: 'POST', headers, body: credentials }));
+        reading.mockRestore();
+        expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200, 204, 400, 401, 404, 503]));
+        return answers;
+      }
+
+      it('let no page of another origin read an answer, nor ask for leave to', async () => {
+        const answers = await everyAnswer([ORIGIN]);
+        for (const [path, methods] of ROUTES) {
+          const asked = ['Access-Control-Request-Method', methods.at(-1)!] as const;
+          answers.push(await app.send(path, { method: 'OPTIONS', headers: [ORIGIN, asked] }));
+        }
+        const allowed = answers.flatMap(({ headers }) => Object.keys(headers)).filter((name) => /^access-/.test(name));
+        expect(allowed).toEqual([]);
+      });
+
+      it('say of each body that it is JSON in UTF-8', async () => {
+        const types = (await everyAnswer([]))
+          .filter(({ text }) => text !== '')
+          .map(({ headers }) => headers['content-type']);
+        expect(new Set(types)).toEqual(new Set(['application/json; charset=utf-8']));
+      });
+
+      it('keep out of caches what holds a token or a device, and every answer to credentials', async () => {
+        const { deviceId } = (await app.get('/auth/token', token)).json;
+        const post = (path: string, body: object) => app.post(path, body);
+        const answers = [
+          await app.get('/auth/token', token),
+          await app.get('/auth/devices', token),
+          await app.send(`/auth/devices/${deviceId}`, { method: 'PATCH', headers: bearer(token), body: { name: 'x' } }),
+          await app.login(username),
+          await app.login(username, 'wrong'),
+          await post('/auth/login', {}),
+          await post('/auth/obtain-token', { username, password: PASSWORD }),
+          await post('/auth/obtain-token', {}),
+          await post('/auth/refresh', { refreshToken: 'nonsense' }),
+          await post('/auth/refresh', { refreshToken: 7 }),
+          await post('/auth/refresh', { refreshToken }),
+        ];
+        const reading = vi.spyOn(app.nest.get<Database>(DATABASE), 'read').mockRejectedValue(new Error('gone'));
+        answers.push(await app.login(username), await post('/auth/refresh', { refreshToken }));
+        reading.mockRestore();
+        expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200, 400, 401, 503]));
+        for (const { headers } of answers) expect(headers).toMatchObject(NO_STORE);
+      });
+    },
+    { databases: ['sqlite'] },
+  );
+});
+
+describe('A guarded route by another spelling of its path', () => {
+  const SECRET = 'for those who are let in';
+
+  @Controller()
+  class ClosedController {
+    @Get('closed')
+    closed() {
+      return { secret: SECRET };
+    }
+  }
+
+  const spellings = (path: string) => [
+    path,
+    path.toUpperCase(),
+    `${path}/`,
+    `/${path}`,
+    `/.${path}`,
+    `/x/..${path}`,
+    path.replace(/.(?=.$)/, (character) => `%${character.charCodeAt(0).toString(16)}`),
+    `${path}%2f`,
+    `${path};x`,
+    `${path}?access_token`,
+    `http://127.0.0.1${path}`,
+    `http://other.example${path}`,
+  ];
+
+  onEveryStack(
+    (stack) => {
+      let app: TestApp;
+      let token: string;
+      beforeAll(async () => {
+        app = await stack.boot({ options: { globalGuard: true }, controllers: [ClosedController] });
+        token = await app.token((await app.createUser()).id);
+      });
+
+      const ask = (method: string, target: string, headers = '') =>
+        rawRequest(app.origin, `${method} ${target} HTTP/1.1\r\nHost: x\r\n${headers}Connection: close\r\n\r\n`);
+
+      it.each(['/closed', '/auth/devices', '/auth/token'].flatMap(spellings))('is not open: %s', async (target) => {
+        for (const headers of ['', 'X-HTTP-Method-Override: HEAD\r\n', 'X-Original-URL: /public\r\n']) {
+          for (const method of ['GET', 'HEAD']) {
+            const { status, text } = await ask(method, target, headers);
+            expect([400, 401, 404]).toContain(status);
+            expect(text).not.toContain(SECRET);
+          }
+        }
+      });
+
+      it('is open with a token, by its own path', async () => {
+        const closed = await ask('GET', '/closed', `Authorization: Bearer ${token}\r\n`);
+        expect(closed.text).toContain(SECRET);
+      });
+    },
+    { databases: ['sqlite'] },
+  );
+});
