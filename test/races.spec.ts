@@ -311,6 +311,74 @@ describe('A refresh racing', () => {
         );
       }),
     );
+
+    it('the deletion of its user, and logins beside it, gives nothing that lets in', { timeout: PATIENCE_MS }, () =>
+      withApps(database, { refresh: {} }, async (one, two) => {
+        const users = await database.createUsers(ITERATIONS / 4);
+        const wins: string[] = [];
+        await forEach(users, LANES, async (user) => {
+          const before = good(await one.login(user));
+          const racing = [one.refresh(before.refreshToken), one.login(user), two.login(user)];
+          const [deleted] = await Promise.all([two.call('users', 'delete', user), one.login(user)]);
+          expect(deleted).toBe(true);
+          const answers = await Promise.all(racing);
+          wins.push(...answers.map(outcome));
+          for (const answer of answers)
+            expect(outcome(answer)).toMatch(/^(2xx|401 (refresh_invalid|user_inactive|credentials_invalid))$/);
+          // A login that was verified before may be written down after: its tokens are nobody's.
+          const given = [before, ...answered(answers, 200).map(({ json }) => json)];
+          for (const { token, refreshToken } of given) {
+            expect(await use(one, token)).toMatch(/^401 (token_invalid|user_inactive)$/);
+            expect(outcome(await two.refresh(refreshToken))).toMatch(/^401 (refresh_invalid|user_inactive)$/);
+          }
+          expect(await database.count(user, before.deviceId)).toEqual({});
+          expect(outcome(await one.login(user))).toBe('401 credentials_invalid');
+        });
+        report(
+          `R6 ${database.name}, delete: 0 of ${users.length} users got in afterwards; ` +
+            `${tally(wins)['2xx'] ?? 0} of ${wins.length} requests were first`,
+        );
+      }),
+    );
+  });
+});
+
+describe('The end of all devices, sweeps and evictions at once over two processes', () => {
+  onEverySharedDatabase((database) => {
+    it('lock each other out nowhere, and leave no more than they should', { timeout: PATIENCE_MS }, () => {
+      const limit = { perUser: 5, policy: 'evict' } as const;
+      const options = { lifespan: '30d', refresh: {}, limit, prune: { batch: 3, retention: '7d' } };
+      return withApps(database, options, async (one, two) => {
+        const users = await database.createUsers(ITERATIONS / 2);
+        const long = new Date(Date.now() - 60 * 24 * 3_600_000);
+        const tokens = new Map<string, string>();
+        await forEach(users, LANES, async (user) => {
+          await database.insertTokens(user, 5, long);
+          await database.insertTokens(user, 3, new Date());
+          await one.login(user);
+          tokens.set(user, good(await two.login(user)).token);
+        });
+        let swept = 0;
+        await forEach(users, LANES, async (user) => {
+          const [end, answers, ...sweeps] = await Promise.all([
+            one.logoutAll(tokens.get(user)!),
+            atOnce(4, [two, one], (app) => app.login(user)),
+            two.call<number>('tokens', 'prune'),
+            one.call<number>('tokens', 'prune'),
+          ]);
+          // The device may have been evicted before.
+          expect(['2xx', '401 token_invalid']).toContain(outcome(end));
+          expect(outcomes(answers)).toEqual({ '2xx': 4 });
+          swept += sweeps[0] + sweeps[1];
+          const rows = await database.tokensOf(user);
+          expect(new Set(rows.map(({ deviceId }) => deviceId)).size).toBeLessThanOrEqual(limit.perUser);
+          expect(rows.filter(({ created }) => created <= long)).toEqual([]);
+        });
+        expect(swept).toBeLessThanOrEqual(users.length * 5);
+        for (const { log } of processes) expect(log).not.toMatch(/deadlock|Answering 503/i);
+        report(`R15 ${database.name}: 0 deadlocks, 0 x 5xx, ${swept} rows were swept (${users.length} iterations)`);
+      });
+    });
   });
 });
 
