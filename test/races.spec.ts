@@ -349,7 +349,7 @@ describe('The end of all devices, sweeps and evictions at once over two processe
       const limit = { perUser: 5, policy: 'evict' } as const;
       const options = { lifespan: '30d', refresh: {}, limit, prune: { batch: 3, retention: '7d' } };
       return withApps(database, options, async (one, two) => {
-        const users = await database.createUsers(ITERATIONS / 2);
+        const users = await database.createUsers(ITERATIONS / 4);
         const long = new Date(Date.now() - 60 * 24 * 3_600_000);
         const tokens = new Map<string, string>();
         await forEach(users, LANES, async (user) => {
@@ -362,13 +362,13 @@ describe('The end of all devices, sweeps and evictions at once over two processe
         await forEach(users, LANES, async (user) => {
           const [end, answers, ...sweeps] = await Promise.all([
             one.logoutAll(tokens.get(user)!),
-            atOnce(4, [two, one], (app) => app.login(user)),
+            atOnce(8, [two, one], (app) => app.login(user)),
             two.call<number>('tokens', 'prune'),
             one.call<number>('tokens', 'prune'),
           ]);
           // The device may have been evicted before.
           expect(['2xx', '401 token_invalid']).toContain(outcome(end));
-          expect(outcomes(answers)).toEqual({ '2xx': 4 });
+          expect(outcomes(answers)).toEqual({ '2xx': 8 });
           swept += sweeps[0] + sweeps[1];
           const rows = await database.tokensOf(user);
           expect(new Set(rows.map(({ deviceId }) => deviceId)).size).toBeLessThanOrEqual(limit.perUser);
