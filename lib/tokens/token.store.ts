@@ -60,8 +60,9 @@ export class TokenStore {
       return `CASE {purpose} ${cases.join(' ')} END`;
     };
     this.dead =
-      `({created} + COALESCE({lifespan}, ${usual('lifespanMs')}) <= ?` +
-      ` OR COALESCE({lastUsedAt}, {created}) + ${usual('idleMs')} <= ?)`;
+      // Taken from the instant: what is in a broken row could be too large a number to add to.
+      `({created} <= ? - COALESCE({lifespan}, ${usual('lifespanMs')})` +
+      ` OR COALESCE({lastUsedAt}, {created}) <= ? - ${usual('idleMs')})`;
   }
 
   /** The rows that a select finds. */
