@@ -1,7 +1,14 @@
 import { createSecretKey, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { deriveToken, digestToken, generateToken, identifyToken, parseToken } from '../lib/tokens/token-secret.js';
+import {
+  deriveToken,
+  digestToken,
+  generateToken,
+  identifyToken,
+  matchesDigest,
+  parseToken,
+} from '../lib/tokens/token-secret.js';
 import { bytesFromUuid, isUuid, uuidFromBytes, uuidV7 } from '../lib/database/uuid-v7.js';
 
 const PREFIX = 'ext_';
@@ -59,22 +66,44 @@ describe('A token', () => {
       expect(parseToken(PREFIX, value)).toBeNull();
   });
 
-  it('is never the same twice: a hundred thousand for one row differ, their symbols evenly spread', () => {
-    const id = uuidV7(0);
+  /** How many tokens differ, and how unevenly the symbols are spread over each place that holds nothing but random bits. */
+  function spread(count: number, make: (index: number) => string): { distinct: number; chiSquared: number[] } {
+    const [first, places, symbols] = [PREFIX.length + 22, 42, 128];
     const seen = new Set<string>();
-    const counts = new Map<string, number>();
-    for (let made = 0; made < 100_000; made++) {
-      // The 42 characters that hold nothing but random bits.
-      const secret = generateToken(PREFIX, id).slice(PREFIX.length + 22, PREFIX.length + 64);
-      seen.add(secret);
-      for (const character of secret) counts.set(character, (counts.get(character) ?? 0) + 1);
+    const counts = new Uint32Array(places * symbols);
+    for (let made = 0; made < count; made++) {
+      const token = make(made);
+      // 96 random bits: enough to tell a million apart.
+      seen.add(token.slice(first, first + 16));
+      for (let place = 0; place < places; place++) counts[place * symbols + token.charCodeAt(first + place)]!++;
     }
-    expect(seen.size).toBe(100_000);
-    const mean = (100_000 * 42) / 64;
-    const chiSquared = [...counts.values()].reduce((sum, count) => sum + (count - mean) ** 2 / mean, 0);
-    expect(counts.size).toBe(64);
-    // 63 degrees of freedom: above 140 once in ten million runs of a good source.
-    expect(chiSquared).toBeLessThan(140);
+    const mean = count / 64;
+    const chiSquared = Array.from({ length: places }, (_, place) => {
+      const came = [...counts.subarray(place * symbols, (place + 1) * symbols)].filter((times) => times > 0);
+      return came.reduce((sum, times) => sum + (times - mean) ** 2 / mean, (64 - came.length) * mean);
+    });
+    return { distinct: seen.size, chiSquared };
+  }
+
+  // 63 degrees of freedom: above 150 less than once in a hundred million of good sources.
+  const LARGEST_DEVIATION = 150;
+
+  it(
+    'is never the same twice: a million for one row differ, their symbols evenly spread at each place',
+    { timeout: 120_000 },
+    () => {
+      const id = uuidV7(0);
+      const { distinct, chiSquared } = spread(1_000_000, () => generateToken(PREFIX, id));
+      expect(distinct).toBe(1_000_000);
+      expect(Math.max(...chiSquared)).toBeLessThan(LARGEST_DEVIATION);
+    },
+  );
+
+  it('made by a key differs for thirty thousand rows, its symbols evenly spread at each place', () => {
+    const key = createSecretKey(randomBytes(32));
+    const { distinct, chiSquared } = spread(30_000, (made) => deriveToken(PREFIX, uuidV7(made), key));
+    expect(distinct).toBe(30_000);
+    expect(Math.max(...chiSquared)).toBeLessThan(LARGEST_DEVIATION);
   });
 
   it('made by a key is the same again, another for another row or key', () => {
@@ -84,6 +113,21 @@ describe('A token', () => {
     expect(deriveToken(PREFIX, other, key)).not.toBe(deriveToken(PREFIX, id, key));
     expect(deriveToken(PREFIX, id, createSecretKey(randomBytes(32)))).not.toBe(deriveToken(PREFIX, id, key));
     expect(parseToken(PREFIX, deriveToken(PREFIX, id, key))).toBe(id);
+  });
+
+  it('has the digest of no other one, nor one that is cut or empty', () => {
+    const token = generateToken(PREFIX, uuidV7(0));
+    const digest = digestToken(token);
+    expect(matchesDigest(token, digest)).toBe(true);
+    for (const length of [0, 1, 31, 33, 64]) {
+      expect(matchesDigest(token, Buffer.alloc(length))).toBe(false);
+      expect(matchesDigest(token, Buffer.concat([digest, digest]).subarray(0, length))).toBe(false);
+    }
+    for (let bit = 0; bit < 256; bit++) {
+      const other = Buffer.from(digest);
+      other[bit >> 3]! ^= 1 << (bit & 7);
+      expect(matchesDigest(token, other)).toBe(false);
+    }
   });
 
   it('has a digest of 32 bytes, which is that of the whole string', () => {
