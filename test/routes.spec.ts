@@ -78,7 +78,9 @@ describe('The routes of the module', () => {
           const asked = ['Access-Control-Request-Method', methods.at(-1)!] as const;
           answers.push(await app.send(path, { method: 'OPTIONS', headers: [ORIGIN, asked] }));
         }
-        const allowed = answers.flatMap(({ headers }) => Object.keys(headers)).filter((name) => /^access-/.test(name));
+        const allowed = answers
+          .flatMap(({ headers }) => Object.keys(headers))
+          .filter((name) => name.startsWith('access-'));
         expect(allowed).toEqual([]);
       });
 
