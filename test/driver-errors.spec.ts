@@ -77,14 +77,14 @@ describe('What is tried again', () => {
     'is done at most three times where it is %s each time, and then fails as it did',
     async (code) => {
       const work = failing(code);
-      await expect(retrying(work, ['conflict'], { signal: signal() })).rejects.toMatchObject({ code });
+      await expect(retrying(work, ['conflict'], signal())).rejects.toMatchObject({ code });
       expect(work).toHaveBeenCalledTimes(3);
     },
   );
 
   it.each([1, 2])('is done once more after each of %i failures, and no more once it succeeds', async (failures) => {
     const work = failing('40001', failures);
-    await expect(retrying(work, ['conflict'], { signal: signal() })).resolves.toBe('done');
+    await expect(retrying(work, ['conflict'], signal())).resolves.toBe('done');
     expect(work).toHaveBeenCalledTimes(failures + 1);
   });
 
@@ -92,7 +92,7 @@ describe('What is tried again', () => {
     for (const [code, failure] of table) {
       const work = failing(code);
       const others = (Object.keys(CODES) as Failure[]).filter((kind) => kind !== failure);
-      await expect(retrying(work, others, { signal: signal() })).rejects.toMatchObject({ code });
+      await expect(retrying(work, others, signal())).rejects.toMatchObject({ code });
       expect(work, code).toHaveBeenCalledTimes(1);
     }
   });
@@ -103,7 +103,7 @@ describe('What is tried again', () => {
       controller.abort();
       throw driverError('40001');
     });
-    await expect(retrying(work, ['conflict'], { signal: controller.signal })).rejects.toThrow();
+    await expect(retrying(work, ['conflict'], controller.signal)).rejects.toThrow();
     expect(work).toHaveBeenCalledTimes(1);
   });
 });

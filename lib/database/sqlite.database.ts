@@ -13,12 +13,17 @@ const POLL_MS = 1;
 interface SqliteHandle {
   readonly inTransaction: boolean;
   exec(sql: string): void;
-  prepare(sql: string): {
-    readonly reader: boolean;
-    all(values: readonly unknown[]): Row[];
-    run(values: readonly unknown[]): { changes: number };
-  };
+  prepare(sql: string): Prepared;
 }
+
+interface Prepared {
+  readonly reader: boolean;
+  all(values: readonly unknown[]): Row[];
+  run(values: readonly unknown[]): { changes: number };
+}
+
+/** Statements that are kept prepared: more than the package has, and a bound to them all the same. */
+const MOST_PREPARED = 200;
 
 /** SQLite, through `better-sqlite3` or a driver with the same interface. */
 export class SqliteDatabase implements Database {
@@ -27,6 +32,7 @@ export class SqliteDatabase implements Database {
 
   private readonly logger = new Logger('ExpiringToken');
   private readonly queue = new Queue();
+  private prepared: { handle?: SqliteHandle; statements: Map<string, Prepared> } = { statements: new Map() };
 
   constructor(private readonly dataSource: DataSource) {
     if (dataSource.isInitialized) this.preferWal();
@@ -67,7 +73,7 @@ export class SqliteDatabase implements Database {
   }
 
   private send({ sql, values }: Statement): Result {
-    const statement = this.handle.prepare(sql);
+    const statement = this.prepare(sql);
     return statement.reader
       ? { rows: statement.all(values), affected: 0 }
       : { rows: [], affected: statement.run(values).changes };
@@ -118,6 +124,17 @@ export class SqliteDatabase implements Database {
     } finally {
       handle.exec(`PRAGMA busy_timeout = ${Number(usual?.timeout)}`);
     }
+  }
+
+  /** Prepared once: each one takes memory that is not the garbage collector's, which frees it late. */
+  private prepare(sql: string): Prepared {
+    const { handle } = this;
+    if (this.prepared.handle !== handle || this.prepared.statements.size >= MOST_PREPARED)
+      this.prepared = { handle, statements: new Map() };
+    const { statements } = this.prepared;
+    const statement = statements.get(sql) ?? handle.prepare(sql);
+    statements.set(sql, statement);
+    return statement;
   }
 
   /** The connection that TypeORM has open at present. */

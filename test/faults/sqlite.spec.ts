@@ -100,7 +100,7 @@ describe('A SQLite file that cannot be written', () => {
 
   onEveryStack(
     (stack) => {
-      it.each(FAULTS)('because it is %s lets every token in, and the log says what to do', async (...given) => {
+      it.for(FAULTS)('because it is %s lets every token in, and the log says what to do', async (given, context) => {
         const [what, inject, mend, code, remedy] = given;
         const app = await stack.boot({ options: { refresh: {}, lastUsedAccuracy: 1 } });
         const { username } = await app.createUser();
@@ -121,7 +121,12 @@ describe('A SQLite file that cannot be written', () => {
         await app.dataSource.query(mend);
         expect((await app.login(username)).status).toBe(200);
         expect((await app.post('/auth/refresh', { refreshToken: first.refreshToken })).status).toBe(200);
-        console.log(`F6 sqlite, ${stack.adapterName}, ${what}: 100 of 100 tokens let in, login 503`);
+        figure(context, {
+          fault: 'F6',
+          on: `sqlite, ${stack.adapterName}, ${what}`,
+          pass: 'tokens let in, writes 503',
+          ours: '100 of 100 tokens let in, login 503',
+        });
       });
     },
     { databases: ['sqlite'] },
