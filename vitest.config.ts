@@ -8,6 +8,7 @@ export default defineConfig({
     // Those that disturb servers start their own: `npm run test:faults`.
     exclude: ['test/faults/**'],
     globalSetup: ['test/fixtures/servers.ts'],
+    setupFiles: ['test/fixtures/overhear-output.ts'],
     isolate: false,
     testTimeout: 20_000,
     hookTimeout: 60_000,

@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { onEveryDatabase } from '../fixtures/app.js';
 import { AppProcess, type RemoteApp } from '../fixtures/app-process.js';
 import { figure } from '../fixtures/figures.js';
 import type { Answer } from '../fixtures/http.js';
@@ -7,6 +8,7 @@ import { burst, longestMs, milliseconds, p99Ms, pace, type Sample, statuses, unt
 import { PrivateServer, type ServerName } from '../fixtures/private-server.js';
 import type { Setup } from '../fixtures/processes/protocol.js';
 import { SharedDatabase } from '../fixtures/shared-database.js';
+import { Switch } from '../fixtures/switch.js';
 
 /** `timeout` of the contract, and a quarter of a second for what is around it. */
 const LONGEST_REPLY_MS = 2250;
@@ -211,6 +213,40 @@ describe.each(['postgres', 'mariadb'] as const)('A server of %s', (name) => {
       naive: `${statuses(naive)} within ${milliseconds(PATIENCE_MS)}`,
     });
   });
+});
+
+describe('A server that moves without a word to the connections there are', () => {
+  onEveryDatabase(
+    (stack) => {
+      it('is used again as soon as new connections lead to it', async (context) => {
+        const url = new URL(stack.url);
+        const address = await Switch.to(Number(url.port));
+        url.port = String(address.port);
+        const opening = { connectTimeoutMS: 1000, connectTimeout: 1000 };
+        const app = await stack.boot({ options: { timeout: '2s' }, typeOrm: { url: url.href, ...opening } });
+        const token = await app.token();
+        const ask = () => app.get('/me', token);
+        await burst(50, 10, ask);
+        address.cut();
+        const cut = wait(4000);
+        const samples = await pace(10, cut, ask);
+        address.move();
+        const returnMs = await untilAnswered(ask);
+        expectUnavailable(samples);
+        expect(longestMs(samples)).toBeLessThanOrEqual(LONGEST_REPLY_MS);
+        expect(returnMs).toBeLessThanOrEqual(LONGEST_RETURN_MS);
+        figure(context, {
+          fault: 'F2',
+          on: `${stack.databaseName}, moved`,
+          pass: 'every reply 503 within 2.25 s; back within 1 s',
+          ours: `${statuses(samples)}, longest ${milliseconds(longestMs(samples))}; back after ${milliseconds(returnMs)}`,
+        });
+        await stack.closeApplications();
+        await address.close();
+      });
+    },
+    ['postgres', 'mariadb'],
+  );
 });
 
 /** Ends all connections but the one that does it. */
