@@ -27,6 +27,7 @@ import {
 } from './expiring-token.module-definition.js';
 import type { Duration } from './duration.js';
 import type { ExpiringTokenModuleOptions, ExpiringTokenRoute } from './expiring-token.options.js';
+import { Opaque } from './opaque.js';
 import { ExpiringTokenOptionsError } from './option-checks.js';
 import { resolveAsyncStructure, resolveSyncStructure, type Structure } from './expiring-token.structure.js';
 import { type ResolvedOptions, resolveOptions } from './expiring-token.resolved-options.js';
@@ -86,6 +87,7 @@ function refuseWithoutOptions(): never {
  * export class AppModule {}
  * ```
  */
+@Opaque()
 @Module({ providers: [{ provide: STRUCTURE_OPTIONS, useFactory: refuseWithoutOptions }] })
 export class ExpiringTokenModule extends ConfigurableModuleClass implements OnModuleInit, OnApplicationBootstrap {
   constructor(

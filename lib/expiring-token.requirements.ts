@@ -124,6 +124,8 @@ function drift(dataSource: DataSource, metadata: EntityMetadata, table: Table): 
   for (const column of metadata.columns) {
     const found = table.findColumnByName(column.databaseName);
     if (!found) return `has no column ${column.databaseName}`;
+    // Of what an application added, TypeORM may name the type otherwise than the database does.
+    if (column.target !== Token && column.target !== User) continue;
     const expected = dataSource.driver.normalizeType(column);
     if (found.type !== expected && !(isText(found.type) && isText(expected)))
       return `has the column ${column.databaseName} of type ${found.type}, not ${expected}`;

@@ -1,5 +1,6 @@
 import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
+import { Opaque } from '../opaque.js';
 import { AnswerHeaders } from './answer-headers.interceptor.js';
 import { AUTHENTICATION } from './decorators.js';
 import type { HttpRequest } from './http-request.js';
@@ -22,6 +23,7 @@ const authenticated = new WeakSet<HttpRequest>();
  * export class NotesController {}
  * ```
  */
+@Opaque()
 @Injectable()
 export class ExpiringTokenGuard implements CanActivate {
   constructor(

@@ -7,6 +7,7 @@ import { parseDuration } from '../duration.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import { Opaque } from '../opaque.js';
 import { ExpiringTokenOptionsError } from '../option-checks.js';
 import { checkExcept, cleanLabel, type Device, liveDevices } from './device.js';
 import { rowOfImported } from './imported-token.js';
@@ -41,6 +42,7 @@ const REFRESH: readonly TokenPurpose[] = ['refresh', 'rotated'];
  * Every method may throw {@link ExpiringTokenException} `unavailable`; each one that takes a user id throws `TypeError` for
  * one that cannot be.
  */
+@Opaque()
 @Injectable()
 export class ExpiringTokenService {
   constructor(

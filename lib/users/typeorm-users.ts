@@ -5,6 +5,7 @@ import { failureOf } from '../database/driver-errors.js';
 import { Table } from '../database/table.js';
 import { within } from '../deadline.js';
 import { DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import { Opaque } from '../opaque.js';
 import { ExpiringTokenOptionsError } from '../option-checks.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { hashPassword, isOutdated, verifyPassword } from './password-hash.js';
@@ -41,6 +42,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
 ): Type<UserStore<User>> {
   const { id, username, password, active } = properties;
 
+  @Opaque()
   @Injectable()
   class TypeOrmUserStore implements UserStore<User> {
     private readonly table: Table<User, ObjectLiteral>;

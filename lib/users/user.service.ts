@@ -7,6 +7,7 @@ import { Table } from '../database/table.js';
 import { isUuid, uuidV7 } from '../database/uuid-v7.js';
 import { CLOCK, type Clock, DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import { Opaque } from '../opaque.js';
 import { checkExcept } from '../tokens/device.js';
 import { TokenStore } from '../tokens/token.store.js';
 import { checkCredential, checkNewUsername } from './credentials.js';
@@ -14,6 +15,7 @@ import { hashPassword } from './password-hash.js';
 import { User } from './user.entity.js';
 
 /** Manages the users of the built-in store. Not there where `users` names another store. */
+@Opaque()
 @Injectable()
 export class UserService {
   private readonly table: Table<User, Pick<User, 'id' | 'username' | 'password' | 'active'>>;
