@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { Inject, Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
+import { type BeforeApplicationShutdown, Inject, Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
 import { within } from '../deadline.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
@@ -15,7 +15,7 @@ const MOST_WAITING = 10_000;
  * `lastUsedAccuracy`. A use that cannot be written is forgotten: the next one is noted instead.
  */
 @Injectable()
-export class LastUse implements OnApplicationShutdown {
+export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown {
   private readonly logger = new Logger('ExpiringToken');
   /** The instants of use, by token id. */
   private readonly waiting = new Map<string, number>();
@@ -36,7 +36,12 @@ export class LastUse implements OnApplicationShutdown {
     this.writing ??= this.writeAll();
   }
 
-  /** What was admitted is written before the database is closed; requests were answered until now. */
+  /** What was admitted is written before the database is closed. */
+  async beforeApplicationShutdown(): Promise<void> {
+    await this.writing;
+  }
+
+  /** Requests were answered until now. Whether the database is closed already depends on the application's modules. */
   async onApplicationShutdown(): Promise<void> {
     await this.writing;
   }
