@@ -16,8 +16,10 @@ export type Failure = 'duplicate' | 'value' | 'conflict' | 'lost' | 'outage' | '
 const FAILURES: Record<Exclude<Failure, 'other'>, readonly string[]> = {
   duplicate: ['23505', 'ER_DUP_ENTRY', 'SQLITE_CONSTRAINT_PRIMARYKEY', 'SQLITE_CONSTRAINT_UNIQUE'],
   value: [
-    // PostgreSQL: the class of data exceptions.
-    '22*',
+    '22001',
+    '22003',
+    '22021',
+    '22P02',
     'ER_DATA_TOO_LONG',
     'ER_TRUNCATED_WRONG_VALUE*',
     'ER_WARN_DATA_OUT_OF_RANGE',

@@ -6,6 +6,7 @@ interface MysqlConnection {
   execute(sql: string, values: readonly unknown[], done: MysqlCallback): void;
   query(sql: string, done: MysqlCallback): void;
   destroy(): void;
+  readonly stream: { destroy(): void };
 }
 
 type MysqlCallback = (error: Error | null, result: Row[] | { affectedRows: number }) => void;
@@ -34,6 +35,8 @@ export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
 
   protected close(connection: MysqlConnection): void {
     connection.destroy();
+    // It only says goodbye, to a server that may not hear.
+    connection.stream.destroy();
   }
 
   protected async begin(connection: MysqlConnection, lock: string, signal: AbortSignal): Promise<void> {

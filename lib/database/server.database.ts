@@ -7,10 +7,18 @@ import { type Failure, failureOf, retrying } from './driver-errors.js';
 /** What another try can get over, as long as nothing was committed. */
 const RETRYABLE: readonly Failure[] = ['conflict', 'lost'];
 
+/**
+ * Connections that are closed within ten minutes because they did not answer: enough to empty a pool whose server is gone,
+ * and not so many that a server which only waits for a lock, and goes on waiting for each, runs out of them.
+ */
+const MOST_CLOSED = 20;
+const CLOSING_WINDOW_MS = 600_000;
+
 /** A database server, reached over the connections of the data source's pool. */
 export abstract class ServerDatabase<Connection> implements Database {
   readonly largestBatch = Infinity;
   private readonly queue = new Queue();
+  private closedAtMs: number[] = [];
 
   constructor(private readonly dataSource: DataSource) {}
 
@@ -58,6 +66,7 @@ export abstract class ServerDatabase<Connection> implements Database {
       return result;
     } catch (error) {
       if (committing && failureOf(error) === 'lost') {
+        this.close(connection);
         // Not to be tried again: it may be done.
         throw new Error('the connection was lost while a transaction was committed', { cause: error });
       }
@@ -75,6 +84,15 @@ export abstract class ServerDatabase<Connection> implements Database {
     signal: AbortSignal,
   ): Promise<T> {
     return retrying(() => this.lend(use, signal), RETRYABLE, signal);
+  }
+
+  /** Whether one more connection may be closed because it did not answer. */
+  private mayClose(): boolean {
+    const now = performance.now();
+    this.closedAtMs = this.closedAtMs.filter((closed) => now - closed < CLOSING_WINDOW_MS);
+    if (this.closedAtMs.length >= MOST_CLOSED) return false;
+    this.closedAtMs.push(now);
+    return true;
   }
 
   /**
@@ -95,7 +113,7 @@ export abstract class ServerDatabase<Connection> implements Database {
       try {
         return await unlessAborted(signal, use(runner, connection));
       } catch (error) {
-        if (signal.aborted || failureOf(error) === 'lost') this.close(connection);
+        if (failureOf(error) === 'lost' || (signal.aborted && this.mayClose())) this.close(connection);
         throw error;
       }
     } finally {
@@ -104,7 +122,7 @@ export abstract class ServerDatabase<Connection> implements Database {
   }
 }
 
-/** Walks an asynchronous driver through a script, as long as somebody waits for it: what is answered 503 is not done later. */
+/** Walks an asynchronous driver through a script, as long as somebody waits for it. */
 async function play<T>(
   script: Script<T>,
   run: (statement: Statement) => Promise<Result>,

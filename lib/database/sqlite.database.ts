@@ -117,7 +117,7 @@ export class SqliteDatabase implements Database {
   /** Fails where the driver would wait for another process in this thread, and every request with it. */
   private impatiently<T>(work: () => T): T {
     const { handle } = this;
-    const [usual] = handle.prepare('PRAGMA busy_timeout').all([]);
+    const [usual] = this.prepare('PRAGMA busy_timeout').all([]);
     handle.exec('PRAGMA busy_timeout = 0');
     try {
       return work();

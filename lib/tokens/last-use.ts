@@ -38,12 +38,17 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
 
   /** What was admitted is written before the database is closed. */
   async beforeApplicationShutdown(): Promise<void> {
-    await this.writing;
+    await this.written();
   }
 
   /** Requests were answered until now. Whether the database is closed already depends on the application's modules. */
   async onApplicationShutdown(): Promise<void> {
-    await this.writing;
+    await this.written();
+  }
+
+  /** Waits until nothing waits to be written, but not for ever. */
+  private async written(): Promise<void> {
+    await within(this.options.timeoutMs, async () => this.writing).catch(() => this.waiting.clear());
   }
 
   private async writeAll(): Promise<void> {

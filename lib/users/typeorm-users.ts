@@ -74,7 +74,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
         // The hash may have waited for others, and the password been changed meanwhile: then the new one counts. Looked at
         // again whatever the answer is, so that it takes as long for a name that nobody has.
         row = await this.findRow(name);
-        if (hashOf(row) !== stored) continue;
+        if (typeof stored === 'string' && hashOf(row) !== stored) continue;
         if (!isRight || !row) return null;
         const user = this.table.read(row);
         // The login is right whether this succeeds or not. One that is refused all the same costs no second hash.

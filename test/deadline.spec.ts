@@ -1,0 +1,51 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { within } from '../lib/deadline.js';
+
+/** Keeps the event loop busy. */
+function block(forMs: number): void {
+  const until = performance.now() + forMs;
+  while (performance.now() < until);
+}
+
+const never = () => new Promise<never>(() => undefined);
+
+describe('A time limit', () => {
+  it('ends what does not end by itself, and tells it', async () => {
+    let told: AbortSignal | undefined;
+    const started = performance.now();
+    const hung = within(50, (signal) => {
+      told = signal;
+      return never();
+    });
+    await expect(hung).rejects.toThrow('no answer from the database within 50 ms');
+    expect(performance.now() - started).toBeGreaterThanOrEqual(49);
+    expect(told!.aborted).toBe(true);
+  });
+
+  it('does not count that the process stood still, so that an answer which came meanwhile is read', async () => {
+    const answer = within(50, async () => {
+      await nextTurn();
+      await nextTurn();
+      await nextTurn();
+      return 'read';
+    });
+    block(300);
+    expect(await answer).toBe('read');
+  });
+
+  it('ends all the same in a process that always stands still', async () => {
+    let over = false;
+    const started = performance.now();
+    const hung = within(100, never).finally(() => {
+      over = true;
+    });
+    hung.catch(() => undefined);
+    while (!over && performance.now() - started < 5000) {
+      block(150);
+      await nextTurn();
+    }
+    await expect(hung).rejects.toThrow('no answer');
+    expect(performance.now() - started).toBeLessThan(1500);
+  });
+});
