@@ -35,17 +35,12 @@ describe('A time limit', () => {
   });
 
   it('ends all the same in a process that always stands still', async () => {
-    let over = false;
     const started = performance.now();
-    const hung = within(100, never).finally(() => {
-      over = true;
-    });
-    hung.catch(() => undefined);
-    while (!over && performance.now() - started < 5000) {
+    const ended = within(100, never).then(null, () => performance.now() - started);
+    for (let round = 0; round < 15; round++) {
       block(150);
       await nextTurn();
     }
-    await expect(hung).rejects.toThrow('no answer');
-    expect(performance.now() - started).toBeLessThan(1500);
+    expect(await ended).toBeLessThan(1500);
   });
 });
