@@ -1,4 +1,5 @@
 import { HttpException, Logger } from '@nestjs/common';
+import { failureOf } from './database/driver-errors.js';
 import { within } from './deadline.js';
 import { ExpiringTokenException } from './expiring-token.exception.js';
 import { describe } from './log-text.js';
@@ -14,7 +15,8 @@ export async function available<T>(work: () => Promise<T>): Promise<T> {
     return await work();
   } catch (error) {
     if (error instanceof HttpException) throw error;
-    logger.error(`Answering 503: ${describe(error)}`);
+    const isAway = ['outage', 'lost'].includes(failureOf(error));
+    logger.error(`Answering 503${isAway ? ', the database is away' : ''}: ${describe(error)}`);
     throw new ExpiringTokenException('unavailable');
   }
 }

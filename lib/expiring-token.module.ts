@@ -33,6 +33,7 @@ import { resolveAsyncStructure, resolveSyncStructure, type Structure } from './e
 import { type ResolvedOptions, resolveOptions } from './expiring-token.resolved-options.js';
 import { entitiesOf, requireColumns, requireDataSource, requireEntities } from './expiring-token.requirements.js';
 import { AnswerHeaders } from './http/answer-headers.interceptor.js';
+import { AuthenticationLog } from './http/authentication.log.js';
 import { DevicesController } from './http/devices.controller.js';
 import { ExpiringTokenGuard } from './http/expiring-token.guard.js';
 import { ExpiringTokenStrategy } from './http/expiring-token.strategy.js';
@@ -139,7 +140,7 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
 
   /** Late, so that an application can run its migrations between its creation and its start. */
   async onApplicationBootstrap(): Promise<void> {
-    await requireColumns(this.module.get<DataSource>(DATA_SOURCE), this.structure);
+    await requireColumns(this.module.get<DataSource>(DATA_SOURCE), this.module.get<Database>(DATABASE), this.structure);
   }
 }
 
@@ -196,6 +197,7 @@ function assemble(definition: DynamicModule, resolve: () => Structure): DynamicM
     ExpiringTokenService,
     RequestAuthenticator,
     AnswerHeaders,
+    AuthenticationLog,
     LoginThrottle,
     TokenAnswers,
     LoginVerifier,

@@ -1,5 +1,6 @@
 import { Logger, type Type } from '@nestjs/common';
-import { type DataSource, type EntityMetadata, getMetadataArgsStorage, type Table } from 'typeorm';
+import { type DataSource, type EntityManager, type EntityMetadata, getMetadataArgsStorage, type Table } from 'typeorm';
+import type { Database } from './database/database.js';
 import { SUPPORTED_DATABASES } from './database/open-database.js';
 import { within } from './deadline.js';
 import { describe } from './log-text.js';
@@ -87,13 +88,15 @@ const logger = new Logger('ExpiringToken');
  *
  * @throws ExpiringTokenOptionsError naming the column that is missing, or is of another type
  */
-export async function requireColumns(dataSource: DataSource, structure: Structure): Promise<void> {
+export async function requireColumns(dataSource: DataSource, database: Database, structure: Structure): Promise<void> {
   if (!dataSource.isInitialized) return;
   for (const [option, entity] of Object.entries(entitiesOf(structure))) {
     const metadata = dataSource.getMetadata(entity);
     let table: Table | undefined;
     try {
-      table = await within(LONGEST_LOOK_MS, () => readTable(dataSource, metadata));
+      const look = ({ queryRunner = dataSource.createQueryRunner() }: EntityManager) =>
+        queryRunner.getTable(metadata.tablePath);
+      table = await within(LONGEST_LOOK_MS, (signal) => database.readEntities(look, signal));
     } catch (error) {
       logger.warn(`Table ${metadata.tablePath} could not be looked at: ${describe(error)}`);
       return;
@@ -104,15 +107,6 @@ export async function requireColumns(dataSource: DataSource, structure: Structur
     }
     const problem = drift(dataSource, metadata, table);
     if (problem) throw new ExpiringTokenOptionsError(option, `table ${metadata.tablePath} ${problem}`, MIGRATE);
-  }
-}
-
-async function readTable(dataSource: DataSource, { tablePath }: EntityMetadata): Promise<Table | undefined> {
-  const runner = dataSource.createQueryRunner('master');
-  try {
-    return await runner.getTable(tablePath);
-  } finally {
-    await runner.release();
   }
 }
 

@@ -6,6 +6,7 @@ import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { cleanLabel } from '../tokens/device.js';
 import { checkUserId } from '../tokens/user-id.js';
 import { type Credentials, isAdmitted, type UserStore } from '../tokens/user-store.js';
+import { AuthenticationLog, nameInLog } from './authentication.log.js';
 import { type HttpRequest, utf8Header } from './http-request.js';
 import { readLogin } from './json-body.js';
 import { LoginThrottle } from './login.throttle.js';
@@ -24,6 +25,7 @@ export class LoginVerifier {
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(USER_STORE) private readonly users: UserStore,
     private readonly throttle: LoginThrottle,
+    private readonly log: AuthenticationLog,
   ) {}
 
   /**
@@ -33,7 +35,13 @@ export class LoginVerifier {
   async verify(request: HttpRequest): Promise<Login> {
     refuseRefreshToken(request, this.options);
     const { deviceName, ...credentials } = readLogin(request, this.options);
-    const userId = await this.throttle.run(request.ip, credentials.username, () => this.validate(credentials));
+    const { username } = credentials;
+    const userId = await this.log.attempt(
+      'Login',
+      request,
+      (found?: string) => (found === undefined ? { name: nameInLog(username) } : { userId: found }),
+      () => this.throttle.run(request.ip, username, () => this.validate(credentials)),
+    );
     const userAgent = utf8Header(request, 'user-agent');
     const name = [utf8Header(request, 'x-device-model'), deviceName, userAgent].find((label) => cleanLabel(label));
     return { userId, device: { name, userAgent } };

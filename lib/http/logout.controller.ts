@@ -1,6 +1,7 @@
 import { Controller, HttpCode, Post, Req, UseGuards, UseInterceptors } from '@nestjs/common';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import { AnswerHeaders } from './answer-headers.interceptor.js';
+import { AuthenticationLog } from './authentication.log.js';
 import { ExpiringTokenGuard } from './expiring-token.guard.js';
 import { type AuthenticatedRequest, tokenOf } from './http-request.js';
 import { readKeepCurrent } from './json-body.js';
@@ -10,13 +11,17 @@ import { readKeepCurrent } from './json-body.js';
 @UseGuards(ExpiringTokenGuard)
 @UseInterceptors(AnswerHeaders)
 export class LogoutController {
-  constructor(private readonly tokens: ExpiringTokenService) {}
+  constructor(
+    private readonly tokens: ExpiringTokenService,
+    private readonly log: AuthenticationLog,
+  ) {}
 
   @Post('logout')
   @HttpCode(204)
   async logout(@Req() request: AuthenticatedRequest): Promise<void> {
     const { userId, deviceId } = tokenOf(request);
-    await this.tokens.revoke(userId, deviceId);
+    const revoke = () => this.tokens.revoke(userId, deviceId);
+    await this.log.attempt('Logout', request, () => ({ userId, deviceId }), revoke);
   }
 
   @Post('logout-all')
@@ -24,6 +29,7 @@ export class LogoutController {
   async logoutAll(@Req() request: AuthenticatedRequest): Promise<{ revoked: number }> {
     const { userId, deviceId } = tokenOf(request);
     const options = readKeepCurrent(request) ? { except: deviceId } : {};
-    return { revoked: await this.tokens.revokeAll(userId, options) };
+    const revokeAll = () => this.tokens.revokeAll(userId, options);
+    return { revoked: await this.log.attempt('Logout of all devices', request, () => ({ userId }), revokeAll) };
   }
 }

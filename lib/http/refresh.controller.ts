@@ -3,6 +3,7 @@ import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
+import { AuthenticationLog } from './authentication.log.js';
 import { AnswerHeaders } from './answer-headers.interceptor.js';
 import { Public } from './decorators.js';
 import type { HttpRequest } from './http-request.js';
@@ -17,6 +18,7 @@ export class RefreshController {
   constructor(
     private readonly tokens: ExpiringTokenService,
     private readonly answers: TokenAnswers,
+    private readonly log: AuthenticationLog,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
   ) {}
 
@@ -27,6 +29,11 @@ export class RefreshController {
     if (!this.options.refresh) throw new NotFoundException(`Cannot POST ${request.originalUrl ?? request.url}`);
     const token = readRefreshToken(request, this.options.refresh.header);
     if (token === null) throw new ExpiringTokenException('refresh_invalid', { presented: false });
-    return this.answers.answer(() => this.tokens.refresh(token));
+    return this.log.attempt(
+      'Refresh',
+      request,
+      (answer?: TokenAnswer) => ({ deviceId: answer?.deviceId }),
+      () => this.answers.answer(() => this.tokens.refresh(token)),
+    );
   }
 }

@@ -4,6 +4,7 @@ import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
+import { AuthenticationLog } from './authentication.log.js';
 import { readBearerToken } from './bearer-token.js';
 import type { HttpRequest } from './http-request.js';
 import { refuseRefreshToken } from './refresh-token.js';
@@ -14,13 +15,20 @@ export class RequestAuthenticator {
   constructor(
     private readonly tokens: ExpiringTokenService,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
+    private readonly log: AuthenticationLog,
   ) {}
 
   /** @returns null when the request presents no token */
   async authenticateIfPresented(request: HttpRequest): Promise<Authentication | null> {
     refuseRefreshToken(request, this.options);
     const token = readBearerToken(request, this.options.schemes);
-    return token === null ? null : this.tokens.authenticate(token);
+    if (token === null) return null;
+    try {
+      return await this.tokens.authenticate(token);
+    } catch (error) {
+      this.log.refused(request, error);
+      throw error;
+    }
   }
 
   /** @throws ExpiringTokenException whatever keeps the request out */

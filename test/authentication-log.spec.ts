@@ -1,0 +1,65 @@
+import { describe, expect, it } from 'vitest';
+import { nameInLog } from '../lib/http/authentication.log.js';
+import { logged, onEveryStack, PASSWORD, told } from './fixtures/app.js';
+
+describe('The log', () => {
+  onEveryStack(
+    (stack) => {
+      it('tells how each attempt to be let in ended, who it was and from where, and no secret', async () => {
+        const app = await stack.boot({ options: { refresh: { grace: 0 }, loginThrottle: { limit: 2, ttl: '5m' } } });
+        const { id: userId, username } = await app.createUser();
+        const address = expect.stringMatching(/127\.0\.0\.1$/);
+        const name = nameInLog(username);
+        const secrets: string[] = [PASSWORD, username];
+        let read = 0;
+        /** The lines since the last look, of which each begins with what it is about. */
+        const lines = () => {
+          const found = told.slice(read).filter((line) => / (?:accepted|refused): /.test(line));
+          read = told.length;
+          return found.map((line) => {
+            const [, what, details] = /^(.*?): (\{.*?\})/.exec(line)!;
+            return [what, JSON.parse(details!)];
+          });
+        };
+        told.length = 0;
+        logged.length = 0;
+
+        const { token, refreshToken, deviceId } = (await app.login(username)).json;
+        expect(lines()).toEqual([['Login accepted', { userId, address }]]);
+        const pair = (await app.post('/auth/refresh', { refreshToken })).json;
+        expect(lines()).toEqual([['Refresh accepted', { deviceId, address }]]);
+        await app.post('/auth/logout', undefined, pair.token);
+        expect(lines()).toEqual([['Logout accepted', { userId, deviceId, address }]]);
+        await app.post('/auth/refresh', { refreshToken: pair.refreshToken });
+        expect(lines()).toEqual([['Refresh refused', { code: 'refresh_invalid', address }]]);
+        await app.get('/me', token);
+        expect(lines()).toEqual([['Token refused', { code: 'token_invalid', address }]]);
+        const other = (await app.login(username)).json;
+        await app.post('/auth/logout-all', undefined, other.token);
+        expect(lines().at(-1)).toEqual(['Logout of all devices accepted', { userId, address }]);
+        for (let failed = 0; failed < 3; failed++) await app.login(username, `wrong ${PASSWORD}`);
+        expect(lines()).toEqual([
+          ['Login refused', { code: 'credentials_invalid', name, address }],
+          ['Login refused', { code: 'credentials_invalid', name, address }],
+          ['Login refused', { code: 'throttled', name, address }],
+        ]);
+        secrets.push(token, refreshToken, pair.token, pair.refreshToken, other.token);
+        for (const secret of secrets) expect([...told, ...logged].join('\n')).not.toContain(secret);
+      });
+
+      it('cannot be forged by the address that a proxy gives', async () => {
+        const app = await stack.boot({ proxies: 1 });
+        told.length = 0;
+        await app.send('/auth/login', {
+          method: 'POST',
+          body: { username: 'nobody', password: PASSWORD },
+          headers: [['X-Forwarded-For', 'a\u0085[Nest] forged\u009b31m']],
+        });
+        const [line] = told.filter((text) => text.startsWith('Login refused'));
+        expect(line).toBeDefined();
+        expect(line).not.toMatch(/\p{Cc}/u);
+      });
+    },
+    { databases: ['sqlite'] },
+  );
+});
