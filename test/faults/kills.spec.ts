@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AppProcess, type RemoteApp } from '../fixtures/app-process.js';
-import { forEach, ITERATIONS, PATIENCE_MS, report, tally } from '../fixtures/iterations.js';
+import { figure } from '../fixtures/figures.js';
+import { forEach, ITERATIONS, PATIENCE_MS, tally } from '../fixtures/iterations.js';
 import { onEverySharedDatabase, type SharedDatabase } from '../fixtures/shared-database.js';
 
 /*
@@ -85,7 +86,7 @@ async function serve(
 
 describe('A process killed amid refreshes', () => {
   onEverySharedDatabase((database) => {
-    it('locks no client out, and leaves each device one leaf', { timeout: PATIENCE_MS }, async () => {
+    it('locks no client out, and leaves each device one leaf', { timeout: PATIENCE_MS }, async (context) => {
       let lost = 0;
       let families = 0;
       const options = { refresh: { grace: '30s' } } as const;
@@ -120,71 +121,79 @@ describe('A process killed amid refreshes', () => {
       });
       await left.close();
       expect(interrupted).toBeGreaterThanOrEqual(ITERATIONS);
-      report(
-        `F12 ${database.name}: ${families} of ${families} clients continued, 0 forks, 0 half-written; kill -9 ` +
-          `interrupted ${interrupted} refreshes, ${lost} of them between commit and answer`,
-      );
+      figure(context, {
+        fault: 'F12',
+        on: database.name,
+        pass: 'every client goes on, one leaf a device',
+        ours: `${families} of ${families} clients continued, 0 forks, 0 half-written; kill -9 interrupted ${interrupted} refreshes, ${lost} of them between commit and answer`,
+      });
     });
   });
 });
 
 describe('A process killed amid logouts', () => {
   onEverySharedDatabase((database) => {
-    it('lets in no token that was answered to be dead, and ends devices whole', { timeout: PATIENCE_MS }, async () => {
-      let answered = 0;
-      const unknown: string[] = [];
-      const left = await serve(database, survivor, { refresh: {} });
-      const interrupted = await killing(ITERATIONS / 2, async (victim) => {
-        const doomed = await serve(database, victim, { refresh: {} });
-        /** What one request ends: a device, or a user's two. */
-        interface Farewell {
-          user: string;
-          tokens: { token: string; refreshToken: string }[];
-          all: boolean;
-          outcome: 'none' | 'interrupted' | 'answered';
-        }
-        const users = await database.createUsers(4 * CLIENTS);
-        const farewells: Farewell[] = await Promise.all(
-          users.map(async (user, index) => {
-            const all = index % 2 === 0;
-            const logins = [await left.login(user), ...(all ? [await left.login(user)] : [])];
-            return { user, all, outcome: 'none' as const, tokens: logins.map(({ json }) => json) };
-          }),
-        );
-        const queue = farewells.values();
-        const ask = async () => {
-          const { value: farewell } = queue.next();
-          if (!farewell) return false;
-          farewell.outcome = 'interrupted';
-          const [{ token }] = farewell.tokens as [Farewell['tokens'][number]];
-          const { status } = await (farewell.all ? doomed.logoutAll(token) : doomed.logout(token));
-          expect(status).toBe(farewell.all ? 200 : 204);
-          farewell.outcome = 'answered';
-          return true;
-        };
-        const clients = Array.from({ length: CLIENTS }, () => ask);
-        const count = await killUnderLoad(victim, clients, randomBetween(1, 3 * CLIENTS));
-        await forEach(farewells, 5, async ({ user, tokens, outcome }) => {
-          const accepted = await Promise.all(tokens.map(({ token }) => left.get('/me', token)));
-          const refreshed = await Promise.all(tokens.map(({ refreshToken }) => left.refresh(refreshToken)));
-          const statuses = new Set([...accepted, ...refreshed].map(({ status }) => status));
-          if (outcome === 'none') expect([...statuses]).toEqual([200]);
-          if (outcome === 'answered') expect([...statuses]).toEqual([401]);
-          // Nobody knows which; but it is one of both for all that the request was to end.
-          expect(statuses.size).toBe(1);
-          if (statuses.has(401)) expect(await database.tokensOf(user)).toEqual([]);
-          if (outcome === 'answered') answered++;
-          if (outcome === 'interrupted') unknown.push(statuses.has(401) ? 'ended' : 'not');
+    it(
+      'lets in no token that was answered to be dead, and ends devices whole',
+      { timeout: PATIENCE_MS },
+      async (context) => {
+        let answered = 0;
+        const unknown: string[] = [];
+        const left = await serve(database, survivor, { refresh: {} });
+        const interrupted = await killing(ITERATIONS / 2, async (victim) => {
+          const doomed = await serve(database, victim, { refresh: {} });
+          /** What one request ends: a device, or a user's two. */
+          interface Farewell {
+            user: string;
+            tokens: { token: string; refreshToken: string }[];
+            all: boolean;
+            outcome: 'none' | 'interrupted' | 'answered';
+          }
+          const users = await database.createUsers(4 * CLIENTS);
+          const farewells: Farewell[] = await Promise.all(
+            users.map(async (user, index) => {
+              const all = index % 2 === 0;
+              const logins = [await left.login(user), ...(all ? [await left.login(user)] : [])];
+              return { user, all, outcome: 'none' as const, tokens: logins.map(({ json }) => json) };
+            }),
+          );
+          const queue = farewells.values();
+          const ask = async () => {
+            const { value: farewell } = queue.next();
+            if (!farewell) return false;
+            farewell.outcome = 'interrupted';
+            const [{ token }] = farewell.tokens as [Farewell['tokens'][number]];
+            const { status } = await (farewell.all ? doomed.logoutAll(token) : doomed.logout(token));
+            expect(status).toBe(farewell.all ? 200 : 204);
+            farewell.outcome = 'answered';
+            return true;
+          };
+          const clients = Array.from({ length: CLIENTS }, () => ask);
+          const count = await killUnderLoad(victim, clients, randomBetween(1, 3 * CLIENTS));
+          await forEach(farewells, 5, async ({ user, tokens, outcome }) => {
+            const accepted = await Promise.all(tokens.map(({ token }) => left.get('/me', token)));
+            const refreshed = await Promise.all(tokens.map(({ refreshToken }) => left.refresh(refreshToken)));
+            const statuses = new Set([...accepted, ...refreshed].map(({ status }) => status));
+            if (outcome === 'none') expect([...statuses]).toEqual([200]);
+            if (outcome === 'answered') expect([...statuses]).toEqual([401]);
+            // Nobody knows which; but it is one of both for all that the request was to end.
+            expect(statuses.size).toBe(1);
+            if (statuses.has(401)) expect(await database.tokensOf(user)).toEqual([]);
+            if (outcome === 'answered') answered++;
+            if (outcome === 'interrupted') unknown.push(statuses.has(401) ? 'ended' : 'not');
+          });
+          return count;
         });
-        return count;
-      });
-      await left.close();
-      expect(interrupted).toBeGreaterThanOrEqual(ITERATIONS / 2);
-      report(
-        `F13 ${database.name}: 0 tokens let in of ${answered} answered logouts; kill -9 interrupted ${interrupted}, ` +
-          `of which ${tally(unknown).ended ?? 0} had been done`,
-      );
-    });
+        await left.close();
+        expect(interrupted).toBeGreaterThanOrEqual(ITERATIONS / 2);
+        figure(context, {
+          fault: 'F13',
+          on: database.name,
+          pass: 'no token let in whose end was answered',
+          ours: `0 tokens let in of ${answered} answered logouts; kill -9 interrupted ${interrupted}, of which ${tally(unknown).ended ?? 0} had been done`,
+        });
+      },
+    );
   });
 });
 
@@ -194,7 +203,7 @@ describe('A process killed while it prunes', () => {
   const LIVE = 200;
 
   onEverySharedDatabase((database) => {
-    it('deletes nothing that lives, and the next one finishes', { timeout: PATIENCE_MS }, async () => {
+    it('deletes nothing that lives, and the next one finishes', { timeout: PATIENCE_MS }, async (context) => {
       // It does not prune in the background, and the other one may as well.
       const other = await serve(database, survivor, { lifespan: '1d' });
       const left: number[] = [];
@@ -224,10 +233,12 @@ describe('A process killed while it prunes', () => {
         return 1;
       });
       await other.close();
-      report(
-        `F14 ${database.name}: 0 of ${KILLS * 2 * LIVE} rows lost that were to stay; the next prune deleted the other ` +
-          `${left.join(', ')} of ${EXPIRED}`,
-      );
+      figure(context, {
+        fault: 'F14',
+        on: database.name,
+        pass: 'no live row lost, the next prune finishes',
+        ours: `0 of ${KILLS * 2 * LIVE} rows lost that were to stay; the next prune deleted the other ${left.join(', ')} of ${EXPIRED}`,
+      });
     });
   });
 });

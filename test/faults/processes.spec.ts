@@ -5,7 +5,8 @@ import { TokenPruner } from '../../lib/tokens/token.pruner.js';
 import { TokenStore } from '../../lib/tokens/token.store.js';
 import { onEveryDatabase, type TestApp } from '../fixtures/app.js';
 import { AppProcess, type RemoteApp } from '../fixtures/app-process.js';
-import { forEach, ITERATIONS, PATIENCE_MS, report, tally } from '../fixtures/iterations.js';
+import { figure } from '../fixtures/figures.js';
+import { forEach, ITERATIONS, PATIENCE_MS, tally } from '../fixtures/iterations.js';
 import { DROP_HEADER } from '../fixtures/processes/protocol.js';
 import { onEverySharedDatabase } from '../fixtures/shared-database.js';
 
@@ -30,7 +31,7 @@ describe('With another process on the same database', () => {
   });
 
   onEverySharedDatabase((database) => {
-    it('a refresh whose answer was lost gets the same pair there', { timeout: PATIENCE_MS }, async () => {
+    it('a refresh whose answer was lost gets the same pair there', { timeout: PATIENCE_MS }, async (context) => {
       const [one, two] = (await database.serve(processes, { refresh: {} })) as [RemoteApp, RemoteApp];
       const users = await database.createUsers(ITERATIONS);
       const again = new Map<string, { token: string; refreshToken: string }>();
@@ -47,11 +48,16 @@ describe('With another process on the same database', () => {
       expect(new Map(lost.map(({ deviceId, token, refreshToken }) => [deviceId, { token, refreshToken }]))).toEqual(
         again,
       );
-      report(`F15 ${database.name}: ${again.size} of ${ITERATIONS} retries got the lost pair, 1 new refresh row each`);
+      figure(context, {
+        fault: 'F15',
+        on: database.name,
+        pass: 'the same pair again, one new row',
+        ours: `${again.size} of ${ITERATIONS} retries got the lost pair, 1 new refresh row each`,
+      });
       await Promise.all([one.close(), two.close()]);
     });
 
-    it('two sweeps and renewals at once delete what has expired, once', { timeout: PATIENCE_MS }, async () => {
+    it('two sweeps and renewals at once delete what has expired, once', { timeout: PATIENCE_MS }, async (context) => {
       const EXPIRED = 20;
       const options = { secret: SECRET, obtain: 'renew', idle: '30d', prune: { batch: 3 } } as const;
       const apps = (await database.serve(processes, options)) as [RemoteApp, RemoteApp];
@@ -75,14 +81,16 @@ describe('With another process on the same database', () => {
         expect(await database.count(user)).toEqual({ obtained: 1 });
       }
       const shared = shares.filter((share) => share > 0 && share < EXPIRED).length;
-      report(
-        `F20 ${database.name}: ${ITERATIONS * EXPIRED} of ${ITERATIONS * EXPIRED} expired rows deleted and counted once, ` +
-          `0 errors, 0 of ${renewing.length} renewed tokens lost; both had a share in ${shared} of ${ITERATIONS} rounds`,
-      );
+      figure(context, {
+        fault: 'F20',
+        on: database.name,
+        pass: 'each expired row deleted and counted once',
+        ours: `${ITERATIONS * EXPIRED} of ${ITERATIONS * EXPIRED} expired rows deleted and counted once, 0 errors, 0 of ${renewing.length} renewed tokens lost; both had a share in ${shared} of ${ITERATIONS} rounds`,
+      });
       await Promise.all(apps.map((app) => app.close()));
     });
 
-    it('a clock that is set forward and back makes no instant run backwards', async () => {
+    it('a clock that is set forward and back makes no instant run backwards', async (context) => {
       const STEPS = [0, HOUR_MS, 0, -HOUR_MS, 0, -10 * MINUTE_MS, 0] as const;
       const options = { lifespan: '90m', refresh: { idle: '7d' }, lastUsedAccuracy: 1, secret: SECRET } as const;
       const [one, two] = (await database.serve(processes, options)) as [RemoteApp, RemoteApp];
@@ -108,10 +116,12 @@ describe('With another process on the same database', () => {
         lastUses.push(Date.parse(devices.find(({ id }) => id === login.deviceId)!.lastUsedAt));
       }
       expect(lastUses).toEqual(lastUses.toSorted((a, b) => a - b));
-      report(
-        `F16 ${database.name}: expiresIn between ${Math.min(...seconds)} and ${Math.max(...seconds)} s, last use never ` +
-          `moved back over ${STEPS.length} steps`,
-      );
+      figure(context, {
+        fault: 'F16',
+        on: database.name,
+        pass: 'no instant runs backwards, no sweep more or less',
+        ours: `expiresIn between ${Math.min(...seconds)} and ${Math.max(...seconds)} s, last use never moved back over ${STEPS.length} steps`,
+      });
       await Promise.all([one.close(), two.close()]);
     });
   });
@@ -121,7 +131,7 @@ describe('A clock on the wall that is set', () => {
   afterEach(() => vi.useRealTimers());
 
   onEveryDatabase((stack) => {
-    it('makes no sweep more or less: they come by the time that passes', async () => {
+    it('makes no sweep more or less: they come by the time that passes', async (context) => {
       // Those of the package alone: what the drivers wait for passes as ever.
       vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
       const app = await stack.boot({ options: { prune: { every: '1h' } } });
@@ -139,7 +149,12 @@ describe('A clock on the wall that is set', () => {
         counts.push(await pass(0), await pass(HOUR_MS - 2 * MINUTE_MS), await pass(2 * MINUTE_MS));
       }
       expect(counts).toEqual([1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5]);
-      report(`F16 ${stack.databaseName}: ${counts.at(-1)} sweeps in 4 h 1 min, whatever the clock said`);
+      figure(context, {
+        fault: 'F16',
+        on: stack.databaseName,
+        pass: 'no instant runs backwards, no sweep more or less',
+        ours: `${counts.at(-1)} sweeps in 4 h 1 min, whatever the clock said`,
+      });
       vi.useRealTimers();
     });
   });
@@ -171,7 +186,7 @@ describe('Processes in different time zones', () => {
   });
 
   onEverySharedDatabase((database) => {
-    it('and sessions in them, mean the same millisecond', { timeout: PATIENCE_MS }, async () => {
+    it('and sessions in them, mean the same millisecond', { timeout: PATIENCE_MS }, async (context) => {
       const apps: RemoteApp[] = [];
       for (const [index, [zone, offset]] of ZONES.entries()) {
         const session = {
@@ -214,7 +229,12 @@ describe('Processes in different time zones', () => {
         }
       }
       expect(new Set(drifts)).toEqual(new Set([0]));
-      report(`F18 ${database.name}: drift 0 ms in ${checked} of ${checked}: issued in each zone, checked in each one`);
+      figure(context, {
+        fault: 'F18',
+        on: database.name,
+        pass: 'the same millisecond everywhere',
+        ours: `drift 0 ms in ${checked} of ${checked}: issued in each zone, checked in each one`,
+      });
       await Promise.all(apps.map((app) => app.close()));
     });
   });
@@ -257,7 +277,7 @@ describe('A deadlock at every fifth write', () => {
 
   onEveryDatabase(
     (stack) => {
-      it('is got over within three attempts, and nothing is done twice', { timeout: PATIENCE_MS }, async () => {
+      it('is got over within three attempts, and nothing is done twice', { timeout: PATIENCE_MS }, async (context) => {
         const app = await stack.boot({
           options: { refresh: {}, secret: SECRET, obtain: 'renew', lastUsedAccuracy: 1, prune: false },
           typeOrm: { extra: stack.databaseName === 'postgres' ? { max: 1 } : { connectionLimit: 1 } },
@@ -298,10 +318,12 @@ describe('A deadlock at every fifth write', () => {
         }
         expect(seen.injected).toBeGreaterThan(ITERATIONS);
         expect(Math.max(...attempts)).toBeLessThanOrEqual(3);
-        report(
-          `F23 ${stack.databaseName}: ${seen.injected} deadlocks in ${seen.writes} writes, 0 surfaced, at most ` +
-            `${Math.max(...attempts)} attempts, 0 duplicate rows`,
-        );
+        figure(context, {
+          fault: 'F23',
+          on: stack.databaseName,
+          pass: 'none surfaces, three attempts at most',
+          ours: `${seen.injected} deadlocks in ${seen.writes} writes, 0 surfaced, at most ${Math.max(...attempts)} attempts, 0 duplicate rows`,
+        });
       });
     },
     ['postgres', 'mariadb'],
@@ -320,7 +342,7 @@ describe('A hundred mixed writes at once on SQLite in one process', () => {
       it(
         'lose nothing that was acknowledged, beside transactions of the application',
         { timeout: PATIENCE_MS },
-        async () => {
+        async (context) => {
           const app = await stack.boot({
             options: { refresh: {}, prune: false, timeout: '15s' },
             typeOrm: {
@@ -393,9 +415,12 @@ describe('A hundred mixed writes at once on SQLite in one process', () => {
             }
           }
           expect(writes).toBe(100 * ITERATIONS);
-          report(
-            `R14 ${stack.databaseName}: 0 of ${writes} writes failed, 0 acknowledged ones lost (${ITERATIONS} iterations)`,
-          );
+          figure(context, {
+            fault: 'R14',
+            on: stack.databaseName,
+            pass: 'no write fails or is lost',
+            ours: `0 of ${writes} writes failed, 0 acknowledged ones lost (${ITERATIONS} iterations)`,
+          });
         },
       );
     },
