@@ -1,4 +1,5 @@
 import { Token } from 'nestjs-expiring-token';
+import type { EventEmitter } from 'node:events';
 import { DataSource } from 'typeorm';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Database } from '../lib/database/database.js';
@@ -189,6 +190,41 @@ describe('A crowd of requests for one user', () => {
 describe('On PostgreSQL', () => {
   onEveryDatabase(
     (stack) => {
+      it('a connection that the server ends as it is made does not end the process', async () => {
+        const app = await stack.boot({ typeOrm: { extra: { max: 20 } } });
+        const token = await app.token();
+        const pool = (app.dataSource.driver as unknown as { master: EventEmitter }).master;
+        let made = 0;
+        pool.on('connect', (client: EventEmitter) => {
+          made++;
+          // After the pool has stopped listening, and before TypeORM does.
+          process.nextTick(() => client.emit('error', new Error('terminating connection')));
+        });
+        const answers = await Promise.all(Array.from({ length: 15 }, () => app.get('/me', token)));
+        expect(made).toBeGreaterThan(0);
+        expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
+      });
+
+      it('a table that is locked for long does not use up the connections of the server', async () => {
+        const app = await stack.boot({ options: { timeout: '50ms' }, typeOrm: { extra: { max: 5 } } });
+        const token = await app.token();
+        const other = await new DataSource({ ...app.dataSource.options, entities: [] }).initialize();
+        const holder = other.createQueryRunner();
+        await holder.query('BEGIN');
+        await holder.query('LOCK TABLE auth_token IN ACCESS EXCLUSIVE MODE');
+        for (let asked = 0; asked < 40; asked++) expectUnavailable(await app.get('/me', token));
+        const [{ waiting }] = await holder.query(
+          "SELECT count(*) AS waiting FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        );
+        // Of each that was closed, the server knows nothing as long as it waits: 20 of them, and those of the pool.
+        expect(Number(waiting)).toBeGreaterThan(5);
+        expect(Number(waiting)).toBeLessThanOrEqual(25);
+        await holder.query('ROLLBACK');
+        await vi.waitUntil(async () => (await app.get('/me', token)).status === 200);
+        await holder.release();
+        await other.destroy();
+      });
+
       it('a connection that could not roll back does not take later statements with it', async () => {
         const app = await stack.boot({
           options: { timeout: '2s' },

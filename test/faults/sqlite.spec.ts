@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { logged, onEveryStack, Stack } from '../fixtures/app.js';
@@ -75,6 +76,29 @@ describe('A SQLite file that another process writes for ten seconds', () => {
         `reads ${statuses(theirs.reads)}, longest ${milliseconds(longestMs(theirs.reads))}; writes ` +
         `${statuses(theirs.writes)}; held up ${milliseconds(theirs.stalledMs)}`,
     });
+  });
+
+  it('without a write-ahead log holds up no event loop either while another process reads', async () => {
+    const stack = new Stack('sqlite', 'express');
+    await stack.open();
+    const app = await stack.boot({ options: { timeout: '500ms' }, typeOrm: { enableWAL: false } });
+    const { username } = await app.createUser();
+    const reading = new (createRequire(import.meta.url)(process.env.TEST_SQLITE_DRIVER ?? 'libsql'))(
+      (app.dataSource.options as { database: string }).database,
+    );
+    reading.exec('BEGIN');
+    reading.prepare('SELECT * FROM auth_token').all();
+    const delays = monitorEventLoopDelay({ resolution: 1 });
+    delays.enable();
+    // It cannot be committed as long as somebody reads.
+    expect((await app.login(username)).status).toBe(503);
+    delays.disable();
+    expect(delays.max / 1e6).toBeLessThanOrEqual(LONGEST_STALL_MS);
+    reading.exec('ROLLBACK');
+    reading.close();
+    expect((await app.login(username)).status).toBe(200);
+    expect(await app.countTokens()).toBe(1);
+    await stack.close();
   });
 
   it('keeps a write-ahead log from then on, unless the application says otherwise', async () => {
