@@ -80,6 +80,32 @@ describe('The devices of a user', () => {
       expect((await app.get('/auth/token', token)).json.name).toBe('work laptop');
     });
 
+    const latin1 = (text: string) => Buffer.from(text).toString('latin1');
+
+    it.each([
+      ['of 300 code points cut at 255', latin1('📱'.repeat(300)), '📱'.repeat(255)],
+      ['that is not UTF-8 as none', 'Browser \u00e9', null],
+      ['with control characters without them', latin1('a\u0085b\tc\u009fd\u2028e\u202ef'), 'abcdef'],
+      ['of control characters as none', latin1('\u0085\u202e'), null],
+    ])('show a user agent %s', async (_, sent, shown) => {
+      const { token } = await login((await app.createUser()).username, 'laptop', sent);
+      const { status, json } = await app.get('/auth/devices', token);
+      expect(status).toBe(200);
+      expect(json).toMatchObject([{ name: 'laptop', userAgent: shown }]);
+    });
+
+    it.each([
+      ['of 300 code points cut at 255', '📱'.repeat(300), '📱'.repeat(255)],
+      ['with a mark that turns its direction without it', 'a\u202eb', 'ab'],
+      ['with half a character as one that stands for it', 'a\ud800', 'a\ufffd'],
+    ])('show a name that was given by PATCH, %s', async (_, name, shown) => {
+      const { token: row, plainText } = await app.tokens.issue((await app.createUser()).id);
+      const headers = bearer(plainText);
+      const renamed = await app.send(`/auth/devices/${row.deviceId}`, { method: 'PATCH', headers, body: { name } });
+      expect([renamed.status, renamed.json.name]).toEqual([200, shown]);
+      expect((await app.get('/auth/devices', plainText)).json).toMatchObject([{ id: row.deviceId, name: shown }]);
+    });
+
     it('DELETE /auth/devices/:id ends one, and only that', async () => {
       const user = await app.createUser();
       const [laptop, phone] = [await login(user.username, 'laptop'), await login(user.username, 'phone')];
