@@ -6,13 +6,14 @@ import {
   CurrentUser,
   ExpiringTokenGuard,
   ExpiringTokenModule,
+  ExpiringTokenOptionsError,
   ExpiringTokenService,
   OptionalToken,
   Public,
   Token,
   User,
 } from 'nestjs-expiring-token';
-import type { Strategy } from 'passport';
+import passport, { type Strategy } from 'passport';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { generateToken } from '../lib/tokens/token-secret.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
@@ -366,21 +367,55 @@ describe('A request that Fastify is handed without a socket', () => {
 });
 
 describe('Two applications in one process', () => {
-  it('each know their own tokens at both doors, also after one was closed', async () => {
-    const [first, second] = [new Stack('sqlite', 'express'), new Stack('sqlite', 'fastify')];
-    await Promise.all([first.open(), second.open()]);
-    const [one, two] = [await first.boot(), await second.boot()];
-    const [tokenOfOne, tokenOfTwo] = [await one.token(), await two.token()];
-    for (const path of ['/me', '/passport']) {
-      expect((await one.get(path, tokenOfOne)).status).toBe(200);
-      expect((await two.get(path, tokenOfTwo)).status).toBe(200);
-      expect((await one.get(path, tokenOfTwo)).status).toBe(401);
-      expect((await two.get(path, tokenOfOne)).status).toBe(401);
-    }
-    await second.close();
-    expect((await one.get('/passport', tokenOfOne)).status).toBe(200);
-    await first.close();
-  });
+  it.each([
+    ['express', 'fastify'],
+    ['express', 'express'],
+    ['fastify', 'fastify'],
+  ] as const)(
+    'on %s and %s each know their own tokens at both doors, also after one was closed',
+    async (...adapters) => {
+      const [first, second] = adapters.map((adapter) => new Stack('sqlite', adapter)) as [Stack, Stack];
+      await Promise.all([first.open(), second.open()]);
+      const [one, two] = [await first.boot(), await second.boot()];
+      const [tokenOfOne, tokenOfTwo] = [await one.token(), await two.token()];
+      for (const path of ['/me', '/passport']) {
+        expect((await one.get(path, tokenOfOne)).status).toBe(200);
+        expect((await two.get(path, tokenOfTwo)).status).toBe(200);
+        expect((await one.get(path, tokenOfTwo)).status).toBe(401);
+        expect((await two.get(path, tokenOfOne)).status).toBe(401);
+      }
+      await second.close();
+      expect((await one.get('/passport', tokenOfOne)).status).toBe(200);
+      await first.close();
+    },
+  );
+});
+
+describe('The name expiring-token in Passport', () => {
+  const foreign = { authenticate: () => undefined } as unknown as Strategy;
+
+  onEveryStack(
+    (stack) => {
+      it.each([
+        ['was given to another strategy', () => passport.use('expiring-token', foreign)],
+        ['was taken from ours', () => passport.unuse('expiring-token')],
+      ])('stops the start of an application in which it %s, and of no other', async (_, change) => {
+        @Module({})
+        class DisturbingModule {
+          onModuleInit() {
+            change();
+          }
+        }
+        const started = stack.boot({ imports: [DisturbingModule] });
+        await expect(started).rejects.toThrow(ExpiringTokenOptionsError);
+        await expect(started).rejects.toThrow('another Passport strategy, or none, is registered as "expiring-token"');
+        const app = await stack.boot();
+        expect((await app.get('/passport', await app.token())).status).toBe(200);
+        expect((await app.get('/passport')).status).toBe(401);
+      });
+    },
+    { databases: ['sqlite'] },
+  );
 });
 
 describe('A chain of Passport strategies', () => {
@@ -394,7 +429,6 @@ describe('A chain of Passport strategies', () => {
   }
 
   it('goes on to the next one after a 401, and not after an outage', async () => {
-    const { default: passport } = await import('passport');
     const anybody = {
       authenticate(this: { success(user: unknown): void }) {
         this.success({ id: 'anybody' });
