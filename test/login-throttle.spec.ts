@@ -513,6 +513,63 @@ onRedis(() => {
       }
     });
 
+    const SPOILT: [what: string, write: (redis: Redis, key: string) => Promise<unknown>][] = [
+      ['a text', (redis, key) => redis.set(key, 'abc')],
+      ['a list', (redis, key) => redis.lpush(key, 'abc')],
+      ['a number that cannot grow', (redis, key) => redis.set(key, '9223372036854775807')],
+      ['a number without expiry', (redis, key) => redis.set(key, '3')],
+      ['a negative number', (redis, key) => redis.set(key, '-5')],
+    ];
+    const KINDS = ['name', 'address'] as const;
+
+    it.each(KINDS.flatMap((kind) => SPOILT.map(([what, write]) => [kind, what, write] as const)))(
+      'lock nobody out for ever where the key of the %s holds %s, and end in 429 all the same',
+      async (kind, _, write) => {
+        const keyPrefix = `test-${randomUUID()}:`;
+        const [app, redis] = [await boot(stack, { redis: connect(keyPrefix) }), connect('')];
+        const { username } = await app.createUser();
+        await fail(app, username, 1);
+        const [key] = (await redis.keys(`${keyPrefix}*${kind}*`)) as [string];
+        const spoil = async () => {
+          await redis.del(key);
+          await write(redis, key);
+        };
+        await spoil();
+        const started = performance.now();
+        expect((await app.login(username)).status).toBe(200);
+        expect(performance.now() - started).toBeLessThan(2000);
+        // A right login forgets what was counted of the name.
+        await spoil();
+        const answers: Answer[] = [];
+        for (let attempt = 0; attempt <= LIMIT; attempt++) answers.push(await app.login(username, 'wrong'));
+        expect(answers[0]!.status).toBe(401);
+        expectThrottled(answers.at(-1)!);
+        expect(countOf(answers, 401) + countOf(answers, 429)).toBe(answers.length);
+        // When the windows are over, nothing is left in Redis but what has no expiry, and nothing in a process.
+        for (const counted of await redis.keys(`${keyPrefix}*`)) {
+          const ttlMs = await redis.pttl(counted);
+          expect(ttlMs).toBeLessThanOrEqual(TTL_SECONDS * 1000);
+          if (ttlMs >= 0) await redis.del(counted);
+        }
+        const later = await boot(stack, { redis: connect(keyPrefix) });
+        await fail(later, username, LIMIT - 1);
+        expect((await later.login(username)).status).toBe(200);
+      },
+    );
+
+    it.each(KINDS)('are limited no longer than ttl by a full count of the %s without expiry', async (kind) => {
+      const keyPrefix = `test-${randomUUID()}:`;
+      const [app, redis] = [await boot(stack, { redis: connect(keyPrefix) }), connect('')];
+      const { username } = await app.createUser();
+      await fail(app, username, 1);
+      const [key] = (await redis.keys(`${keyPrefix}*${kind}*`)) as [string];
+      await redis.set(key, String(LIMIT));
+      expect(await redis.pttl(key)).toBe(-1);
+      expectThrottled(await app.login(username));
+      expect(await redis.pttl(key)).toBeGreaterThan(0);
+      expect(await redis.pttl(key)).toBeLessThanOrEqual(TTL_SECONDS * 1000);
+    });
+
     it('are exact however the commands of attempts at once and of processes mix', async () => {
       const keyPrefix = `test-${randomUUID()}:`;
       const [one, two] = [0, 1].map(() => throttleOf({ limit: 1, redis: connect(keyPrefix) })) as [
