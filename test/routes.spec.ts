@@ -1,8 +1,8 @@
-import { Controller, Get } from '@nestjs/common';
+import { Controller, Get, VersioningType } from '@nestjs/common';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Database } from '../lib/database/database.js';
 import { DATABASE } from '../lib/expiring-token.constants.js';
-import { onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
+import { logged, onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
 import { type Answer, bearer, rawRequest, type RequestOptions } from './fixtures/http.js';
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'];
@@ -116,6 +116,51 @@ describe('The routes of the module', () => {
     },
     { databases: ['sqlite'] },
   );
+});
+
+describe('A body that is no JSON', () => {
+  const WITH_BODY = ROUTES.flatMap(([path, methods]) =>
+    methods.filter((method) => ['POST', 'PATCH'].includes(method)).map((method) => [method, path] as const),
+  );
+  const VERSIONS = [
+    { version: 'without a version', prefix: '', versioning: undefined },
+    {
+      version: 'of a version in the path',
+      prefix: '/v1',
+      versioning: { type: VersioningType.URI, defaultVersion: '1' } as const,
+    },
+  ];
+
+  describe.each(VERSIONS)('at a route $version', ({ prefix, versioning }) => {
+    onEveryStack(
+      (stack) => {
+        let app: TestApp;
+        let token: string;
+        beforeAll(async () => {
+          app = await stack.boot({ options: { refresh: {} }, versioning });
+          token = await app.token();
+        });
+
+        it.each([...WITH_BODY, ['PATCH', '/auth/devices/x'] as const])(
+          'is refused at %s %s, and neither quoted nor logged',
+          async (method, path) => {
+            const before = logged.length;
+            for (const rawBody of [
+              'hunter2SuperSecret',
+              '{"name":"hunter2SuperSecret"',
+              '{"name":hunter2SuperSecret}',
+            ]) {
+              const headers = [['Content-Type', 'application/json'] as const, ...bearer(token)];
+              const { status, text } = await app.send(prefix + path, { method, headers, rawBody });
+              expect(status).toBe(400);
+              for (const told of [text, ...logged.slice(before)]) expect(told).not.toMatch(/hunter2|SuperSecret/);
+            }
+          },
+        );
+      },
+      { databases: ['sqlite'] },
+    );
+  });
 });
 
 describe('A guarded route by another spelling of its path', () => {
