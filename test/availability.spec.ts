@@ -1,5 +1,5 @@
-import { Token } from 'nestjs-expiring-token';
 import type { EventEmitter } from 'node:events';
+import { Token, User } from 'nestjs-expiring-token';
 import { DataSource } from 'typeorm';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Database } from '../lib/database/database.js';
@@ -253,28 +253,48 @@ describe('On PostgreSQL', () => {
           expect(await one.tokens.list(id)).toHaveLength(1);
         }
       });
+    },
+    ['postgres'],
+  );
+});
 
+describe('From a data source with a replica', () => {
+  onEveryDatabase(
+    (stack) => {
       it('tokens and users are read from the primary, which knows what a replica does not know yet', async () => {
-        const replica = new Stack('postgres', 'express');
+        const replica = new Stack(stack.databaseName, 'express');
         await replica.open();
-        await replica.boot();
+        const { dataSource: behind } = await replica.boot();
         const app = await stack.boot({
+          options: { refresh: {} },
           typeOrm: {
             url: undefined,
             replication: { master: { url: stack.url }, slaves: [{ url: replica.url }] },
           },
         });
-        const user = await app.createUser();
-        const { status, json } = await app.login(user.username);
-        expect(status).toBe(200);
-        expect((await app.get('/me', json.token)).status).toBe(200);
-        await app.users.setActive(user.id, false);
-        expect((await app.get('/me', json.token)).json.code).toBe('user_inactive');
+        const { id, username } = await app.createUser();
+        const login = async () => {
+          const { status, json } = await app.login(username);
+          expect(status).toBe(200);
+          return json;
+        };
+        const { token: first, refreshToken, deviceId } = await login();
+        expect((await app.get('/me', first)).status).toBe(200);
+        const refreshed = await app.post('/auth/refresh', { refreshToken });
+        expect(refreshed.status).toBe(200);
+        const { token } = refreshed.json;
+        expect((await app.get('/auth/devices', token)).json).toMatchObject([{ id: deviceId, current: true }]);
+        expect((await app.post('/auth/logout', undefined, token)).status).toBe(204);
+        expect((await app.get('/me', token)).json.code).toBe('token_invalid');
+        const again = await login();
+        await app.users.setActive(id, false);
+        expect((await app.get('/me', again.token)).json.code).toBe('user_inactive');
+        for (const entity of [Token, User]) expect(await behind.getRepository(entity).count()).toBe(0);
         await app.nest.close();
         await replica.close();
       });
     },
-    ['postgres'],
+    ['postgres', 'mariadb'],
   );
 });
 
