@@ -49,6 +49,7 @@ import { hideUnparsedBodies } from './http/unparsed-body.js';
 import { ExpiringTokenService } from './tokens/expiring-token.service.js';
 import { LastUse } from './tokens/last-use.js';
 import { TokenEvents } from './tokens/token.events.js';
+import { TokenLookup } from './tokens/token.lookup.js';
 import { TokenPruner } from './tokens/token.pruner.js';
 import { TokenScripts } from './tokens/token.scripts.js';
 import { TokenStore } from './tokens/token.store.js';
@@ -194,6 +195,7 @@ function assemble(definition: DynamicModule, resolve: () => Structure): DynamicM
     TokenPruner,
     TokenEvents,
     LastUse,
+    TokenLookup,
     ExpiringTokenService,
     RequestAuthenticator,
     AnswerHeaders,

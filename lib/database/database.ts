@@ -1,13 +1,18 @@
-import type { EntityManager } from 'typeorm';
+import type { EntityManager, EntityMetadata } from 'typeorm';
 
-/** What the drivers of all three databases bind alike. */
-export type SqlValue = string | number | Buffer | null;
+type ColumnMetadata = EntityMetadata['columns'][number];
+
+/** What the drivers of all three databases bind alike. A list is what {@link Database.isOneOf} made of some. */
+export type SqlValue = string | number | Buffer | null | readonly SqlValue[];
 
 /** One SQL statement with `?` for its values. */
 export interface Statement {
   readonly sql: string;
   readonly values: readonly SqlValue[];
 }
+
+/** What TypeORM knows of a column. */
+export type ComparedColumn = Pick<ColumnMetadata, 'type' | 'charset' | 'collation' | 'transformer' | 'unsigned'>;
 
 /** A row as the driver returns it, by column name. */
 export type Row = Record<string, unknown>;
@@ -49,6 +54,15 @@ export interface Database {
    */
   write(statement: Statement, signal: AbortSignal): Promise<number>;
 
+  /** The condition that a column holds one of these values, of which there is at least one. */
+  isOneOf(column: string, values: readonly SqlValue[]): Statement;
+
+  /**
+   * SQL for what a text column says, as the type of a column that it is compared with, so that an index of that column is
+   * used; null where that cannot be. What is no value of the type is equal to none.
+   */
+  comparable(text: string, column: ComparedColumn): string | null;
+
   /** Rows that one statement may delete without keeping requests waiting. */
   readonly largestBatch: number;
 
@@ -60,4 +74,11 @@ export interface Database {
    * @param signal - when it is aborted, the next step is not taken and the transaction is rolled back
    */
   transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T>;
+}
+
+/** {@link Database.isOneOf} where no list can be bound. Of few texts, because each is prepared. */
+export function isAmong(column: string, values: readonly SqlValue[]): Statement {
+  const places = 2 ** Math.ceil(Math.log2(values.length));
+  const padded = Array.from({ length: places }, (_, place) => values[place] ?? values[0]!);
+  return { sql: `${column} IN (${padded.map(() => '?').join(', ')})`, values: padded };
 }

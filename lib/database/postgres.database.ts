@@ -1,16 +1,40 @@
 import type { EventEmitter } from 'node:events';
+import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
-import type { Result, Row, Statement } from './database.js';
+import { describe } from '../log-text.js';
+import type { ComparedColumn, Result, Row, SqlValue, Statement } from './database.js';
 import { hashLock, ServerDatabase } from './server.database.js';
 
 /** The part of a `pg` client that is used here. */
 interface PostgresClient {
-  query(sql: string, values?: readonly unknown[]): Promise<{ rows: Row[]; rowCount: number | null }>;
+  query(statement: string | PreparedStatement): Promise<{ rows: Row[]; rowCount: number | null }>;
   end(): Promise<void>;
 }
 
+interface PreparedStatement {
+  name?: string;
+  text: string;
+  values: readonly unknown[];
+}
+
+/** Errors of a prepared statement that is not what it was when it was prepared. */
+const UNPREPARED = ['0A000', '26000', '42P05'];
+
+/** Types of columns whose values a text may hold, and what says that it does. */
+const FORMS: Record<string, string> = {
+  uuid: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$',
+  bigint: '^-{0,1}[0-9]{1,18}$',
+};
+const TYPES: Record<string, string> = { uuid: 'uuid', smallint: 'bigint', integer: 'bigint', bigint: 'bigint' };
+const TEXTS = ['character varying', 'text'];
+
 /** PostgreSQL, through `pg`. */
 export class PostgresDatabase extends ServerDatabase<PostgresClient> {
+  private readonly logger = new Logger('ExpiringToken');
+  private readonly statements = new Map<string, { name: string; text: string }>();
+  /** Whether prepared statements stay prepared: a pooler between may lend another connection for each. */
+  private prepares = true;
+
   constructor(dataSource: DataSource) {
     super(dataSource);
     const { master } = dataSource.driver as unknown as { master?: EventEmitter };
@@ -18,13 +42,43 @@ export class PostgresDatabase extends ServerDatabase<PostgresClient> {
     master?.on('connect', (client: EventEmitter) => client.on('error', () => undefined));
   }
 
+  isOneOf(column: string, values: readonly SqlValue[]): Statement {
+    return { sql: `${column} = ANY(?)`, values: [values] };
+  }
+
+  comparable(text: string, column: ComparedColumn): string | null {
+    const type = this.dataSource.driver.normalizeType(column);
+    if (column.transformer || column.collation) return null;
+    if (TEXTS.includes(type)) return text;
+    const cast = TYPES[type];
+    // A text that is none would be an error, and that of everybody in the statement.
+    return cast ? `CASE WHEN ${text} ~ '${FORMS[cast]}' THEN ${text}::${cast} END` : null;
+  }
+
+  /** By a name, PostgreSQL plans a statement once for each connection, and not each time. */
   protected async send(client: PostgresClient, { sql, values }: Statement): Promise<Result> {
+    const { name, text } = this.prepare(sql);
+    try {
+      const { rows, rowCount } = await client.query(this.prepares ? { name, text, values } : { text, values });
+      return { rows, affected: rowCount ?? 0 };
+    } catch (error) {
+      if (this.prepares && UNPREPARED.includes((error as { code: string }).code)) {
+        this.prepares = false;
+        this.logger.warn(`PostgreSQL keeps no prepared statements, so it plans each one anew: ${describe(error)}`);
+      }
+      throw error;
+    }
+  }
+
+  private prepare(sql: string): { name: string; text: string } {
+    const known = this.statements.get(sql);
+    if (known) return known;
     let position = 0;
-    const { rows, rowCount } = await client.query(
-      sql.replaceAll('?', () => `$${++position}`),
-      values,
-    );
-    return { rows, affected: rowCount ?? 0 };
+    const text = sql.replaceAll('?', () => `$${++position}`);
+    const name = `expiring-token:${hashLock(sql).toString('base64url')}`;
+    const prepared = { name, text };
+    this.statements.set(sql, prepared);
+    return prepared;
   }
 
   protected command(client: PostgresClient, sql: string): Promise<unknown> {

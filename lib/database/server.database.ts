@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { unlessAborted } from '../deadline.js';
-import type { Database, Result, Row, Script, Statement } from './database.js';
+import type { ComparedColumn, Database, Result, Row, Script, SqlValue, Statement } from './database.js';
 import { type Failure, failureOf, retrying } from './driver-errors.js';
 
 /** What another try can get over, as long as nothing was committed. */
@@ -20,7 +20,7 @@ export abstract class ServerDatabase<Connection> implements Database {
   private readonly queue = new Queue();
   private closedAtMs: number[] = [];
 
-  constructor(private readonly dataSource: DataSource) {}
+  constructor(protected readonly dataSource: DataSource) {}
 
   async read(statement: Statement, signal: AbortSignal): Promise<Row[]> {
     const send = (connection: Connection) => this.send(connection, statement);
@@ -41,6 +41,10 @@ export abstract class ServerDatabase<Connection> implements Database {
     const transact = () => this.lend((_, connection) => this.transact(connection, lock, script(), signal), signal);
     return this.queue.run(lock, () => retrying(transact, RETRYABLE, signal));
   }
+
+  abstract isOneOf(column: string, values: readonly SqlValue[]): Statement;
+
+  abstract comparable(text: string, column: ComparedColumn): string | null;
 
   protected abstract send(connection: Connection, statement: Statement): Promise<Result>;
 

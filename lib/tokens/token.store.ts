@@ -2,9 +2,10 @@ import type { Type } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import type { Database, Row, Script, SqlValue, Statement } from '../database/database.js';
 import { retrying } from '../database/driver-errors.js';
-import { Table } from '../database/table.js';
+import { type Selection, Table } from '../database/table.js';
 import type { Lifetime, Lifetimes } from './token-lifetime.js';
 import { NEVER_MS, Token, type TokenPurpose } from './token.entity.js';
+import type { UserJoin } from './user-store.js';
 
 /** The columns that a new token fills: all but those that an application added, and those of rotation. */
 export type TokenRow = Pick<
@@ -18,11 +19,14 @@ interface Sealing {
   sealedUntil: Date | null;
 }
 
-/** A row, with the columns that no {@link Token} shows. */
-export interface StoredToken extends Sealing {
+/** A row, with what it is known by. */
+export interface FoundToken {
   token: Token;
   digest: Buffer;
 }
+
+/** A row, with the columns that no {@link Token} shows. */
+export interface StoredToken extends FoundToken, Sealing {}
 
 /** Rows of one user or fewer of them, or one row. There is no statement over all rows. */
 export type TokenCriteria =
@@ -43,6 +47,7 @@ const FIRST_ID = '00000000-0000-0000-0000-000000000000';
 /** All SQL over tokens: statements, and the ways to run them. */
 export class TokenStore {
   private readonly table: Table<Token, TokenRow & Sealing>;
+  private readonly selection: Selection<Token, TokenRow>;
   /** {@link isLive} in SQL, and the other way round: takes the instant twice. A row of unknown age is neither. */
   private readonly dead: string;
 
@@ -53,6 +58,7 @@ export class TokenStore {
     lifetimes: Lifetimes,
   ) {
     this.table = new Table(dataSource, entity);
+    this.selection = this.table.selection('t', undefined, ['digest']);
     const usual = (limit: keyof Lifetime) => {
       const cases = Object.entries(lifetimes).map(
         ([purpose, lifetime]) => `WHEN '${purpose}' THEN ${Math.min(lifetime[limit], NEVER_MS)}`,
@@ -80,8 +86,23 @@ export class TokenStore {
     return this.database.write(statement, signal);
   }
 
+  /** What a user's id is selected as by {@link lookUp}, for a join to compare with. */
+  get userId(): string {
+    return this.selection.column('userId');
+  }
+
   select(criteria: TokenCriteria): Statement {
     return this.table.select(criteria);
+  }
+
+  /** Tokens by their ids, each with its user where there is a join. Their rows are for {@link found}. */
+  lookUp(ids: readonly string[], join: UserJoin | null): Statement {
+    const { sql, values } = this.database.isOneOf(
+      this.selection.column('id'),
+      ids.map((id) => this.table.driverValue('id', id)),
+    );
+    const columns = join ? `${this.selection.columns}, ${join.columns}` : this.selection.columns;
+    return { sql: `SELECT ${columns} FROM ${this.selection.table} ${join?.clause ?? ''} WHERE ${sql}`, values };
   }
 
   /** The tokens that say which devices a user has: the live ones, without the rotated. */
@@ -164,15 +185,16 @@ export class TokenStore {
 
   /** Removes those of the tokens that are dead at an instant: what was renewed in the meantime stays. */
   removeDead(ids: readonly string[], at: number): Statement {
-    // A power of two: mysql2 keeps a prepared statement for each number of ids.
-    const places = 2 ** Math.ceil(Math.log2(ids.length));
-    const sorted = ids.toSorted();
-    const padded = Array.from({ length: places }, (_, place) => sorted[place] ?? sorted.at(-1)!);
-    return this.table.statement(`DELETE FROM {} WHERE {id} IN (${padded.map(() => '?').join(', ')}) AND ${this.dead}`, [
-      ...padded.map((id) => this.table.driverValue('id', id)),
-      at,
-      at,
-    ]);
+    // In the order in which every other sweep locks them.
+    const among = this.database.isOneOf(
+      this.table.statement('{id}', []).sql,
+      ids.toSorted().map((id) => this.table.driverValue('id', id)),
+    );
+    const dead = this.table.statement(this.dead, [at, at]);
+    return {
+      sql: `${this.table.statement('DELETE FROM {} WHERE ', []).sql}${among.sql} AND ${dead.sql}`,
+      values: [...among.values, ...dead.values],
+    };
   }
 
   /** The tokens of rows. */
@@ -188,6 +210,16 @@ export class TokenStore {
       sealed: this.table.readColumn(row, 'sealed') as Buffer | null,
       sealedUntil: this.table.readColumn(row, 'sealedUntil') as Date | null,
     }));
+  }
+
+  /** The id of a row of {@link lookUp}. */
+  foundId(row: Row): string {
+    return this.selection.readColumn(row, 'id') as string;
+  }
+
+  /** A row of {@link lookUp}. */
+  found(row: Row): FoundToken {
+    return { token: this.selection.read(row), digest: this.selection.readColumn(row, 'digest') as Buffer };
   }
 
   /** A token as it was inserted, without the columns that the application added. */
