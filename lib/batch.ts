@@ -6,8 +6,8 @@ interface Waiting<Key, Value> {
 }
 
 /**
- * Asks at once for all that is asked for in one turn of the event loop, when the turn ends. Nothing is kept: what is asked
- * for in the next turn is asked for anew.
+ * Asks at once for all that is asked for in one turn of the event loop, when the turn ends; in a long turn for some of it
+ * before, so that it is worked on meanwhile. Nothing is kept: what is asked for later is asked for anew.
  */
 export class Batch<Key, Value> {
   private waiting: Waiting<Key, Value>[] = [];
@@ -24,14 +24,20 @@ export class Batch<Key, Value> {
 
   get(key: Key): Promise<Value> {
     return new Promise((resolve, reject) => {
-      if (this.waiting.length === this.largest) this.waiting = [];
       const { waiting } = this;
-      if (waiting.push({ key, resolve, reject }) === 1) setImmediate(() => this.settle(waiting));
+      const length = waiting.push({ key, resolve, reject });
+      if (length === this.largest) this.send(waiting);
+      else if (length === 1) setImmediate(() => this.send(waiting));
     });
   }
 
+  private send(waiting: readonly Waiting<Key, Value>[]): void {
+    if (this.waiting !== waiting) return;
+    this.waiting = [];
+    void this.settle(waiting);
+  }
+
   private async settle(waiting: readonly Waiting<Key, Value>[]): Promise<void> {
-    if (this.waiting === waiting) this.waiting = [];
     try {
       const tell = await this.ask(waiting.map(({ key }) => key));
       for (const { key, resolve, reject } of waiting) {

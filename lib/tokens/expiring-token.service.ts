@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { available, availableWithin } from '../availability.js';
+import { availableWithin, unavailable } from '../availability.js';
 import type { Script } from '../database/database.js';
 import { failureOf } from '../database/driver-errors.js';
 import { isUuid } from '../database/uuid-v7.js';
@@ -106,7 +106,7 @@ export class ExpiringTokenService {
   async authenticate(plainText: string): Promise<Authentication> {
     const identity = this.identify(plainText);
     if (!identity) throw new ExpiringTokenException('token_invalid');
-    return available(async () => {
+    try {
       const found = await this.lookup.find(identity);
       if (!found) throw new ExpiringTokenException('token_invalid');
       const { token, user } = found;
@@ -116,7 +116,9 @@ export class ExpiringTokenService {
       }
       this.lastUse.note(token);
       return { user, token };
-    });
+    } catch (error) {
+      return unavailable(error);
+    }
   }
 
   /**

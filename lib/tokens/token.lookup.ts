@@ -23,8 +23,8 @@ export interface LookedUp {
   user: unknown;
 }
 
-/** A token and, where the two are selected together, its user. */
-type Found = Pick<LookedUp, 'token'> & Partial<LookedUp>;
+/** A token with its user, or with the time until which that one is to be found. */
+type Found = LookedUp | { token: Token; untilMs: number };
 
 /**
  * Looks up access tokens and their users, always in the database: those of all requests that arrive in one turn of the event
@@ -51,12 +51,11 @@ export class TokenLookup {
 
   /** @returns null when there is no such token */
   async find(identity: Identity): Promise<LookedUp | null> {
-    const startedAtMs = performance.now();
     const found = await this.tokens.get(identity);
-    if (!found) return null;
-    if (found.user !== undefined) return { token: found.token, user: found.user };
-    const leftMs = Math.ceil(this.options.timeoutMs - (performance.now() - startedAtMs));
-    return { token: found.token, user: await within(leftMs, () => this.findUser(found.token.userId)) };
+    if (!found || !('untilMs' in found)) return found;
+    const { token, untilMs } = found;
+    const leftMs = Math.ceil(untilMs - performance.now());
+    return { token, user: await within(leftMs, () => this.findUser(token.userId)) };
   }
 
   private async askForTokens(
@@ -64,6 +63,7 @@ export class TokenLookup {
     signal: AbortSignal,
   ): Promise<(identity: Identity) => Found | null> {
     const ids = [...new Set(identities.map(({ id }) => id))];
+    const untilMs = performance.now() + this.options.timeoutMs;
     const { rows, join } = await this.read(ids, signal);
     const rowsById = new Map(rows.map((row) => [this.store.foundId(row), row]));
     return ({ id, digested }) => {
@@ -71,7 +71,7 @@ export class TokenLookup {
       if (!row) return null;
       const { token, digest } = this.store.found(row);
       if (!ACCESS.includes(token.purpose) || !matchesDigest(digested, digest)) return null;
-      return join ? { token, user: join.read(row, token.userId) } : { token };
+      return join ? { token, user: join.read(row, token.userId) } : { token, untilMs };
     };
   }
 
