@@ -10,6 +10,7 @@ import {
 import { APP_GUARD, HttpAdapterHost, ModuleRef, ModulesContainer, RouterModule } from '@nestjs/core';
 import { getDataSourceToken, getRepositoryToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
+import { TokenCache } from './cache/token.cache.js';
 import type { Database } from './database/database.js';
 import { openDatabase } from './database/open-database.js';
 import {
@@ -196,6 +197,7 @@ function assemble(definition: DynamicModule, resolve: () => Structure): DynamicM
     TokenEvents,
     LastUse,
     TokenLookup,
+    TokenCache,
     ExpiringTokenService,
     RequestAuthenticator,
     AnswerHeaders,

@@ -90,7 +90,7 @@ describe('A bad option stops the start with an error that names it, its value an
     await problem.toThrow(remedy);
   });
 
-  it.each(['cache', 'lifeSpan'])('%s, which is no option', async (option) => {
+  it.each(['caching', 'lifeSpan'])('%s, which is no option', async (option) => {
     await expect(start({ [option]: '1h' })).rejects.toThrow(`${option}: there is no such option`);
   });
 

@@ -74,6 +74,9 @@ export interface Database {
    * @param signal - when it is aborted, the next step is not taken and the transaction is rolled back
    */
   transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T>;
+
+  /** Told the lock of each transaction that ended, whether it is known to be committed or not, before its caller hears. */
+  onTransactionEnd: (lock: string) => Promise<void>;
 }
 
 /** {@link Database.isOneOf} where no list can be bound. Of few texts, because each is prepared. */

@@ -17,6 +17,7 @@ const CLOSING_WINDOW_MS = 600_000;
 /** A database server, reached over the connections of the data source's pool. */
 export abstract class ServerDatabase<Connection> implements Database {
   readonly largestBatch = Infinity;
+  onTransactionEnd: Database['onTransactionEnd'] = async () => undefined;
   private readonly queue = new Queue();
   private closedAtMs: number[] = [];
 
@@ -37,9 +38,13 @@ export abstract class ServerDatabase<Connection> implements Database {
     return (await retrying(send, ['conflict'], signal)).affected;
   }
 
-  transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
+  async transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
     const transact = () => this.lend((_, connection) => this.transact(connection, lock, script(), signal), signal);
-    return this.queue.run(lock, () => retrying(transact, RETRYABLE, signal));
+    try {
+      return await this.queue.run(lock, () => retrying(transact, RETRYABLE, signal));
+    } finally {
+      await this.onTransactionEnd(lock);
+    }
   }
 
   abstract isOneOf(column: string, values: readonly SqlValue[]): Statement;

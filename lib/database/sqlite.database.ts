@@ -41,6 +41,7 @@ const MOST_PREPARED = 200;
 export class SqliteDatabase implements Database {
   /** The process stands still while SQLite works. */
   readonly largestBatch = 200;
+  onTransactionEnd: Database['onTransactionEnd'] = async () => undefined;
 
   private readonly logger = new Logger('ExpiringToken');
   private readonly queue = new Queue();
@@ -73,10 +74,18 @@ export class SqliteDatabase implements Database {
     const script = function* (): Script<number> {
       return (yield statement).affected;
     };
-    return this.transaction('', script, signal);
+    return this.transactWhenIdle(script, signal);
   }
 
-  transaction<T>(_lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
+  async transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
+    try {
+      return await this.transactWhenIdle(script, signal);
+    } finally {
+      await this.onTransactionEnd(lock);
+    }
+  }
+
+  private transactWhenIdle<T>(script: () => Script<T>, signal: AbortSignal): Promise<T> {
     return this.whenIdle(signal, () => this.impatiently(() => this.transact(script())));
   }
 

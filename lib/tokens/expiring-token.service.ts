@@ -1,5 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { availableWithin, unavailable } from '../availability.js';
+import { TokenCache } from '../cache/token.cache.js';
 import type { Script } from '../database/database.js';
 import { failureOf } from '../database/driver-errors.js';
 import { isUuid } from '../database/uuid-v7.js';
@@ -25,7 +26,7 @@ import type {
   IssueOptions,
   LoggedIn,
 } from './token.interfaces.js';
-import { TokenLookup } from './token.lookup.js';
+import type { LookedUp } from './token.lookup.js';
 import { TokenPruner } from './token.pruner.js';
 import { TokenScripts } from './token.scripts.js';
 import { TokenStore } from './token.store.js';
@@ -53,7 +54,7 @@ export class ExpiringTokenService {
     private readonly pruner: TokenPruner,
     private readonly events: TokenEvents,
     private readonly lastUse: LastUse,
-    private readonly lookup: TokenLookup,
+    private readonly cache: TokenCache,
   ) {}
 
   /**
@@ -107,14 +108,15 @@ export class ExpiringTokenService {
     const identity = this.identify(plainText);
     if (!identity) throw new ExpiringTokenException('token_invalid');
     try {
-      const found = await this.lookup.find(identity);
+      const found = await this.cache.find(identity, (seen) => this.isLetIn(seen));
       if (!found) throw new ExpiringTokenException('token_invalid');
       const { token, user } = found;
       if (!isAdmitted(this.users, user)) throw new ExpiringTokenException('user_inactive');
-      if (!isLive(token, this.options.lifetimes, this.clock())) {
+      if (!this.isLive(token)) {
         throw new ExpiringTokenException('token_expired', { statusCode: this.options.expiredStatus });
       }
-      this.lastUse.note(token);
+      const lastUsedAt = this.lastUse.note(token);
+      if (lastUsedAt !== token.lastUsedAt) this.cache.touch(identity, lastUsedAt);
       return { user, token };
     } catch (error) {
       return unavailable(error);
@@ -259,6 +261,14 @@ export class ExpiringTokenService {
         throw error;
       }),
     );
+  }
+
+  private isLetIn({ token, user }: LookedUp): boolean {
+    return isAdmitted(this.users, user) && this.isLive(token);
+  }
+
+  private isLive(token: Token): boolean {
+    return isLive(token, this.options.lifetimes, this.clock());
   }
 
   /** Where to look for a presented token; null, before anybody is asked, for what cannot be one. */

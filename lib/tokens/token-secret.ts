@@ -108,3 +108,6 @@ export function matchesDigest(token: string, stored: Buffer): boolean {
   const digest = digestToken(token);
   return digest.length === stored.length && timingSafeEqual(digest, stored);
 }
+
+/** {@link digestToken} as a key of a map. */
+export const digestKey = (token: string): string => hash('sha256', token, 'base64url');

@@ -21,10 +21,12 @@ const LARGEST_BATCH = 256;
 export interface LookedUp {
   token: Token;
   user: unknown;
+  /** The same once more, for another request: as objects of its own, but for a user that a store of the application's gave. */
+  again(): LookedUp;
 }
 
 /** A token with its user, or with the time until which that one is to be found. */
-type Found = LookedUp | { token: Token; untilMs: number };
+type Found = LookedUp | { readonly readToken: () => Token; untilMs: number };
 
 /**
  * Looks up access tokens and their users, always in the database: those of all requests that arrive in one turn of the event
@@ -53,9 +55,11 @@ export class TokenLookup {
   async find(identity: Identity): Promise<LookedUp | null> {
     const found = await this.tokens.get(identity);
     if (!found || !('untilMs' in found)) return found;
-    const { token, untilMs } = found;
+    const { readToken, untilMs } = found;
     const leftMs = Math.ceil(untilMs - performance.now());
-    return { token, user: await within(leftMs, () => this.findUser(token.userId)) };
+    const user = await within(leftMs, () => this.findUser(readToken().userId));
+    const again = (): LookedUp => ({ token: readToken(), user, again });
+    return again();
   }
 
   private async askForTokens(
@@ -71,7 +75,10 @@ export class TokenLookup {
       if (!row) return null;
       const { token, digest } = this.store.found(row);
       if (!ACCESS.includes(token.purpose) || !matchesDigest(digested, digest)) return null;
-      return join ? { token, user: join.read(row, token.userId) } : { token, untilMs };
+      const readToken = () => this.store.found(row).token;
+      if (!join) return { readToken, untilMs };
+      const again = (): LookedUp => ({ token: readToken(), user: join.read(row, token.userId), again });
+      return { token, user: join.read(row, token.userId), again };
     };
   }
 
