@@ -54,7 +54,7 @@ export interface Database {
    */
   write(statement: Statement, signal: AbortSignal): Promise<number>;
 
-  /** The condition that a column holds one of these values, of which there is at least one. */
+  /** The condition that a column of UUIDs holds one of these values, of which there is at least one. */
   isOneOf(column: string, values: readonly SqlValue[]): Statement;
 
   /**

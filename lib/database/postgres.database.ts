@@ -43,7 +43,8 @@ export class PostgresDatabase extends ServerDatabase<PostgresClient> {
   }
 
   isOneOf(column: string, values: readonly SqlValue[]): Statement {
-    return { sql: `${column} = ANY(?)`, values: [values] };
+    // Of a list that it sees, PostgreSQL plans each length anew. One that is made up while it runs has any length.
+    return { sql: `${column} = ANY(ARRAY(SELECT unnest(?::uuid[])))`, values: [values] };
   }
 
   comparable(text: string, column: ComparedColumn): string | null {
