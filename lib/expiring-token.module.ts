@@ -54,6 +54,7 @@ import { TokenLookup } from './tokens/token.lookup.js';
 import { TokenPruner } from './tokens/token.pruner.js';
 import { TokenScripts } from './tokens/token.scripts.js';
 import { TokenStore } from './tokens/token.store.js';
+import { limitHashes } from './users/password-hash.js';
 import { typeOrmUsers } from './users/typeorm-users.js';
 import { User } from './users/user.entity.js';
 import { UserService } from './users/user.service.js';
@@ -136,6 +137,8 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
   }
 
   onModuleInit(): void {
+    const { hashConcurrency } = this.module.get<ResolvedOptions>(RESOLVED_OPTIONS);
+    if (hashConcurrency !== null) limitHashes(hashConcurrency);
     // There is no adapter in an application without HTTP.
     if (this.host.httpAdapter) hideUnparsedBodies(this.host.httpAdapter, this.structure);
   }

@@ -182,6 +182,15 @@ export interface ExpiringTokenOptions {
   loginThrottle?: LoginThrottleOptions | false;
 
   /**
+   * How many password hashes run at once in the process: each takes a thread of libuv, of which there are four unless
+   * `UV_THREADPOOL_SIZE` says otherwise, a processor for some 20 ms and 19 MiB. The more, the sooner a crowd is logged in, and
+   * the longer other requests wait meanwhile. Of users of another store than this package's it says nothing.
+   *
+   * @defaultValue one less than there are processors, from 1 to 3
+   */
+  hashConcurrency?: number;
+
+  /**
    * Remembers tokens that were let in, so that the database is not asked on each request. Without it every request sees
    * what the database has, and with it what this package does in the same process; see the options for the rest. A user
    * whom a store of the application's gave is the same object for all requests meanwhile.

@@ -26,6 +26,9 @@ const TAKEN_HEADERS = [
 /** Largest number of tokens that a process remembers: some gigabytes. */
 const LARGEST_CACHE = 10_000_000;
 
+/** Most threads that libuv can have. */
+const MOST_CONCURRENT_HASHES = 1024;
+
 /** Largest number of rows of one statement. */
 const LARGEST_BATCH = 10_000;
 
@@ -193,6 +196,7 @@ export function resolveOptions(options: ExpiringTokenOptions) {
     prefix = 'ext_',
     imported = [],
     cache = false,
+    hashConcurrency,
     prune = {},
     timeout = '2s',
     ...unknown
@@ -236,6 +240,8 @@ export function resolveOptions(options: ExpiringTokenOptions) {
     prefix: matching('prefix', prefix, /^[A-Za-z0-9_-]{1,20}$/, 'Give 1 to 20 letters, digits, _ or -.'),
     imported: parseImported(imported),
     cache: parseCache(cache),
+    hashConcurrency:
+      hashConcurrency === undefined ? null : integer('hashConcurrency', hashConcurrency, 1, MOST_CONCURRENT_HASHES),
     prune: parsePrune(prune),
     timeoutMs: parseDuration('timeout', timeout),
   });
