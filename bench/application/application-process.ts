@@ -17,7 +17,9 @@ export class ApplicationProcess {
 
   /** @param core - the only one that it runs on; all of them if left out */
   static async start(assignment: Assignment, core?: number): Promise<ApplicationProcess> {
-    const child = spawn(...pinned(core, process.execPath, MAIN, JSON.stringify(assignment)), {
+    // Flags of this process go to that one, such as --cpu-prof.
+    const parameters = [...process.execArgv, MAIN, JSON.stringify(assignment)];
+    const child = spawn(...pinned(core, process.execPath, ...parameters), {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       env: { ...process.env, NODE_ENV: 'production' },
     });
@@ -44,7 +46,7 @@ export class ApplicationProcess {
 
   async stop(): Promise<void> {
     const ended = once(this.child, 'exit');
-    this.child.kill();
+    this.child.disconnect();
     await ended;
   }
 }
