@@ -63,6 +63,9 @@ export interface Database {
    */
   comparable(text: string, column: ComparedColumn): string | null;
 
+  /** Types of columns, spatial ones aside, whose values {@link read} does not return as TypeORM reads them. */
+  readonly readOtherwise: readonly string[];
+
   /** Rows that one statement may delete without keeping requests waiting. */
   readonly largestBatch: number;
 

@@ -30,6 +30,7 @@ const TEXTS = ['character varying', 'text'];
 
 /** PostgreSQL, through `pg`. */
 export class PostgresDatabase extends ServerDatabase<PostgresClient> {
+  readonly readOtherwise = [];
   private readonly logger = new Logger('ExpiringToken');
   private readonly statements = new Map<string, { name: string; text: string }>();
   /** Whether prepared statements stay prepared: a pooler between may lend another connection for each. */

@@ -42,6 +42,8 @@ export abstract class ServerDatabase<Connection> implements Database {
     return this.queue.run(lock, () => retrying(transact, RETRYABLE, signal));
   }
 
+  abstract readonly readOtherwise: readonly string[];
+
   abstract isOneOf(column: string, values: readonly SqlValue[]): Statement;
 
   abstract comparable(text: string, column: ComparedColumn): string | null;
