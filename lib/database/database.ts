@@ -54,7 +54,7 @@ export interface Database {
    */
   write(statement: Statement, signal: AbortSignal): Promise<number>;
 
-  /** The condition that a column holds one of these values, of which there is at least one. */
+  /** The condition that a column of UUIDs holds one of these, of which there is at least one. */
   isOneOf(column: string, values: readonly SqlValue[]): Statement;
 
   /**
@@ -79,9 +79,12 @@ export interface Database {
   transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T>;
 }
 
-/** {@link Database.isOneOf} where no list can be bound. Of few texts, because each is prepared. */
+/** The same values, some of them again, as many as the next power of two: each number of values is a statement to prepare. */
+export const toPowerOfTwo = (values: readonly SqlValue[]): SqlValue[] =>
+  Array.from({ length: 2 ** Math.ceil(Math.log2(values.length)) }, (_, place) => values[place] ?? values[0]!);
+
+/** {@link Database.isOneOf} where no list can be bound. */
 export function isAmong(column: string, values: readonly SqlValue[]): Statement {
-  const places = 2 ** Math.ceil(Math.log2(values.length));
-  const padded = Array.from({ length: places }, (_, place) => values[place] ?? values[0]!);
-  return { sql: `${column} IN (${padded.map(() => '?').join(', ')})`, values: padded };
+  const listed = toPowerOfTwo(values);
+  return { sql: `${column} IN (${listed.map(() => '?').join(', ')})`, values: listed };
 }

@@ -2,7 +2,7 @@ import type { EventEmitter } from 'node:events';
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import { describe } from '../log-text.js';
-import { type ComparedColumn, isAmong, type Result, type Row, type SqlValue, type Statement } from './database.js';
+import { type ComparedColumn, type Result, type Row, type SqlValue, type Statement, toPowerOfTwo } from './database.js';
 import { hashLock, ServerDatabase } from './server.database.js';
 
 /** The part of a `pg` client that is used here. */
@@ -58,10 +58,11 @@ export class PostgresDatabase extends ServerDatabase<PostgresClient> {
   }
 
   isOneOf(column: string, values: readonly SqlValue[]): Statement {
-    // Of a list PostgreSQL sees how long it is. It takes any array for one of ten values, and where there are fewer it finds
-    // that dear, and plans the prepared statement anew each time.
-    if (values.length <= MOST_LISTED) return isAmong(column, values);
-    return { sql: `${column} = ANY(?)`, values: [values] };
+    if (values.length > MOST_LISTED) return { sql: `${column} = ANY(?)`, values: [values] };
+    // An array PostgreSQL takes for one of ten values, and in IN (?, ?) it looks faster for constants: either way it often
+    // plans the prepared statement anew each time. Of these rows it knows how many they are, and no more once they are given.
+    const listed = toPowerOfTwo(values);
+    return { sql: `${column} IN (VALUES ${listed.map(() => '(?::uuid)').join(', ')})`, values: listed };
   }
 
   comparable(text: string, column: ComparedColumn): string | null {
