@@ -38,7 +38,7 @@ import { digestToken, generateToken } from '../lib/tokens/token-secret.js';
 import { TokenPruner } from '../lib/tokens/token.pruner.js';
 import type { DatabaseName } from './fixtures/databases.js';
 import { logged, onEveryDatabase, onEveryStack, type Stack, type TestApp } from './fixtures/app.js';
-import { Statements } from './fixtures/statements.js';
+import { type Sent, Statements } from './fixtures/statements.js';
 
 const DAY_MS = 86_400_000;
 
@@ -1156,4 +1156,210 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       expect(await authenticate(app, tokens.slice(0, 1))).toEqual([one]);
     });
   });
+});
+
+describe('The statement of a look-up', () => {
+  const KEYS: Record<string, (database: DatabaseName) => ColumnOptions> = {
+    integer: () => ({ type: 'integer' }),
+    bigint: () => ({ type: 'bigint' }),
+    uuid: (database) => (database === 'mariadb' ? { type: 'varchar', length: 36, ...ASCII } : { type: 'uuid' }),
+    text: (database) => ({ type: 'varchar', length: 100, ...(database === 'mariadb' ? UTF8 : {}) }),
+  };
+  const ASCII = { charset: 'ascii', collation: 'ascii_bin' };
+  const UTF8 = { charset: 'utf8mb4', collation: 'utf8mb4_general_ci' };
+  const MANY = 1000;
+
+  onEveryDatabase((stack) => {
+    afterEach(() => stack.closeApplications());
+
+    /** Whether a plan reads tables, or parts of them, by nothing but their primary keys, and how it does if not. */
+    async function scansOf(dataSource: DataSource, { sql, values }: Sent): Promise<string[]> {
+      const runner = dataSource.createQueryRunner('master');
+      const connection = await runner.connect();
+      try {
+        if (stack.databaseName === 'sqlite') {
+          const rows: { detail: string }[] = connection.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(values);
+          return rows.map(({ detail }) => detail.replaceAll(/\s*\(.*/g, '')).filter((detail) => !/^LIST/.test(detail));
+        }
+        if (stack.databaseName === 'postgres') {
+          const { rows } = await connection.query({ text: `EXPLAIN ${sql}`, values });
+          const lines: string[] = rows.map((row: Record<string, string>) => row['QUERY PLAN']);
+          return lines.flatMap(
+            (line) => /(Seq Scan|Index (?:Only )?Scan|Bitmap Heap Scan) .*?on \w+/.exec(line)?.[0] ?? [],
+          );
+        }
+        const rows = await new Promise<Record<string, unknown>[]>((resolve, reject) => {
+          connection.execute(`EXPLAIN ${sql}`, values, (error: Error | null, found: Record<string, unknown>[]) =>
+            error ? reject(error) : resolve(found),
+          );
+        });
+        return rows.map(({ table, type, key }) => `${String(table)} ${String(type)} ${String(key)}`);
+      } finally {
+        await runner.release();
+      }
+    }
+
+    for (const [key, options] of Object.entries(KEYS)) {
+      it(`finds users by their primary key: ${key}`, async () => {
+        const entity = entityOf({ id: { primary: true, ...options(stack.databaseName) } });
+        const { app, dataSource } = await bootOver(stack, typeOrmUsers(entity, USER_OF), [entity]);
+        const isNumber = key === 'integer' || key === 'bigint';
+        const ids = Array.from({ length: MANY }, (_, at) => (isNumber ? at + 1 : randomUUID()));
+        for (let at = 0; at < MANY; at += 500) {
+          await dataSource.getRepository(entity).insert(ids.slice(at, at + 500).map((id) => ({ id, name: 'x' })));
+        }
+        const tokens = await tokensOf(app, dataSource, ids);
+        const { tableName } = dataSource.getMetadata(entity);
+        // Smaller tables it rather reads as a whole.
+        if (stack.databaseName === 'postgres') {
+          const another = { integer: 'n', bigint: 'n', uuid: 'gen_random_uuid()', text: 'gen_random_uuid()' }[key];
+          await dataSource.query(
+            `INSERT INTO ${tableName} (id, name) SELECT ${another}, repeat('x', 100) FROM generate_series(10001, 20000) n`,
+          );
+          await dataSource.query(
+            `INSERT INTO auth_token (id, user_id, device_id, purpose, digest, created)
+            SELECT gen_random_uuid(), 'nobody', gen_random_uuid(), 'access', '', 0 FROM generate_series(1, 10000)`,
+          );
+        }
+        await dataSource.query(stack.databaseName === 'mariadb' ? `ANALYZE TABLE ${tableName}, auth_token` : 'ANALYZE');
+        const statements = await Statements.of(dataSource);
+        for (const many of [1, 5]) {
+          const found = await authenticate(app, tokens.slice(0, many));
+          expect(found).toHaveLength(many);
+          const [sent] = statements.take().filter(({ sql }) => / JOIN /.test(sql));
+          const scans = await scansOf(dataSource, sent!);
+          const expected = {
+            sqlite: [
+              'SEARCH t USING PRIMARY KEY',
+              expect.stringMatching(/^SEARCH u USING (?:INTEGER PRIMARY KEY|INDEX sqlite_autoindex_\w+)/),
+            ],
+            postgres: [
+              expect.stringMatching(/^(?:Index Scan using "?PK_\w+"?|Bitmap Heap Scan) on auth_token$/),
+              expect.stringMatching(/^Index Scan using "?PK_\w+"? on looked_up_\d+$/),
+            ],
+            mariadb: [
+              expect.stringMatching(/^t (?:const|range) PRIMARY$/),
+              expect.stringMatching(/^u (?:const|eq_ref) PRIMARY$/),
+            ],
+          }[stack.databaseName];
+          expect(scans).toEqual(expected);
+        }
+        statements.close();
+      });
+    }
+
+    it('goes without users where their ids are of another type or collation than the entity says, who get in all the same', async () => {
+      const changes: Record<string, Partial<Record<DatabaseName, string[]>>> = {
+        integer: {
+          postgres: ['ALTER TABLE {} ALTER COLUMN id TYPE varchar(20)'],
+          mariadb: ['ALTER TABLE {} MODIFY id varchar(20)'],
+        },
+        uuid: {
+          postgres: ['ALTER TABLE {} ALTER COLUMN id TYPE varchar(36)'],
+          mariadb: ['ALTER TABLE {} MODIFY id varchar(36) CHARACTER SET latin1'],
+        },
+        text: {
+          postgres: [
+            'ALTER TABLE {} ALTER COLUMN id TYPE varchar(100) COLLATE "C"',
+            'ALTER TABLE auth_token ALTER COLUMN user_id TYPE varchar(255) COLLATE "POSIX"',
+          ],
+          mariadb: [
+            'ALTER TABLE {} MODIFY id varchar(100) CHARACTER SET latin1',
+            'ALTER TABLE auth_token MODIFY user_id varchar(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci',
+          ],
+        },
+      };
+      if (stack.databaseName === 'sqlite') return;
+      for (const [key, statements] of Object.entries(changes)) {
+        const entity = entityOf({ id: { primary: true, ...KEYS[key]!(stack.databaseName) } });
+        const { app, dataSource } = await bootOver(stack, typeOrmUsers(entity, USER_OF), [entity]);
+        const ids = key === 'integer' ? [1, 2, 3] : [randomUUID(), randomUUID(), randomUUID()];
+        await dataSource.getRepository(entity).insert(ids.map((id) => ({ id, name: 'x' })));
+        const tokens = await tokensOf(app, dataSource, ids);
+        // Prepared before, and after.
+        expect(await authenticate(app, tokens)).toMatchObject(ids.map((id) => ({ id })));
+        const lines = logged.length;
+        for (const sql of statements[stack.databaseName]!) {
+          await dataSource.query(sql.replace('{}', dataSource.getMetadata(entity).tableName));
+        }
+        for (let turn = 0; turn < 2; turn++) {
+          const found = (await authenticate(app, tokens)) as { id: unknown }[];
+          expect(found.map(({ id }) => String(id))).toEqual(ids.map(String));
+        }
+        if (stack.databaseName !== 'postgres') continue;
+        const told = logged.slice(lines).filter((line) => line.includes('Users are looked up apart'));
+        expect(told).toHaveLength(1);
+      }
+    });
+  });
+});
+
+describe('On PostgreSQL a look-up', () => {
+  onEveryDatabase(
+    (stack) => {
+      afterEach(() => stack.closeApplications());
+
+      for (const analyzed of [false, true]) {
+        it(`is planned a few times, and kept, in tables ${analyzed ? 'whose size is known' : 'that grew just now'}`, async () => {
+          const { app, dataSource } = await bootOver(stack, typeOrmUsers(Member, MEMBER), [Member], {
+            typeOrm: { extra: { max: 1 } },
+          });
+          await dataSource.getRepository(Member).deleteAll();
+          const members = Array.from({ length: 1000 }, (_, at) => ({ id: at + 1, email: `${at}@example.org` }));
+          await dataSource.getRepository(Member).insert(members);
+          const tokens = await tokensOf(
+            app,
+            dataSource,
+            members.flatMap(({ id }) => [id, id, id]),
+          );
+          if (analyzed) await dataSource.query('ANALYZE');
+          const sizes = [1, 30, 2, 1, 3, 7, 60, 12];
+          for (let turn = 0; turn < 320; turn++) {
+            const from = (turn * 31) % 2900;
+            const found = await authenticate(app, tokens.slice(from, from + sizes[turn % sizes.length]!));
+            expect(found.every((user) => typeof user === 'object')).toBe(true);
+          }
+          const plans: { kept: number; made: number }[] = await dataSource.query(
+            `SELECT generic_plans::int AS kept, custom_plans::int AS made FROM pg_prepared_statements
+            WHERE name LIKE 'expiring-token:%' AND statement LIKE '%LEFT JOIN%'`,
+          );
+          // 1, 2, 4, 8, 16, 32 and 64 of them. PostgreSQL plans each five times before it compares.
+          expect(plans).toHaveLength(7);
+          for (const { kept, made } of plans) {
+            expect(made).toBeLessThanOrEqual(10);
+            expect(kept).toBeGreaterThanOrEqual(30);
+          }
+        });
+      }
+
+      for (const command of ['DEALLOCATE ALL', 'DISCARD ALL']) {
+        it(`goes on after ${command}, and no request has an error`, async () => {
+          const max = 4;
+          const app = await stack.boot({ typeOrm: { extra: { max } } });
+          const tokens = await Promise.all(Array.from({ length: 20 }, () => app.token()));
+          const everywhere = async (sql: string) => {
+            const runners = Array.from({ length: max }, () => app.dataSource.createQueryRunner());
+            await Promise.all(runners.map((runner) => runner.connect()));
+            await Promise.all(runners.map((runner) => runner.query(sql)));
+            await Promise.all(runners.map((runner) => runner.release()));
+          };
+          const statuses = async () => {
+            const answers = await Promise.all(tokens.map((token) => app.get('/me', token)));
+            return new Set(answers.map(({ status }) => status));
+          };
+          const lines = logged.length;
+          for (let round = 0; round < 3; round++) {
+            expect(await statuses()).toEqual(new Set([200]));
+            await app.usesWritten();
+            await everywhere(command);
+          }
+          expect(await statuses()).toEqual(new Set([200]));
+          const [told, ...others] = logged.slice(lines);
+          expect(told).toMatch(/PostgreSQL keeps no prepared statements/);
+          expect(others).toEqual([]);
+        });
+      }
+    },
+    ['postgres'],
+  );
 });
