@@ -54,7 +54,7 @@ export interface Database {
    */
   write(statement: Statement, signal: AbortSignal): Promise<number>;
 
-  /** The condition that a column of UUIDs holds one of these values, of which there is at least one. */
+  /** The condition that a column of UUIDs holds one of these, of which there is at least one. */
   isOneOf(column: string, values: readonly SqlValue[]): Statement;
 
   /**
@@ -62,6 +62,9 @@ export interface Database {
    * used; null where that cannot be. What is no value of the type is equal to none.
    */
   comparable(text: string, column: ComparedColumn): string | null;
+
+  /** Types of columns, spatial ones aside, whose values {@link read} does not return as TypeORM reads them. */
+  readonly readOtherwise: readonly string[];
 
   /** Rows that one statement may delete without keeping requests waiting. */
   readonly largestBatch: number;
@@ -79,9 +82,9 @@ export interface Database {
   onTransactionEnd: (lock: string) => Promise<void>;
 }
 
-/** {@link Database.isOneOf} where no list can be bound. Of few texts, because each is prepared. */
+/** {@link Database.isOneOf} where no list can be bound. Of few texts, because each is prepared: a power of two of places. */
 export function isAmong(column: string, values: readonly SqlValue[]): Statement {
   const places = 2 ** Math.ceil(Math.log2(values.length));
-  const padded = Array.from({ length: places }, (_, place) => values[place] ?? values[0]!);
-  return { sql: `${column} IN (${padded.map(() => '?').join(', ')})`, values: padded };
+  const listed = Array.from({ length: places }, (_, place) => values[place] ?? values[0]!);
+  return { sql: `${column} IN (${listed.map(() => '?').join(', ')})`, values: listed };
 }

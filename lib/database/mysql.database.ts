@@ -18,6 +18,9 @@ const nameOf = (lock: string): string => hashLock(lock).toString('base64url');
 
 /** MySQL and MariaDB, through `mysql2`. */
 export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
+  /** From a prepared statement they come as other texts and numbers than from the statements of TypeORM. */
+  readonly readOtherwise = ['float', 'time'];
+
   isOneOf(column: string, values: readonly SqlValue[]): Statement {
     return isAmong(column, values);
   }

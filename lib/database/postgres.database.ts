@@ -2,7 +2,7 @@ import type { EventEmitter } from 'node:events';
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import { describe } from '../log-text.js';
-import type { ComparedColumn, Result, Row, SqlValue, Statement } from './database.js';
+import { type ComparedColumn, type Result, type Row, type SqlValue, type Statement } from './database.js';
 import { hashLock, ServerDatabase } from './server.database.js';
 
 /** The part of a `pg` client that is used here. */
@@ -20,16 +20,28 @@ interface PreparedStatement {
 /** Errors of a prepared statement that is not what it was when it was prepared. */
 const UNPREPARED = ['0A000', '26000', '42P05'];
 
-/** Types of columns whose values a text may hold, and what says that it does. */
-const FORMS: Record<string, string> = {
-  uuid: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$',
-  bigint: '^-{0,1}[0-9]{1,18}$',
+/** The value that a text holds, null if it holds none: an error would be that of everybody in the statement. */
+const uuidIn = (text: string) =>
+  `CASE WHEN ${text} ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN ${text}::uuid END`;
+// Of as many digits there are numbers that are too large. They become the largest, which is not what is sought.
+const integerIn = (text: string) =>
+  `CASE WHEN ${text} ~ '^-{0,1}[0-9]{1,19}$'` +
+  ` THEN LEAST(GREATEST(${text}::numeric, -9223372036854775808), 9223372036854775807)::bigint END`;
+const itself = (text: string) => text;
+
+/** By the type of a column, the value in a text that it is compared with. */
+const VALUES_IN: Partial<Record<string, (text: string) => string>> = {
+  uuid: uuidIn,
+  smallint: integerIn,
+  integer: integerIn,
+  bigint: integerIn,
+  'character varying': itself,
+  text: itself,
 };
-const TYPES: Record<string, string> = { uuid: 'uuid', smallint: 'bigint', integer: 'bigint', bigint: 'bigint' };
-const TEXTS = ['character varying', 'text'];
 
 /** PostgreSQL, through `pg`. */
 export class PostgresDatabase extends ServerDatabase<PostgresClient> {
+  readonly readOtherwise = [];
   private readonly logger = new Logger('ExpiringToken');
   private readonly statements = new Map<string, { name: string; text: string }>();
   /** Whether prepared statements stay prepared: a pooler between may lend another connection for each. */
@@ -49,11 +61,7 @@ export class PostgresDatabase extends ServerDatabase<PostgresClient> {
 
   comparable(text: string, column: ComparedColumn): string | null {
     const type = this.dataSource.driver.normalizeType(column);
-    if (column.transformer || column.collation) return null;
-    if (TEXTS.includes(type)) return text;
-    const cast = TYPES[type];
-    // A text that is none would be an error, and that of everybody in the statement.
-    return cast ? `CASE WHEN ${text} ~ '${FORMS[cast]}' THEN ${text}::${cast} END` : null;
+    return column.transformer || column.collation ? null : (VALUES_IN[type]?.(text) ?? null);
   }
 
   /** By a name, PostgreSQL plans a statement once for each connection, and not each time. */

@@ -47,6 +47,8 @@ export abstract class ServerDatabase<Connection> implements Database {
     }
   }
 
+  abstract readonly readOtherwise: readonly string[];
+
   abstract isOneOf(column: string, values: readonly SqlValue[]): Statement;
 
   abstract comparable(text: string, column: ComparedColumn): string | null;

@@ -42,6 +42,7 @@ export class SqliteDatabase implements Database {
   /** The process stands still while SQLite works. */
   readonly largestBatch = 200;
   onTransactionEnd: Database['onTransactionEnd'] = async () => undefined;
+  readonly readOtherwise = ['jsonb'];
 
   private readonly logger = new Logger('ExpiringToken');
   private readonly queue = new Queue();

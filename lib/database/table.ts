@@ -170,7 +170,7 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
   ): (row: Row) => Entity {
     const named = this.metadata.columns.filter(isRead).map((column) => ({ column, name: nameOf(column) }));
     return (row) => {
-      const entity = this.metadata.create() as Entity;
+      const entity = this.metadata.create(undefined, { fromDeserializer: true }) as Entity;
       for (const { column, name } of named) column.setEntityValue(entity, this.value(row[name], column));
       return entity;
     };

@@ -100,7 +100,7 @@ export class TokenLookup {
     }
   }
 
-  private findUser(id: string): Promise<unknown> {
+  private async findUser(id: string): Promise<unknown> {
     return this.users.findByIds ? this.batchedUsers.get(id) : this.users.findById(id);
   }
 

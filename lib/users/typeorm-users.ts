@@ -1,5 +1,5 @@
 import { Inject, Injectable, mixin, type Type } from '@nestjs/common';
-import { type DataSource, type FindOptionsWhere, In, type ObjectLiteral } from 'typeorm';
+import { type DataSource, type EntityMetadata, type FindOptionsWhere, In, type ObjectLiteral } from 'typeorm';
 import type { Database, Row, Script } from '../database/database.js';
 import { failureOf } from '../database/driver-errors.js';
 import { type Selection, Table } from '../database/table.js';
@@ -53,6 +53,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
   class TypeOrmUserStore implements JoinableUserStore<User> {
     private readonly table: Table<User, ObjectLiteral>;
     private readonly selection: Selection<User, ObjectLiteral>;
+    private readonly isPlain: boolean;
 
     constructor(
       @Inject(DATA_SOURCE) private readonly dataSource: DataSource,
@@ -62,6 +63,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
       requireProperties(dataSource, entity, properties);
       this.table = new Table(dataSource, entity);
       this.selection = this.table.selection('u', ({ isSelect, isVirtual }) => isSelect && !isVirtual);
+      this.isPlain = isPlain(dataSource, this.table.metadata, database);
     }
 
     async findById(userId: string): Promise<User | null> {
@@ -86,7 +88,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
     }
 
     [USER_JOIN](userId: string): UserJoin<User> | null {
-      if (this.findsInItsOwnWay() || !isPlain(this.dataSource, entity)) return null;
+      if (this.findsInItsOwnWay() || !this.isPlain || this.isListenedTo()) return null;
       const comparable = this.database.comparable(userId, this.table.metadata.findColumnWithPropertyName(id)!);
       if (comparable === null) return null;
       const { selection } = this;
@@ -96,7 +98,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
         read: (row, sought) => {
           const user = selection.read(row);
           // Where there is none all columns are null, and MySQL finds the row 1 by '1abc'.
-          return this.getId(user) === sought ? user : null;
+          return user[id] !== null && this.getId(user) === sought ? user : null;
         },
       };
     }
@@ -134,6 +136,11 @@ export function typeOrmUsers<User extends ObjectLiteral>(
     /** Whether a subclass looks for users otherwise. */
     private findsInItsOwnWay(): boolean {
       return Reflect.get(this, 'findById') !== Reflect.get(TypeOrmUserStore.prototype, 'findById');
+    }
+
+    /** Whether something of the application sees each user that TypeORM loads. It may have come after start-up. */
+    private isListenedTo(): boolean {
+      return this.dataSource.subscribers.some((subscriber) => 'afterLoad' in subscriber);
     }
 
     /** The row of this very name, of all those that the column's collation takes for it. */
@@ -175,18 +182,22 @@ export function typeOrmUsers<User extends ObjectLiteral>(
   return mixin(TypeOrmUserStore);
 }
 
-/** Whether all that TypeORM does when it loads an entity is to read the row: nothing else is loaded with it, or listens. */
-function isPlain<User>(dataSource: DataSource, entity: Type<User>): boolean {
-  const metadata = dataSource.getMetadata(entity);
+/**
+ * Whether all that TypeORM does when it loads an entity is to read the row: nothing else is loaded with it, and no column
+ * in a way of its own.
+ */
+function isPlain({ driver }: DataSource, metadata: EntityMetadata, database: Database): boolean {
   const { eagerRelations, lazyRelations, relationIds, afterLoadListeners, deleteDateColumn, inheritancePattern } =
     metadata;
+  const readOtherwise = [...driver.spatialTypes, ...database.readOtherwise];
   return (
     [eagerRelations, lazyRelations, relationIds, afterLoadListeners].every((list) => list.length === 0) &&
-    metadata.columns.every(({ isVirtualProperty }) => !isVirtualProperty) &&
+    metadata.columns.every(
+      (column) => !column.isVirtualProperty && !readOtherwise.includes(driver.normalizeType(column)),
+    ) &&
     metadata.expression === undefined &&
     !deleteDateColumn &&
-    !inheritancePattern &&
-    !dataSource.subscribers.some((subscriber) => 'afterLoad' in subscriber)
+    !inheritancePattern
   );
 }
 
