@@ -1179,7 +1179,9 @@ describe('The statement of a look-up', () => {
       try {
         if (stack.databaseName === 'sqlite') {
           const rows: { detail: string }[] = connection.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(values);
-          return rows.map(({ detail }) => detail.replaceAll(/\s*\(.*/g, '')).filter((detail) => !/^LIST/.test(detail));
+          return rows
+            .map(({ detail }) => detail.replaceAll(/\s*\(.*/g, ''))
+            .filter((detail) => !detail.startsWith('LIST'));
         }
         if (stack.databaseName === 'postgres') {
           const { rows } = await connection.query({ text: `EXPLAIN ${sql}`, values });
@@ -1323,12 +1325,8 @@ describe('On PostgreSQL a look-up', () => {
             `SELECT generic_plans::int AS kept, custom_plans::int AS made FROM pg_prepared_statements
             WHERE name LIKE 'expiring-token:%' AND statement LIKE '%LEFT JOIN%'`,
           );
-          // 1, 2, 4, 8, 16, 32 and 64 of them. PostgreSQL plans each five times before it compares.
-          expect(plans).toHaveLength(7);
-          for (const { kept, made } of plans) {
-            expect(made).toBeLessThanOrEqual(10);
-            expect(kept).toBeGreaterThanOrEqual(30);
-          }
+          // One statement for any number of tokens. PostgreSQL plans it five times before it compares.
+          expect(plans).toEqual([{ made: 5, kept: 315 }]);
         });
       }
 
