@@ -16,6 +16,8 @@ const nameOf = (lock: string): string => hashLock(lock).toString('base64url');
 
 /** MySQL and MariaDB, through `mysql2`. */
 export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
+  readonly seesOrderBehindNull = true;
+
   /** Prepared by the server, so that no escaping of ours or of a driver's depends on the server's `sql_mode`. */
   protected send(connection: MysqlConnection, { sql, values }: Statement): Promise<Result> {
     return new Promise((resolve, reject) => {

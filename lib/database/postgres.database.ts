@@ -11,6 +11,8 @@ interface PostgresClient {
 
 /** PostgreSQL, through `pg`. */
 export class PostgresDatabase extends ServerDatabase<PostgresClient> {
+  readonly seesOrderBehindNull = false;
+
   constructor(dataSource: DataSource) {
     super(dataSource);
     const { master } = dataSource.driver as unknown as { master?: EventEmitter };

@@ -17,6 +17,7 @@ const CLOSING_WINDOW_MS = 600_000;
 /** A database server, reached over the connections of the data source's pool. */
 export abstract class ServerDatabase<Connection> implements Database {
   readonly largestBatch = Infinity;
+  abstract readonly seesOrderBehindNull: boolean;
   private readonly queue = new Queue();
   private closedAtMs: number[] = [];
 

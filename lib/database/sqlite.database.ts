@@ -29,6 +29,7 @@ const MOST_PREPARED = 200;
 export class SqliteDatabase implements Database {
   /** The process stands still while SQLite works. */
   readonly largestBatch = 200;
+  readonly seesOrderBehindNull = true;
 
   private readonly logger = new Logger('ExpiringToken');
   private readonly queue = new Queue();
