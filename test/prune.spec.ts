@@ -2,13 +2,14 @@ import fc from 'fast-check';
 import { Token } from 'nestjs-expiring-token';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DATABASE, RESOLVED_OPTIONS } from '../lib/expiring-token.constants.js';
-import type { Database } from '../lib/database/database.js';
+import type { Database, Statement } from '../lib/database/database.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
 import type { ResolvedOptions } from '../lib/expiring-token.resolved-options.js';
 import { isLive } from '../lib/tokens/token-lifetime.js';
 import { generateToken, digestToken } from '../lib/tokens/token-secret.js';
 import { TokenStore } from '../lib/tokens/token.store.js';
 import { onEveryDatabase, type TestApp } from './fixtures/app.js';
+import { tally } from './fixtures/iterations.js';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -27,6 +28,7 @@ function newToken(app: TestApp, row: Partial<Token>): Token {
     lifespan: null,
     lastUsedAt: null,
     digest: digestToken(generateToken('ext_', id)),
+    createdHour: Math.floor((row.created?.getTime() ?? app.clock.now) / HOUR_MS),
     ...row,
   });
 }
@@ -112,6 +114,26 @@ describe('Pruning', () => {
       expect([renewed.id, used.id, dead.id].map((id) => left.has(id))).toEqual([true, true, false]);
     });
 
+    it('finds each token by the hour that it was created, renewed or rotated in', async () => {
+      const secret = 'a secret of thirty-two bytes, or more';
+      const app = await stack.boot({ options: { secret, obtain: 'renew', lifespan: '1d', refresh: {} } });
+      const { id, username } = await app.createUser();
+      const { refreshToken } = (await app.login(username)).json;
+      await app.tokens.obtain(id);
+      app.clock.advance(5 * HOUR_MS);
+      await app.tokens.refresh(refreshToken);
+      await app.tokens.obtain(id);
+      await app.tokens.import([{ userId: id, key: '5'.repeat(40), created: new Date(app.clock.now - DAY_MS) }]);
+      const rows = await app.dataSource.query('SELECT purpose, created, created_hour AS hour FROM auth_token');
+      expect(tally(rows.map(({ purpose }: Token) => purpose))).toEqual({
+        access: 3,
+        obtained: 1,
+        refresh: 1,
+        rotated: 1,
+      });
+      for (const { created, hour } of rows) expect(Number(hour)).toBe(Math.floor(Number(created) / HOUR_MS));
+    });
+
     it('lets requests through between batches, and where each token has a lifespan of its own', async () => {
       const app = await stack.boot();
       const created = new Date(app.clock.now - 90 * DAY_MS);
@@ -172,7 +194,7 @@ describe('Pruning', () => {
 
     it('that an outage stops is done again, and no request notices', async () => {
       // Before there is a sweep: one that is under way would find the row.
-      const read = vi.spyOn(TokenStore.prototype, 'read').mockRejectedValueOnce(new Error('gone'));
+      const read = vi.spyOn(TokenStore.prototype, 'next').mockRejectedValueOnce(new Error('gone'));
       const app = await stack.boot({ options: { prune: { every: 20 } } });
       const { id } = await put(app, { created: new Date(app.clock.now - 60 * DAY_MS) });
       await vi.waitUntil(async () => !(await idsOf(app)).has(id), { timeout: 10_000 });
@@ -184,27 +206,31 @@ describe('Pruning', () => {
   describe('finds what to delete by an index', () => {
     onEveryDatabase((stack) => {
       it('lifespan by lifespan', async () => {
-        const app = await stack.boot();
+        const app = await stack.boot({ options: { lifespan: '150d', prune: { retention: 1 } } });
         const tokens = app.dataSource.getRepository(Token);
         const row = (made: number) => newToken(app, { created: new Date(app.clock.now - made * HOUR_MS) });
         for (let chunk = 0; chunk < 4000; chunk += 500) {
           await tokens.insert(Array.from({ length: 500 }, (_, made) => row(chunk + made)));
         }
+        await put(app, { lifespan: Infinity });
         await app.dataSource.query(`ANALYZE ${stack.databaseName === 'mariadb' ? 'TABLE ' : ''}auth_token`);
 
-        const store = app.nest.get(TokenStore);
-        const after = { id: uuidV7(1), created: new Date(app.clock.now - 3500 * HOUR_MS) };
-        const { sql, values } = store.selectNext(
-          { purpose: 'access', lifespan: null, after },
-          app.clock.now - 3400 * HOUR_MS,
-          10,
-        );
-        const plan = await explain(app, stack.databaseName, sql, values);
-        const index = tokens.metadata.indices.find(({ columns }) => columns[0]!.propertyName === 'purpose')!;
-        expect(plan).toContain(index.name);
-        const sealed = tokens.metadata.indices.find(({ columns }) => columns[0]!.propertyName === 'sealedUntil')!;
-        const forget = store.forgetSealedBefore(app.clock.now);
-        expect(await explain(app, stack.databaseName, forget.sql, forget.values)).toContain(sealed.name);
+        const database = app.nest.get<Database>(DATABASE);
+        const sent = [vi.spyOn(database, 'read'), vi.spyOn(database, 'write')];
+        expect(await app.tokens.prune()).toBe(4000 - 150 * 24 - 1);
+        const [index] = tokens.metadata.indices.filter(({ columns }) => columns[0]!.propertyName === 'sealedUntil');
+        // The first of each form is about the tokens that there are.
+        const forms = new Map<string, Statement['values']>();
+        for (const [{ sql, values }] of sent.flatMap(({ mock }) => mock.calls)) {
+          // By the primary key.
+          if (!forms.has(sql) && !sql.startsWith('DELETE')) forms.set(sql, values);
+        }
+        expect(forms.size).toBe(4);
+        for (const [sql, values] of forms) {
+          const plan = await explain(app, stack.databaseName, sql, values);
+          expect(plan).toMatch(new RegExp(`${index!.name}|Select tables optimized away`));
+          expect(plan).not.toMatch(/filesort|temporary|TEMP B-TREE|"Sort/);
+        }
       });
     });
   });

@@ -70,6 +70,12 @@ export interface Database {
   readonly largestBatch: number;
 
   /**
+   * Whether the server sees that a column which `IS NULL` has one value, so that the columns behind it in an index are in
+   * order. One that does not see it must be asked for the order of all columns; one that does would sort by them.
+   */
+  readonly seesOrderBehindNull: boolean;
+
+  /**
    * Runs a script in a transaction on the primary, alone among those of the same lock in every process.
    *
    * @param lock - what to serialise by: equal strings wait for each other

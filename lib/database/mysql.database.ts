@@ -18,6 +18,7 @@ const nameOf = (lock: string): string => hashLock(lock).toString('base64url');
 
 /** MySQL and MariaDB, through `mysql2`. */
 export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
+  readonly seesOrderBehindNull = true;
   /** From a prepared statement they come as other texts and numbers than from the statements of TypeORM. */
   readonly readOtherwise = ['float', 'time'];
 

@@ -41,6 +41,7 @@ const VALUES_IN: Partial<Record<string, (text: string) => string>> = {
 
 /** PostgreSQL, through `pg`. */
 export class PostgresDatabase extends ServerDatabase<PostgresClient> {
+  readonly seesOrderBehindNull = false;
   readonly readOtherwise = [];
   private readonly logger = new Logger('ExpiringToken');
   private readonly statements = new Map<string, { name: string; text: string }>();

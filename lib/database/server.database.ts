@@ -18,6 +18,7 @@ const CLOSING_WINDOW_MS = 600_000;
 export abstract class ServerDatabase<Connection> implements Database {
   readonly largestBatch = Infinity;
   onTransactionEnd: Database['onTransactionEnd'] = async () => undefined;
+  abstract readonly seesOrderBehindNull: boolean;
   private readonly queue = new Queue();
   private closedAtMs: number[] = [];
 

@@ -41,6 +41,7 @@ const MOST_PREPARED = 200;
 export class SqliteDatabase implements Database {
   /** The process stands still while SQLite works. */
   readonly largestBatch = 200;
+  readonly seesOrderBehindNull = true;
   onTransactionEnd: Database['onTransactionEnd'] = async () => undefined;
   readonly readOtherwise = ['jsonb'];
 

@@ -30,8 +30,8 @@ const lifespan = {
  * have a default in the database.
  */
 @Entity({ name: 'auth_token', withoutRowid: true })
-// What has expired is found by it, kind by kind and lifespan by lifespan.
-@Index(['purpose', 'lifespan', 'created'])
+// One index finds what has expired, kind by kind and lifespan by lifespan, and before it the few rows with something sealed.
+@Index(['sealedUntil', 'purpose', 'lifespan', 'createdHour'])
 export class Token extends BaseEntity {
   /** UUIDv7, which the token carries; of an imported one, the start of its digest. So its row is found by primary key. */
   @PrimaryColumn('uuid', { name: 'id' })
@@ -70,6 +70,13 @@ export class Token extends BaseEntity {
   created: Date;
 
   /**
+   * `created` in whole hours since the epoch, for an index: PostgreSQL stores equal keys once, which makes it a fifth of one
+   * over `created`. Not loaded with the entity.
+   */
+  @Column('int', { name: 'created_hour', select: false })
+  protected createdHour?: number;
+
+  /**
    * Its own lifespan in milliseconds, `Infinity` if it never expires; null where the module's `lifespan` applies.
    */
   @Column('bigint', { name: 'lifespan', nullable: true, transformer: lifespan })
@@ -84,7 +91,6 @@ export class Token extends BaseEntity {
   protected sealed?: Buffer | null;
 
   /** Until when they can be opened. Not loaded with the entity. */
-  @Index()
   @Column('bigint', { name: 'sealed_until', nullable: true, select: false, transformer: instant })
   protected sealedUntil?: Date | null;
 

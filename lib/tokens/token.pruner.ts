@@ -7,9 +7,8 @@ import { within } from '../deadline.js';
 import { CLOCK, type Clock, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { Database } from '../database/database.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
-import { isLive } from './token-lifetime.js';
 import { NEVER_MS, type TokenPurpose } from './token.entity.js';
-import { type StoredToken, type SweepPosition, TokenStore } from './token.store.js';
+import { FIRST_PLACE, type Kind, type SweepPlace, TokenStore } from './token.store.js';
 
 /**
  * The first sweep comes within this time, in its second half: an application that is restarted often is swept too, but not
@@ -19,9 +18,6 @@ const FIRST_SWEEP_MS = 60_000;
 
 /** What rotated refresh tokens can no longer open is forgotten within this time after a failure. */
 const RETRY_MS = 30_000;
-
-/** Tokens that all live equally long. */
-type Kind = Pick<SweepPosition, 'purpose' | 'lifespan'>;
 
 /**
  * Deletes what nobody needs any more: tokens that expired more than `prune.retention` ago, and the sealed successors of
@@ -69,6 +65,8 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
 
   /** @param pausing - how to pause between batches */
   private async sweep(pausing: TimerOptions): Promise<number> {
+    // What is still sealed is not swept.
+    await this.forgetSealed();
     // More than the retention ago: what ended at this instant, or before.
     const at = this.clock() - this.options.prune.retentionMs - 1;
     let deleted = 0;
@@ -92,16 +90,18 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
    */
   private async sweepKind(kind: Kind, at: number, createdUntil: number, pausing: TimerOptions): Promise<number> {
     const batch = Math.min(this.options.prune.batch, this.database.largestBatch);
+    let found: SweepPlace[] = [];
     let deleted = 0;
-    let found: StoredToken[] = [];
     do {
       const startedAt = performance.now();
-      const next = this.store.selectNext({ ...kind, after: found.at(-1)?.token ?? null }, createdUntil, batch);
-      found = await this.within((signal) => this.store.read(next, signal));
-      const dead = found.filter(({ token }) => !isLive(token, this.options.lifetimes, at));
-      if (dead.length > 0) {
-        const ids = dead.map(({ token }) => token.id);
-        deleted += await this.within((signal) => this.store.write(this.store.removeDead(ids, at), signal));
+      const after = found.at(-1) ?? FIRST_PLACE;
+      found = await this.within((signal) => this.store.next(kind, after, createdUntil, batch, signal));
+      if (found.length > 0) {
+        const removal = this.store.removeDead(
+          found.map(({ id }) => id),
+          at,
+        );
+        deleted += await this.within((signal) => this.store.write(removal, signal));
       }
       // As long as the work took: half of the time is left to the requests.
       await pause(performance.now() - startedAt, undefined, pausing);

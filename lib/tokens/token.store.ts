@@ -1,6 +1,6 @@
 import type { Type } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
-import type { Database, Row, Script, SqlValue, Statement } from '../database/database.js';
+import type { Database, Row, Script, Statement } from '../database/database.js';
 import { retrying } from '../database/driver-errors.js';
 import { type Selection, Table } from '../database/table.js';
 import type { Lifetime, Lifetimes } from './token-lifetime.js';
@@ -32,21 +32,30 @@ export interface StoredToken extends FoundToken, Sealing {}
 export type TokenCriteria =
   (Pick<TokenRow, 'userId'> & Partial<Pick<TokenRow, 'deviceId' | 'purpose'>>) | Pick<TokenRow, 'id'>;
 
-/** Where a sweep is: tokens of one kind and one lifespan, in the order of their creation. */
-export interface SweepPosition {
+/** Tokens that all live equally long. */
+export interface Kind {
   purpose: TokenPurpose;
   /** Their own lifespan; null where the usual one applies. */
   lifespan: number | null;
-  /** The last one looked at. */
-  after: Pick<Token, 'id' | 'created'> | null;
 }
 
-/** Before all ids, in their order. */
-const FIRST_ID = '00000000-0000-0000-0000-000000000000';
+/** A place in the order in which a sweep goes through the tokens of one kind. */
+export interface SweepPlace {
+  createdHour: number;
+  id: string;
+}
+
+/** Before all tokens. */
+export const FIRST_PLACE: SweepPlace = { createdHour: -(2 ** 31), id: '00000000-0000-0000-0000-000000000000' };
+
+const hourOf = (milliseconds: number) => Math.floor(milliseconds / 3_600_000);
+
+const withHour = <Change extends Partial<TokenRow>>(change: Change) =>
+  change.created ? { ...change, createdHour: hourOf(change.created.getTime()) } : change;
 
 /** All SQL over tokens: statements, and the ways to run them. */
 export class TokenStore {
-  private readonly table: Table<Token, TokenRow & Sealing>;
+  private readonly table: Table<Token, TokenRow & Sealing & Pick<SweepPlace, 'createdHour'>>;
   private readonly selection: Selection<Token, TokenRow>;
   /** {@link isLive} in SQL, and the other way round: takes the instant twice. A row of unknown age is neither. */
   private readonly dead: string;
@@ -114,11 +123,11 @@ export class TokenStore {
 
   /** @param like - the token whose columns that the application added are taken over */
   insert(row: TokenRow, like?: Token): Statement {
-    return this.table.insert({ ...(like && this.table.addedProperties(like, Token)), ...row });
+    return this.table.insert({ ...(like && this.table.addedProperties(like, Token)), ...withHour(row) });
   }
 
   update(change: Partial<TokenRow>, criteria: TokenCriteria): Statement {
-    return this.table.update(change, criteria);
+    return this.table.update(withHour(change), criteria);
   }
 
   /**
@@ -127,10 +136,8 @@ export class TokenStore {
    * @param sealing - its successors; nulls where they cannot be had again
    */
   rotate(id: string, now: Date, sealing: Sealing): Statement {
-    return this.table.update(
-      { purpose: 'rotated', created: now, lastUsedAt: null, ...sealing },
-      { id, purpose: 'refresh' },
-    );
+    const change = withHour({ purpose: 'rotated' as const, created: now, lastUsedAt: null });
+    return this.table.update({ ...change, ...sealing }, { id, purpose: 'refresh' });
   }
 
   /** Forgets the successors of the tokens that a device rotated before. */
@@ -148,7 +155,10 @@ export class TokenStore {
 
   /** When the next successors can no longer be opened, in milliseconds since the epoch; null where there are none. */
   async nextSealedUntil(signal: AbortSignal): Promise<number | null> {
-    return this.readNumber(this.table.statement('SELECT MIN({sealedUntil}) AS found FROM {}', []), signal);
+    return this.readNumber(
+      this.table.statement('SELECT MIN({sealedUntil}) AS found FROM {} WHERE {sealedUntil} IS NOT NULL', []),
+      signal,
+    );
   }
 
   /** Notes a use of a token, unless a later one is noted, or one within the last `accuracyMs` milliseconds. */
@@ -166,26 +176,31 @@ export class TokenStore {
 
   /** The next lifespan of its own that any token of a kind has, in milliseconds; null where there is none. */
   nextLifespan(purpose: TokenPurpose, above: number, signal: AbortSignal): Promise<number | null> {
-    const sql = 'SELECT MIN({lifespan}) AS found FROM {} WHERE {purpose} = ? AND {lifespan} > ?';
+    const sql =
+      'SELECT MIN({lifespan}) AS found FROM {} WHERE {sealedUntil} IS NULL AND {purpose} = ? AND {lifespan} > ?';
     return this.readNumber(this.table.statement(sql, [purpose, above]), signal);
   }
 
-  /** The next tokens of a sweep. */
-  selectNext({ purpose, lifespan, after }: SweepPosition, until: number, limit: number): Statement {
-    const { created, id } = after ?? { created: new Date(-8.64e15), id: FIRST_ID };
-    const from = this.table.driverValue('created', created);
-    const values: SqlValue[] = [until, from, from, this.table.driverValue('id', id)];
-    return this.table.statement(
-      `SELECT {*} FROM {} WHERE {purpose} = ? AND {lifespan} ${lifespan === null ? 'IS NULL' : '= ?'} AND {created} <= ? AND {created} >= ?` +
+  /** The next tokens of a sweep: as many as that, of those created until then. */
+  async next({ purpose, lifespan }: Kind, after: SweepPlace, until: number, limit: number, signal: AbortSignal) {
+    const [own, ...lifespans] = lifespan === null ? ['IS NULL'] : ['= ?', lifespan];
+    const { createdHour: from } = after;
+    const behind = this.database.seesOrderBehindNull ? '' : '{sealedUntil}, {purpose}, {lifespan}, ';
+    const statement = this.table.statement(
+      `SELECT {createdHour}, {id} FROM {} WHERE {sealedUntil} IS NULL AND {purpose} = ? AND {lifespan} ${own}` +
+        ' AND {createdHour} <= ? AND {createdHour} >= ? AND ({createdHour} > ? OR {id} > ?)' +
         // MySQL takes no number of ours for a LIMIT.
-        ` AND ({created} > ? OR {id} > ?) ORDER BY {created}, {id} LIMIT ${limit}`,
-      lifespan === null ? [purpose, ...values] : [purpose, lifespan, ...values],
+        ` ORDER BY ${behind}{createdHour}, {id} LIMIT ${limit}`,
+      [purpose, ...lifespans, hourOf(until), from, from, this.table.driverValue('id', after.id)],
     );
+    const rows = await this.database.read(statement, signal);
+    const read = (row: Row, property: keyof SweepPlace) => this.table.readColumn(row, property);
+    return rows.map((row) => ({ createdHour: read(row, 'createdHour'), id: read(row, 'id') }) as SweepPlace);
   }
 
   /** Removes those of the tokens that are dead at an instant: what was renewed in the meantime stays. */
   removeDead(ids: readonly string[], at: number): Statement {
-    // In the order in which every other sweep locks them.
+    // In one order, by the primary key alone: who deletes the tokens of a user locks them in no other.
     const among = this.database.isOneOf(
       this.table.statement('{id}', []).sql,
       ids.toSorted().map((id) => this.table.driverValue('id', id)),
