@@ -41,21 +41,16 @@ export interface Kind {
 
 /** A place in the order in which a sweep goes through the tokens of one kind. */
 export interface SweepPlace {
-  createdHour: number;
+  created: Date;
   id: string;
 }
 
 /** Before all tokens. */
-export const FIRST_PLACE: SweepPlace = { createdHour: -(2 ** 31), id: '00000000-0000-0000-0000-000000000000' };
-
-const hourOf = (milliseconds: number) => Math.floor(milliseconds / 3_600_000);
-
-const withHour = <Change extends Partial<TokenRow>>(change: Change) =>
-  change.created ? { ...change, createdHour: hourOf(change.created.getTime()) } : change;
+export const FIRST_PLACE: SweepPlace = { created: new Date(-8.64e15), id: '00000000-0000-0000-0000-000000000000' };
 
 /** All SQL over tokens: statements, and the ways to run them. */
 export class TokenStore {
-  private readonly table: Table<Token, TokenRow & Sealing & Pick<SweepPlace, 'createdHour'>>;
+  private readonly table: Table<Token, TokenRow & Sealing>;
   private readonly selection: Selection<Token, TokenRow>;
   /** {@link isLive} in SQL, and the other way round: takes the instant twice. A row of unknown age is neither. */
   private readonly dead: string;
@@ -123,11 +118,11 @@ export class TokenStore {
 
   /** @param like - the token whose columns that the application added are taken over */
   insert(row: TokenRow, like?: Token): Statement {
-    return this.table.insert({ ...(like && this.table.addedProperties(like, Token)), ...withHour(row) });
+    return this.table.insert({ ...(like && this.table.addedProperties(like, Token)), ...row });
   }
 
   update(change: Partial<TokenRow>, criteria: TokenCriteria): Statement {
-    return this.table.update(withHour(change), criteria);
+    return this.table.update(change, criteria);
   }
 
   /**
@@ -136,8 +131,10 @@ export class TokenStore {
    * @param sealing - its successors; nulls where they cannot be had again
    */
   rotate(id: string, now: Date, sealing: Sealing): Statement {
-    const change = withHour({ purpose: 'rotated' as const, created: now, lastUsedAt: null });
-    return this.table.update({ ...change, ...sealing }, { id, purpose: 'refresh' });
+    return this.table.update(
+      { purpose: 'rotated', created: now, lastUsedAt: null, ...sealing },
+      { id, purpose: 'refresh' },
+    );
   }
 
   /** Forgets the successors of the tokens that a device rotated before. */
@@ -184,18 +181,18 @@ export class TokenStore {
   /** The next tokens of a sweep: as many as that, of those created until then. */
   async next({ purpose, lifespan }: Kind, after: SweepPlace, until: number, limit: number, signal: AbortSignal) {
     const [own, ...lifespans] = lifespan === null ? ['IS NULL'] : ['= ?', lifespan];
-    const { createdHour: from } = after;
+    const from = this.table.driverValue('created', after.created);
     const behind = this.database.seesOrderBehindNull ? '' : '{sealedUntil}, {purpose}, {lifespan}, ';
     const statement = this.table.statement(
-      `SELECT {createdHour}, {id} FROM {} WHERE {sealedUntil} IS NULL AND {purpose} = ? AND {lifespan} ${own}` +
-        ' AND {createdHour} <= ? AND {createdHour} >= ? AND ({createdHour} > ? OR {id} > ?)' +
+      `SELECT {created}, {id} FROM {} WHERE {sealedUntil} IS NULL AND {purpose} = ? AND {lifespan} ${own}` +
+        ' AND {created} <= ? AND {created} >= ? AND ({created} > ? OR {id} > ?)' +
         // MySQL takes no number of ours for a LIMIT.
-        ` ORDER BY ${behind}{createdHour}, {id} LIMIT ${limit}`,
-      [purpose, ...lifespans, hourOf(until), from, from, this.table.driverValue('id', after.id)],
+        ` ORDER BY ${behind}{created}, {id} LIMIT ${limit}`,
+      [purpose, ...lifespans, until, from, from, this.table.driverValue('id', after.id)],
     );
     const rows = await this.database.read(statement, signal);
     const read = (row: Row, property: keyof SweepPlace) => this.table.readColumn(row, property);
-    return rows.map((row) => ({ createdHour: read(row, 'createdHour'), id: read(row, 'id') }) as SweepPlace);
+    return rows.map((row) => ({ created: read(row, 'created'), id: read(row, 'id') }) as SweepPlace);
   }
 
   /** Removes those of the tokens that are dead at an instant: what was renewed in the meantime stays. */
