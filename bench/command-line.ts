@@ -13,10 +13,11 @@ export const USAGE = `npm run bench -- [options]
   --adapter <names>    of ${ADAPTERS.join(', ')}
   --cycles <number>    10 by default
   --seconds <number>   of each measurement; 4 by default
+  --keep               writes the results, though only a part of the contestants was measured
   --quick              what \`npm run bench:quick\` does
   --help
 
-With --only, --adapter, --cycles or --seconds the results are printed and not kept.
+With --only, --adapter, --cycles or --seconds the results are printed, and kept only with --keep.
 `;
 
 export interface CommandLine {
@@ -58,11 +59,12 @@ export function readCommandLine(): CommandLine {
       adapter: { type: 'string' },
       cycles: { type: 'string' },
       seconds: { type: 'string' },
+      keep: { type: 'boolean', default: false },
       quick: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   });
-  const { quick, help, only, adapter, cycles, seconds } = values;
+  const { keep, quick, help, only, adapter, cycles, seconds } = values;
   return {
     parts: namesIn('part', values.part, PARTS) ?? [...PARTS],
     only: namesIn('only', only, CONTESTANT_NAMES),
@@ -71,6 +73,6 @@ export function readCommandLine(): CommandLine {
     seconds: wholeNumber('seconds', seconds),
     quick,
     help,
-    keep: !quick && !(only ?? adapter ?? cycles ?? seconds),
+    keep: keep || (!quick && !(only ?? adapter ?? cycles ?? seconds)),
   };
 }

@@ -21,3 +21,19 @@ function ownSeconds(pid: number): number {
 /** CPU time that a process and all that it has started have used. */
 export const cpuSeconds = (pid: number): number =>
   ownSeconds(pid) + childrenOf(pid).reduce((sum, child) => sum + cpuSeconds(child), 0);
+
+/** Columns of /proc/stat in which nothing was there to do. */
+const IDLE_COLUMNS = [3, 4];
+/** Those after it are parts of the first two. */
+const STEAL_COLUMN = 7;
+
+/** CPU time that all processes of the machine have used, and what its host has given to others. */
+export function busySeconds(): number {
+  const [all] = readFileSync('/proc/stat', 'utf8').split('\n', 1);
+  const columns = all!
+    .split(/ +/)
+    .slice(1, STEAL_COLUMN + 2)
+    .map(Number);
+  const ticks = columns.filter((_, index) => !IDLE_COLUMNS.includes(index)).reduce((sum, count) => sum + count, 0);
+  return ticks / TICKS_PER_SECOND;
+}

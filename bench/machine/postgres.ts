@@ -60,9 +60,10 @@ export class Postgres {
     return this.url(name);
   }
 
-  /** What autovacuum would have done by the time that a table is in use. */
+  /** Does now what would be done in the background once tables are filled. */
   async settle(database: string): Promise<void> {
     await this.query('VACUUM ANALYZE', database);
+    await this.query('CHECKPOINT');
   }
 
   async version(): Promise<string> {

@@ -2,6 +2,7 @@ import type { Adapter } from '../contestants/contestant.js';
 import { CONTESTANT_NAMES, type ContestantName, ROSTER } from '../contestants/roster.js';
 import { ratio, roundsOf } from '../throughput/ratios.js';
 import type { Throughput } from '../throughput/measure.js';
+import { DISTURBING_CORES } from '../throughput/round.js';
 import { type Claim, CLAIMS, holds } from './claims.js';
 import type { Results } from './results.js';
 import { median, quantile, spread } from './statistics.js';
@@ -58,14 +59,16 @@ function claimRow(claim: Claim, results: Results): string[] {
 /** What was wanted, and what was measured. */
 export const claimsTable = (results: Results): string =>
   table(
-    ['Ratio of requests per second, if no other', 'adapter', 'wanted', 'measured', 'held'],
+    ['Ratio of requests per second, unless it says otherwise', 'adapter', 'wanted', 'measured', 'held'],
     CLAIMS.map((claim) => claimRow(claim, results)),
   );
 
 function throughputText(throughput: NonNullable<Results['throughput']>): string {
-  const { cycles, seconds, connections, users } = throughput.settings;
+  const { rounds, settings } = throughput;
+  const disturbed = rounds.filter(({ othersCores }) => othersCores > DISTURBING_CORES).length;
   return [
-    `Requests per second, medians of ${cycles} cycles of ${seconds} s each; ${connections} connections, ${users} tokens in rotation.`,
+    `Medians of ${settings.cycles} cycles of ${settings.seconds} s each; ${settings.connections} connections, ${settings.users} tokens in rotation. ` +
+      `In ${disturbed} of ${rounds.length} rounds other processes kept more than ${DISTURBING_CORES} cores busy.`,
     throughputTable(throughput, 'express'),
     throughputTable(throughput, 'fastify'),
   ]

@@ -2,12 +2,14 @@ import { CONNECTIONS } from '../load/wrk.js';
 import type { Postgres } from '../machine/postgres.js';
 import { log } from '../report/log.js';
 import { type Entrant, lineUp, type Runner } from './lineup.js';
-import { measureRound, type Pace, type Round } from './round.js';
+import { measureRound, measureUndisturbed, type Pace, type Round } from './round.js';
 
 const USER_COUNT = 1000;
 
 export interface Plan extends Pace {
   cycles: number;
+  /** How often a round is measured at most, where other processes disturb it. */
+  attempts: number;
 }
 
 export interface Throughput {
@@ -37,9 +39,13 @@ export async function measureThroughput(
     const rounds: Round[] = [];
     for (let cycle = 1; cycle <= plan.cycles; cycle++) {
       for (const runner of shuffled(runners)) {
-        const round = await measureRound(runner, cycle, plan, machine.postgres);
+        const measure = () => measureRound(runner, cycle, plan, machine.postgres);
+        const round = await measureUndisturbed(plan.attempts, measure);
         rounds.push(round);
-        log(`cycle ${cycle}: ${round.contestant} on ${round.adapter}: ${round.requestsPerSecond} requests/s`);
+        const { contestant, adapter, requestsPerSecond, othersCores } = round;
+        log(
+          `cycle ${cycle}: ${contestant} on ${adapter}: ${requestsPerSecond} requests/s, others ${othersCores} cores`,
+        );
       }
     }
     return { settings: { ...plan, users: USER_COUNT, connections: CONNECTIONS }, rounds };
