@@ -146,6 +146,20 @@ describe('With the option cache', () => {
       }
     });
 
+    it('what was read before a revocation, and comes after it, is not remembered', async () => {
+      const user = await app.createUser();
+      const { plainText, token } = await app.tokens.issue(user.id);
+      const database = app.nest.get<Database>(DATABASE);
+      const read = database.read.bind(database);
+      vi.spyOn(database, 'read').mockImplementationOnce(async (statement, signal) => {
+        const rows = await read(statement, signal);
+        await app.tokens.revoke(user.id, token.deviceId);
+        return rows;
+      });
+      await codeOf(app, plainText);
+      expect(await codeOf(app, plainText)).toBe('token_invalid');
+    });
+
     /** Each ends the device of a token that was let in just now. */
     const ENDS: Record<string, (user: { id: string; username: string }, login: Record<string, string>) => unknown> = {
       logout: (_, { token }) => app.post('/auth/logout', {}, token),
@@ -204,6 +218,19 @@ describe('With the option cache', () => {
       await app.dataSource.query('DELETE FROM auth_token');
       await vi.waitUntil(async () => (await codeOf(app, token)) !== 'let in', { timeout: 5000, interval: 10 });
       expect(performance.now() - startedAtMs).toBeGreaterThan(400);
+    });
+
+    it('a token that was used in another process meanwhile does not idle out', async () => {
+      const options = { cache: { ttl: '1h' }, idle: '2h', lastUsedAccuracy: '1h' } as const;
+      const one = await stack.boot({ options });
+      const other = await stack.boot({ options, clock: one.clock });
+      const token = await one.token();
+      expect(await codeOf(one, token)).toBe('let in');
+      one.clock.advance(HOUR_MS);
+      expect(await codeOf(other, token)).toBe('let in');
+      await other.usesWritten();
+      one.clock.advance(1.5 * HOUR_MS);
+      expect(await codeOf(one, token)).toBe('let in');
     });
 
     it('no more than max are remembered, and of each one its digest alone', async () => {
