@@ -387,6 +387,18 @@ describe('The look-ups of one turn of the event loop', () => {
           expect(statements.take()).toHaveLength(2);
         });
 
+        it('are one statement too where each came a moment after the other', async () => {
+          const found = await Promise.all(
+            tokens.slice(0, 60).map(async (token, moments) => {
+              for (let passed = 0; passed < moments % 20; passed++) await Promise.resolve();
+              if (moments % 3 === 0) await new Promise<void>((resolve) => process.nextTick(resolve));
+              return app.tokens.authenticate(token);
+            }),
+          );
+          expect(found).toHaveLength(60);
+          expect(statements.take()).toHaveLength(1);
+        });
+
         it('ask for a token once, however many present it', async () => {
           await authenticate(
             app,
@@ -1179,7 +1191,9 @@ describe('The statement of a look-up', () => {
       try {
         if (stack.databaseName === 'sqlite') {
           const rows: { detail: string }[] = connection.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(values);
-          return rows.map(({ detail }) => detail.replaceAll(/\s*\(.*/g, '')).filter((detail) => !/^LIST/.test(detail));
+          return rows
+            .map(({ detail }) => detail.replaceAll(/\s*\(.*/g, ''))
+            .filter((detail) => !detail.startsWith('LIST'));
         }
         if (stack.databaseName === 'postgres') {
           const { rows } = await connection.query({ text: `EXPLAIN ${sql}`, values });
