@@ -233,6 +233,7 @@ const STORES: Record<string, (stack: Stack) => Promise<{ app: TestApp; dataSourc
   typeOrmUsers: async (stack) => {
     const { app, dataSource } = await bootOver(stack, typeOrmUsers(Member, MEMBER), [Member]);
     const ids = Array.from({ length: USERS }, (_, user) => user + 1);
+    await dataSource.getRepository(Member).deleteAll();
     const rows = ids.map((id, user) => ({ id, email: `${id}@example.org`, active: stateOf(user) === 'active' }));
     await dataSource.getRepository(Member).insert(rows.filter((_, user) => stateOf(user) !== 'deleted'));
     return { app, dataSource, ids: ids.map(String) };
@@ -254,9 +255,9 @@ const STORES: Record<string, (stack: Stack) => Promise<{ app: TestApp; dataSourc
 };
 
 describe('Tokens that are looked up together', () => {
-  for (const [name, boot] of Object.entries(STORES)) {
-    describe(`with ${name}`, () => {
-      onEveryDatabase((stack) => {
+  onEveryDatabase((stack) => {
+    for (const [name, boot] of Object.entries(STORES)) {
+      describe(`with ${name}`, () => {
         let app: TestApp;
         let known: Known[];
         beforeAll(async () => {
@@ -310,27 +311,23 @@ describe('Tokens that are looked up together', () => {
           }
         });
       });
-    });
-  }
+    }
 
-  for (const name of ['the built-in store', 'typeOrmUsers']) {
-    describe(`with ${name}`, () => {
-      onEveryDatabase((stack) => {
-        it('are objects of one request alone, and so are their users', async () => {
-          const { app, dataSource, ids } = await STORES[name]!(stack);
-          const tokens = [...(await tokensOf(app, dataSource, [ids[0], ids[0], ids[1]]))];
-          const asked = [...tokens, ...tokens];
-          const found = await Promise.all(asked.map((token) => app.tokens.authenticate(token)));
-          expect(new Set(found.map(({ user }) => user)).size).toBe(asked.length);
-          expect(new Set(found.map(({ token }) => token)).size).toBe(asked.length);
-          Object.assign(found[0]!.user as object, { active: false });
-          found[0]!.token.created = new Date(0);
-          expect(found[3]).toMatchObject({ user: { active: true }, token: { created: new Date(app.clock.now) } });
-          expect(await authenticate(app, [tokens[0]!])).toMatchObject([{ active: true }]);
-        });
+    for (const name of ['the built-in store', 'typeOrmUsers']) {
+      it(`with ${name} are objects of one request alone, and so are their users`, async () => {
+        const { app, dataSource, ids } = await STORES[name]!(stack);
+        const tokens = [...(await tokensOf(app, dataSource, [ids[0], ids[0], ids[1]]))];
+        const asked = [...tokens, ...tokens];
+        const found = await Promise.all(asked.map((token) => app.tokens.authenticate(token)));
+        expect(new Set(found.map(({ user }) => user)).size).toBe(asked.length);
+        expect(new Set(found.map(({ token }) => token)).size).toBe(asked.length);
+        Object.assign(found[0]!.user as object, { active: false });
+        found[0]!.token.created = new Date(0);
+        expect(found[3]).toMatchObject({ user: { active: true }, token: { created: new Date(app.clock.now) } });
+        expect(await authenticate(app, [tokens[0]!])).toMatchObject([{ active: true }]);
       });
-    });
-  }
+    }
+  });
 
   onEveryStack((stack) => {
     it('are not mixed up over HTTP', async () => {
@@ -354,9 +351,9 @@ describe('Tokens that are looked up together', () => {
 });
 
 describe('The look-ups of one turn of the event loop', () => {
-  for (const name of ['the built-in store', 'typeOrmUsers']) {
-    describe(`with ${name}`, () => {
-      onEveryDatabase((stack) => {
+  onEveryDatabase((stack) => {
+    for (const name of ['the built-in store', 'typeOrmUsers']) {
+      describe(`with ${name}`, () => {
         let app: TestApp;
         let dataSource: DataSource;
         let statements: Statements;
@@ -434,8 +431,8 @@ describe('The look-ups of one turn of the event loop', () => {
           expect(user).not.toHaveProperty(secret.propertyName);
         });
       });
-    });
-  }
+    }
+  });
 });
 
 describe('One bad member of a batch', () => {
@@ -473,11 +470,9 @@ describe('One bad member of a batch', () => {
       const found = await authenticate(app, tokens);
       expect(found).toMatchObject([{ id: 'null' }, 'user_inactive', 'user_inactive', { id: 'ann' }]);
     });
-  });
 
-  for (const Store of [People, Crowd]) {
-    describe(`of a store ${Store === Crowd ? 'with' : 'without'} findByIds`, () => {
-      onEveryDatabase((stack) => {
+    for (const Store of [People, Crowd]) {
+      describe(`of a store ${Store === Crowd ? 'with' : 'without'} findByIds`, () => {
         let app: TestApp;
         let store: People;
         let tokens: string[];
@@ -641,10 +636,8 @@ describe('One bad member of a batch', () => {
           }
         });
       });
-    });
-  }
+    }
 
-  onEveryDatabase((stack) => {
     it('of errors: what failed for all in one turn is asked for again in the next', async () => {
       const { app, dataSource } = await bootOver(stack, typeOrmUsers(Member, MEMBER), [Member]);
       await dataSource.getRepository(Member).save({ id: 1, email: 'ann' });
