@@ -452,6 +452,40 @@ describe('One bad member of a batch', () => {
       expect(logged.slice(lines)).toEqual([]);
     });
 
+    it('whose user id is no UUID keeps nobody else out, nor is another spelling of one the same', async () => {
+      const entity = entityOf({ id: { primary: true, type: 'uuid' } });
+      const { app, dataSource } = await bootOver(stack, typeOrmUsers(entity, USER_OF), [entity]);
+      const id = '01b8e094-9b2e-7000-8000-00000000000a';
+      await dataSource.getRepository(entity).insert({ id, name: 'ann' });
+      const spellings = [id.toUpperCase(), `{${id}}`, id.replaceAll('-', ''), `${id}\n`, ` ${id}`, `${id}0`];
+      const others = [...spellings, 'ann', '1', "' OR 1=1 --", '😀', 'x'.repeat(255), randomUUID()];
+      const tokens = await tokensOf(app, dataSource, [id, ...others, id]);
+      const lines = logged.length;
+      const expected = [{ id }, ...others.map(() => 'user_inactive'), { id }];
+      for (let turn = 0; turn < 2; turn++) expect(await authenticate(app, tokens)).toMatchObject(expected);
+      expect(logged.slice(lines)).toEqual([]);
+    });
+
+    it('whose row cannot be read is answered 503, alone', async () => {
+      const transformer = {
+        to: (text: string) => text,
+        from: (text: string | null) => {
+          if (text === 'spoilt') throw new Error('cannot be opened');
+          return text;
+        },
+      };
+      const entity = entityOf({
+        id: { primary: true, type: 'integer' },
+        sealed: { type: 'varchar', nullable: true, transformer },
+      });
+      const { app, dataSource } = await bootOver(stack, typeOrmUsers(entity, USER_OF), [entity]);
+      const sealed = ['fine', 'spoilt', 'fine', 'fine'];
+      await dataSource.getRepository(entity).insert(sealed.map((text, at) => ({ id: at + 1, sealed: text })));
+      const tokens = await tokensOf(app, dataSource, [1, 2, 3, 5, 4]);
+      const [one, three, four] = [1, 3, 4].map((id) => ({ id, sealed: 'fine' }));
+      expect(await authenticate(app, tokens)).toMatchObject([one, 'unavailable', three, 'user_inactive', four]);
+    });
+
     it('is nobody of the name that a missing row would have', async () => {
       const exact = stack.databaseName === 'mariadb' ? { charset: 'utf8mb4', collation: 'utf8mb4_bin' } : {};
       @Entity('anybody')
@@ -721,6 +755,11 @@ const PLAIN = (database: DatabaseName): Record<string, Users> => ({
     ['ann', 'José', 'BOB', '?'],
     true,
     { databases: ['mariadb'] },
+  ),
+  'a number that a transformer makes': byKey(
+    { type: 'integer', transformer: { to: (id: unknown) => Number(id) + 1000, from: (id: number) => id - 1000 } },
+    [1, 2, 1001],
+    false,
   ),
   'what a transformer makes of it': byKey(
     {
