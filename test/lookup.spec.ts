@@ -233,6 +233,7 @@ const STORES: Record<string, (stack: Stack) => Promise<{ app: TestApp; dataSourc
   typeOrmUsers: async (stack) => {
     const { app, dataSource } = await bootOver(stack, typeOrmUsers(Member, MEMBER), [Member]);
     const ids = Array.from({ length: USERS }, (_, user) => user + 1);
+    await dataSource.getRepository(Member).deleteAll();
     const rows = ids.map((id, user) => ({ id, email: `${id}@example.org`, active: stateOf(user) === 'active' }));
     await dataSource.getRepository(Member).insert(rows.filter((_, user) => stateOf(user) !== 'deleted'));
     return { app, dataSource, ids: ids.map(String) };
@@ -254,9 +255,9 @@ const STORES: Record<string, (stack: Stack) => Promise<{ app: TestApp; dataSourc
 };
 
 describe('Tokens that are looked up together', () => {
-  for (const [name, boot] of Object.entries(STORES)) {
-    describe(`with ${name}`, () => {
-      onEveryDatabase((stack) => {
+  onEveryDatabase((stack) => {
+    for (const [name, boot] of Object.entries(STORES)) {
+      describe(`with ${name}`, () => {
         let app: TestApp;
         let known: Known[];
         beforeAll(async () => {
@@ -296,7 +297,7 @@ describe('Tokens that are looked up together', () => {
               for (const [answer, expected] of await Promise.all(answers)) expect(answer).toBe(expected);
             },
           );
-          await fc.assert(property, { numRuns: 8 });
+          await fc.assert(property, { numRuns: 6 });
         });
 
         it('are told apart where all are the same one, and where each is another', async () => {
@@ -310,34 +311,30 @@ describe('Tokens that are looked up together', () => {
           }
         });
       });
-    });
-  }
+    }
 
-  for (const name of ['the built-in store', 'typeOrmUsers']) {
-    describe(`with ${name}`, () => {
-      onEveryDatabase((stack) => {
-        it('are objects of one request alone, and so are their users', async () => {
-          const { app, dataSource, ids } = await STORES[name]!(stack);
-          const tokens = [...(await tokensOf(app, dataSource, [ids[0], ids[0], ids[1]]))];
-          const asked = [...tokens, ...tokens];
-          const found = await Promise.all(asked.map((token) => app.tokens.authenticate(token)));
-          expect(new Set(found.map(({ user }) => user)).size).toBe(asked.length);
-          expect(new Set(found.map(({ token }) => token)).size).toBe(asked.length);
-          Object.assign(found[0]!.user as object, { active: false });
-          found[0]!.token.created = new Date(0);
-          expect(found[3]).toMatchObject({ user: { active: true }, token: { created: new Date(app.clock.now) } });
-          expect(await authenticate(app, [tokens[0]!])).toMatchObject([{ active: true }]);
-        });
+    for (const name of ['the built-in store', 'typeOrmUsers']) {
+      it(`with ${name} are objects of one request alone, and so are their users`, async () => {
+        const { app, dataSource, ids } = await STORES[name]!(stack);
+        const tokens = [...(await tokensOf(app, dataSource, [ids[0], ids[0], ids[1]]))];
+        const asked = [...tokens, ...tokens];
+        const found = await Promise.all(asked.map((token) => app.tokens.authenticate(token)));
+        expect(new Set(found.map(({ user }) => user)).size).toBe(asked.length);
+        expect(new Set(found.map(({ token }) => token)).size).toBe(asked.length);
+        Object.assign(found[0]!.user as object, { active: false });
+        found[0]!.token.created = new Date(0);
+        expect(found[3]).toMatchObject({ user: { active: true }, token: { created: new Date(app.clock.now) } });
+        expect(await authenticate(app, [tokens[0]!])).toMatchObject([{ active: true }]);
       });
-    });
-  }
+    }
+  });
 
   onEveryStack((stack) => {
     it('are not mixed up over HTTP', async () => {
       const { app, dataSource, ids } = await STORES['the built-in store']!(stack);
       const known = await populate(app, dataSource, ids);
       const agent = new Agent({ keepAlive: true, maxSockets: 100 });
-      const asked = Array.from({ length: 400 }, () => known[Math.trunc(Math.random() * known.length)]!);
+      const asked = Array.from({ length: 250 }, () => known[Math.trunc(Math.random() * known.length)]!);
       const answers = await Promise.all(
         asked.map(async ({ plainText }) => {
           const { status, json } = await app.send('/me', {
@@ -354,9 +351,9 @@ describe('Tokens that are looked up together', () => {
 });
 
 describe('The look-ups of one turn of the event loop', () => {
-  for (const name of ['the built-in store', 'typeOrmUsers']) {
-    describe(`with ${name}`, () => {
-      onEveryDatabase((stack) => {
+  onEveryDatabase((stack) => {
+    for (const name of ['the built-in store', 'typeOrmUsers']) {
+      describe(`with ${name}`, () => {
         let app: TestApp;
         let dataSource: DataSource;
         let statements: Statements;
@@ -385,6 +382,18 @@ describe('The look-ups of one turn of the event loop', () => {
           const second = authenticate(app, tokens.slice(0, 5));
           await Promise.all([first, second]);
           expect(statements.take()).toHaveLength(2);
+        });
+
+        it('are one statement too where each came a moment after the other', async () => {
+          const found = await Promise.all(
+            tokens.slice(0, 60).map(async (token, moments) => {
+              for (let passed = 0; passed < moments % 20; passed++) await Promise.resolve();
+              if (moments % 3 === 0) await new Promise<void>((resolve) => process.nextTick(resolve));
+              return app.tokens.authenticate(token);
+            }),
+          );
+          expect(found).toHaveLength(60);
+          expect(statements.take()).toHaveLength(1);
         });
 
         it('ask for a token once, however many present it', async () => {
@@ -422,8 +431,8 @@ describe('The look-ups of one turn of the event loop', () => {
           expect(user).not.toHaveProperty(secret.propertyName);
         });
       });
-    });
-  }
+    }
+  });
 });
 
 describe('One bad member of a batch', () => {
@@ -441,6 +450,40 @@ describe('One bad member of a batch', () => {
       for (const [at, token] of tokens.entries())
         expect(await authenticate(app, [token])).toMatchObject([expected[at]]);
       expect(logged.slice(lines)).toEqual([]);
+    });
+
+    it('whose user id is no UUID keeps nobody else out, nor is another spelling of one the same', async () => {
+      const entity = entityOf({ id: { primary: true, type: 'uuid' } });
+      const { app, dataSource } = await bootOver(stack, typeOrmUsers(entity, USER_OF), [entity]);
+      const id = '01b8e094-9b2e-7000-8000-00000000000a';
+      await dataSource.getRepository(entity).insert({ id, name: 'ann' });
+      const spellings = [id.toUpperCase(), `{${id}}`, id.replaceAll('-', ''), `${id}\n`, ` ${id}`, `${id}0`];
+      const others = [...spellings, 'ann', '1', "' OR 1=1 --", '😀', 'x'.repeat(255), randomUUID()];
+      const tokens = await tokensOf(app, dataSource, [id, ...others, id]);
+      const lines = logged.length;
+      const expected = [{ id }, ...others.map(() => 'user_inactive'), { id }];
+      for (let turn = 0; turn < 2; turn++) expect(await authenticate(app, tokens)).toMatchObject(expected);
+      expect(logged.slice(lines)).toEqual([]);
+    });
+
+    it('whose row cannot be read is answered 503, alone', async () => {
+      const transformer = {
+        to: (text: string) => text,
+        from: (text: string | null) => {
+          if (text === 'spoilt') throw new Error('cannot be opened');
+          return text;
+        },
+      };
+      const entity = entityOf({
+        id: { primary: true, type: 'integer' },
+        sealed: { type: 'varchar', nullable: true, transformer },
+      });
+      const { app, dataSource } = await bootOver(stack, typeOrmUsers(entity, USER_OF), [entity]);
+      const sealed = ['fine', 'spoilt', 'fine', 'fine'];
+      await dataSource.getRepository(entity).insert(sealed.map((text, at) => ({ id: at + 1, sealed: text })));
+      const tokens = await tokensOf(app, dataSource, [1, 2, 3, 5, 4]);
+      const [one, three, four] = [1, 3, 4].map((id) => ({ id, sealed: 'fine' }));
+      expect(await authenticate(app, tokens)).toMatchObject([one, 'unavailable', three, 'user_inactive', four]);
     });
 
     it('is nobody of the name that a missing row would have', async () => {
@@ -461,11 +504,9 @@ describe('One bad member of a batch', () => {
       const found = await authenticate(app, tokens);
       expect(found).toMatchObject([{ id: 'null' }, 'user_inactive', 'user_inactive', { id: 'ann' }]);
     });
-  });
 
-  for (const Store of [People, Crowd]) {
-    describe(`of a store ${Store === Crowd ? 'with' : 'without'} findByIds`, () => {
-      onEveryDatabase((stack) => {
+    for (const Store of [People, Crowd]) {
+      describe(`of a store ${Store === Crowd ? 'with' : 'without'} findByIds`, () => {
         let app: TestApp;
         let store: People;
         let tokens: string[];
@@ -629,10 +670,8 @@ describe('One bad member of a batch', () => {
           }
         });
       });
-    });
-  }
+    }
 
-  onEveryDatabase((stack) => {
     it('of errors: what failed for all in one turn is asked for again in the next', async () => {
       const { app, dataSource } = await bootOver(stack, typeOrmUsers(Member, MEMBER), [Member]);
       await dataSource.getRepository(Member).save({ id: 1, email: 'ann' });
@@ -716,6 +755,11 @@ const PLAIN = (database: DatabaseName): Record<string, Users> => ({
     ['ann', 'José', 'BOB', '?'],
     true,
     { databases: ['mariadb'] },
+  ),
+  'a number that a transformer makes': byKey(
+    { type: 'integer', transformer: { to: (id: unknown) => Number(id) + 1000, from: (id: number) => id - 1000 } },
+    [1, 2, 1001],
+    false,
   ),
   'what a transformer makes of it': byKey(
     {
