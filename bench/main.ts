@@ -28,6 +28,8 @@ async function withServers<T>(
   use: (machine: { postgres: Postgres; redis: PrivateRedis; directory: string }) => Promise<T>,
 ): Promise<T> {
   const directory = mkdtempSync(join(tmpdir(), 'ext_bench_'));
+  const remove = () => rmSync(directory, { recursive: true, force: true });
+  process.once('exit', remove);
   try {
     const postgres = await Postgres.start(directory);
     try {
@@ -37,7 +39,7 @@ async function withServers<T>(
       await postgres.stop();
     }
   } finally {
-    rmSync(directory, { recursive: true, force: true });
+    remove();
   }
 }
 
@@ -80,6 +82,9 @@ function compare(results: Results): void {
   );
   if (worse.length > 0) process.exitCode = 1;
 }
+
+// The servers end with this process: see ServerProcess.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
 
 try {
   await run();
