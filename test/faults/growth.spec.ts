@@ -29,9 +29,11 @@ describe('Pruning nine tenths of a table', () => {
       const [user] = (await database.createUsers(1)) as [string];
       const { token } = (await app.login(user)).json;
       const ask = () => app.get('/me', token);
-      await pace(REQUESTS_PER_SECOND, new Promise((resolve) => setTimeout(resolve, 1000)), ask);
-
+      const aSecond = () => new Promise((resolve) => setTimeout(resolve, 1000));
+      await pace(REQUESTS_PER_SECOND, aSecond(), ask);
       await process.stalled();
+      await pace(REQUESTS_PER_SECOND, aSecond(), ask);
+      const idleMs = await process.stalled();
       await process.slowestStatement();
       const started = performance.now();
       const sweep = app.call<number>('tokens', 'prune');
@@ -47,7 +49,8 @@ describe('Pruning nine tenths of a table', () => {
       expect(Number(left.rows_left)).toBe(ROWS / 10 + 1);
       expect(statuses(answers)).toBe(`${answers.length} × 200`);
       expect(statementMs).toBeLessThanOrEqual(250);
-      if (database.name === 'sqlite') expect(stalledMs).toBeLessThanOrEqual(50);
+      // A machine that is busy with other things holds up the process without a sweep, too.
+      if (database.name === 'sqlite') expect(stalledMs).toBeLessThanOrEqual(Math.max(50, 2 * idleMs));
       figure(context, {
         fault: 'F19',
         on: database.name,
@@ -55,7 +58,7 @@ describe('Pruning nine tenths of a table', () => {
         ours:
           `${(ROWS * 0.9).toLocaleString('en')} of ${ROWS.toLocaleString('en')} rows in ${milliseconds(sweptMs)}, ` +
           `${answers.length} × 200 (p99 ${milliseconds(p99Ms(answers))}); longest statement ${milliseconds(statementMs)}, ` +
-          `longest stall ${milliseconds(stalledMs)}`,
+          `longest stall ${milliseconds(stalledMs)} (without a sweep ${milliseconds(idleMs)})`,
       });
       await app.close();
     });
