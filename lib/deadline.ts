@@ -20,10 +20,14 @@ export function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise
  *
  * @param timeoutMs - longest wait in milliseconds
  * @param work - is told by the signal when nobody waits for it any more
+ * @param asked - who is waited for
  */
-export async function within<T>(timeoutMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function within<T>(
+  timeoutMs: number,
+  work: (signal: AbortSignal) => Promise<T>,
+  asked = 'the database',
+): Promise<T> {
   const controller = new AbortController();
-  const expired = new Error(`no answer from the database within ${timeoutMs} ms`);
   let timer: NodeJS.Timeout;
   // Once over, and no more: a process that always stands still answers all the same.
   let spareMs = timeoutMs;
@@ -34,7 +38,7 @@ export async function within<T>(timeoutMs: number, work: (signal: AbortSignal) =
       const moreMs = Math.min(lateMs, spareMs);
       spareMs -= moreMs;
       if (lateMs > LATE_MS && moreMs > 0) wait(moreMs);
-      else controller.abort(expired);
+      else controller.abort(new Error(`no answer from ${asked} within ${timeoutMs} ms`));
     }, delayMs);
   };
   wait(Math.min(timeoutMs, LONGEST_TIMER_MS));

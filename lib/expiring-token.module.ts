@@ -10,6 +10,7 @@ import {
 import { APP_GUARD, HttpAdapterHost, ModuleRef, ModulesContainer, RouterModule } from '@nestjs/core';
 import { getDataSourceToken, getRepositoryToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
+import { TokenCache } from './cache/token.cache.js';
 import type { Database } from './database/database.js';
 import { openDatabase } from './database/open-database.js';
 import {
@@ -49,9 +50,11 @@ import { hideUnparsedBodies } from './http/unparsed-body.js';
 import { ExpiringTokenService } from './tokens/expiring-token.service.js';
 import { LastUse } from './tokens/last-use.js';
 import { TokenEvents } from './tokens/token.events.js';
+import { TokenLookup } from './tokens/token.lookup.js';
 import { TokenPruner } from './tokens/token.pruner.js';
 import { TokenScripts } from './tokens/token.scripts.js';
 import { TokenStore } from './tokens/token.store.js';
+import { limitHashes } from './users/password-hash.js';
 import { typeOrmUsers } from './users/typeorm-users.js';
 import { User } from './users/user.entity.js';
 import { UserService } from './users/user.service.js';
@@ -134,6 +137,8 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
   }
 
   onModuleInit(): void {
+    const { hashConcurrency } = this.module.get<ResolvedOptions>(RESOLVED_OPTIONS);
+    if (hashConcurrency !== null) limitHashes(hashConcurrency);
     // There is no adapter in an application without HTTP.
     if (this.host.httpAdapter) hideUnparsedBodies(this.host.httpAdapter, this.structure);
   }
@@ -194,6 +199,8 @@ function assemble(definition: DynamicModule, resolve: () => Structure): DynamicM
     TokenPruner,
     TokenEvents,
     LastUse,
+    TokenLookup,
+    TokenCache,
     ExpiringTokenService,
     RequestAuthenticator,
     AnswerHeaders,

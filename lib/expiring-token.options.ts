@@ -80,6 +80,33 @@ export interface LoginThrottleOptions {
   redis?: unknown;
 }
 
+/** How tokens that were let in are remembered. See {@link ExpiringTokenOptions.cache}. */
+export interface CacheOptions {
+  /**
+   * For how long at most. What is changed past this package, in the database itself or by another process without `redis`,
+   * is noticed within this time: a user that the application makes inactive or deletes, too.
+   *
+   * @defaultValue `'10s'`
+   */
+  ttl?: Duration;
+
+  /**
+   * How many in each process: 1 to 10,000,000. Those that were not used for the longest time are forgotten first.
+   *
+   * @defaultValue `50000`
+   */
+  max?: number;
+
+  /**
+   * Redis, by which the processes tell each other whose tokens were revoked: a URL, for which `ioredis` or `redis` is
+   * installed, or the application's own client of either. It holds no tokens. While it does not answer, nothing is
+   * remembered.
+   *
+   * @defaultValue none: other processes notice within `ttl`
+   */
+  redis?: unknown;
+}
+
 /** How expired tokens are deleted. See {@link ExpiringTokenOptions.prune}. */
 export interface PruneOptions {
   /**
@@ -153,6 +180,24 @@ export interface ExpiringTokenOptions {
    * @defaultValue `{ limit: 10, ttl: '5m' }`
    */
   loginThrottle?: LoginThrottleOptions | false;
+
+  /**
+   * How many password hashes run at once in the process: each takes a thread of libuv, of which there are four unless
+   * `UV_THREADPOOL_SIZE` says otherwise, a processor for some 20 ms and 19 MiB. The more, the sooner a crowd is logged in, and
+   * the longer other requests wait meanwhile. Of users of another store than this package's it says nothing.
+   *
+   * @defaultValue one less than there are processors, from 1 to 3
+   */
+  hashConcurrency?: number;
+
+  /**
+   * Remembers tokens that were let in, so that the database is not asked on each request. Without it every request sees
+   * what the database has, and with it what this package does in the same process; see the options for the rest. A user
+   * whom a store of the application's gave is the same object for all requests meanwhile.
+   *
+   * @defaultValue `false`
+   */
+  cache?: CacheOptions | false;
 
   /**
    * Deletes tokens that expired more than `retention` ago, in the background. `false`: never, unless

@@ -23,6 +23,12 @@ const TAKEN_HEADERS = [
   'user-agent',
 ];
 
+/** Largest number of tokens that a process remembers: some gigabytes. */
+const LARGEST_CACHE = 10_000_000;
+
+/** Most threads that libuv can have. */
+const MOST_CONCURRENT_HASHES = 1024;
+
 /** Largest number of rows of one statement. */
 const LARGEST_BATCH = 10_000;
 
@@ -129,6 +135,23 @@ function parseLoginThrottle(value: ExpiringTokenOptions['loginThrottle']) {
   });
 }
 
+function parseCache(value: ExpiringTokenOptions['cache']) {
+  if (value === false) return null;
+  const { ttl = '10s', max = 50_000, redis } = fields('cache', value, ['ttl', 'max', 'redis']);
+  const isClient = typeof redis === 'object' && redis !== null && 'duplicate' in redis && 'publish' in redis;
+  const isUrl = typeof redis === 'string' && /^rediss?:\/\//.test(redis);
+  if (redis !== undefined && !isUrl && !isClient) {
+    // A URL may hold a password.
+    const shown = typeof redis === 'string' ? 'a string' : redis;
+    refuse('cache.redis', shown, "Give a URL such as 'redis://localhost:6379', or a client made by ioredis or redis.");
+  }
+  return Object.freeze({
+    ttlMs: parseDuration('cache.ttl', ttl),
+    max: integer('cache.max', max, 1, LARGEST_CACHE),
+    redis,
+  });
+}
+
 function parsePrune(value: ExpiringTokenOptions['prune']) {
   const {
     every = '1h',
@@ -172,6 +195,8 @@ export function resolveOptions(options: ExpiringTokenOptions) {
     expiredStatus = 401,
     prefix = 'ext_',
     imported = [],
+    cache = false,
+    hashConcurrency,
     prune = {},
     timeout = '2s',
     ...unknown
@@ -214,6 +239,9 @@ export function resolveOptions(options: ExpiringTokenOptions) {
     expiredStatus: oneOf('expiredStatus', expiredStatus, [401, 400] as const),
     prefix: matching('prefix', prefix, /^[A-Za-z0-9_-]{1,20}$/, 'Give 1 to 20 letters, digits, _ or -.'),
     imported: parseImported(imported),
+    cache: parseCache(cache),
+    hashConcurrency:
+      hashConcurrency === undefined ? null : integer('hashConcurrency', hashConcurrency, 1, MOST_CONCURRENT_HASHES),
     prune: parsePrune(prune),
     timeoutMs: parseDuration('timeout', timeout),
   });

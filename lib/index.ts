@@ -2,6 +2,7 @@ export type { Duration } from './duration.js';
 export { ExpiringTokenException, type ExpiringTokenErrorCode } from './expiring-token.exception.js';
 export { ExpiringTokenModule } from './expiring-token.module.js';
 export type {
+  CacheOptions,
   ExpiringTokenModuleOptions,
   ExpiringTokenOptions,
   ExpiringTokenOptionsFactory,

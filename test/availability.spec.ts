@@ -200,9 +200,10 @@ describe('On PostgreSQL', () => {
           // After the pool has stopped listening, and before TypeORM does.
           process.nextTick(() => client.emit('error', new Error('terminating connection')));
         });
-        const answers = await Promise.all(Array.from({ length: 15 }, () => app.get('/me', token)));
+        // Each has a connection of its own.
+        await Promise.all(Array.from({ length: 15 }, (_, user) => app.tokens.issue(`user-${user}`)));
         expect(made).toBeGreaterThan(0);
-        expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
+        expect((await app.get('/me', token)).status).toBe(200);
       });
 
       it('a table that is locked for long does not use up the connections of the server', async () => {

@@ -17,9 +17,13 @@ const CODES: Record<Failure, readonly string[]> = {
     'ER_CANT_AGGREGATE_NCOLLATIONS',
     'SQLITE_MISMATCH',
   ],
+  comparison: ['42804', '42883', '42P22'],
   conflict: [
     '40001',
     '40P01',
+    '0A000',
+    '26000',
+    '42P05',
     'ER_LOCK_DEADLOCK',
     'ER_LOCK_WAIT_TIMEOUT',
     'SQLITE_BUSY',

@@ -90,7 +90,7 @@ describe('A bad option stops the start with an error that names it, its value an
     await problem.toThrow(remedy);
   });
 
-  it.each(['cache', 'lifeSpan'])('%s, which is no option', async (option) => {
+  it.each(['caching', 'lifeSpan'])('%s, which is no option', async (option) => {
     await expect(start({ [option]: '1h' })).rejects.toThrow(`${option}: there is no such option`);
   });
 
@@ -118,6 +118,7 @@ describe('A bad option stops the start with an error that names it, its value an
     ['loginThrottle', { redis: 'redis://x' }, 'loginThrottle.redis', '"redis://x"', 'a client'],
     ['prune', { every: '0s' }, 'prune.every', '"0s"', WHOLE_DURATION],
     ['prune', { retention: 0 }, 'prune.retention', '0', WHOLE_DURATION],
+    ['hashConcurrency', 0, 'hashConcurrency', '0', 'from 1 to 1024'],
     ['prune', { batch: 10_001 }, 'prune.batch', '10001', 'from 1 to 10000'],
     ['lastUsedAccuracy', '1h', 'lastUsedAccuracy', '"1h"', 'less than idle'],
   ];

@@ -5,6 +5,9 @@ import type * as App from './fixtures/app.js';
 /** What was computed: each one of these takes its time and its memory. */
 const computed = { verify: 0, hash: 0 };
 
+/** How many of them were under way at once. */
+const atOnce = { now: 0, most: 0 };
+
 /** Hashes that look like ones to verify and are none, and other texts. */
 const BROKEN = {
   empty: '',
@@ -27,7 +30,8 @@ describe('A refused login computes one hash', async () => {
     const counted =
       <Args extends unknown[], Result>(name: keyof typeof computed, compute: (...args: Args) => Promise<Result>) =>
       async (...args: Args) => {
-        const result = await compute(...args);
+        atOnce.most = Math.max(atOnce.most, ++atOnce.now);
+        const result = await compute(...args).finally(() => atOnce.now--);
         computed[name]++;
         return result;
       };
@@ -83,6 +87,15 @@ describe('A refused login computes one hash', async () => {
 
     it('and a right one with an outdated hash another, for an active user alone', async () => {
       expect(await refuse(await createUser(outdated))).toMatchObject({ status: 200, computed: { verify: 1, hash: 1 } });
+    });
+
+    it('of as many at once as hashConcurrency says', async () => {
+      for (const hashConcurrency of [1, 2]) {
+        const limited = await stack.boot({ options: { hashConcurrency } });
+        atOnce.most = 0;
+        await Promise.all(Array.from({ length: 8 }, () => limited.login('nobody')));
+        expect(atOnce.most).toBe(hashConcurrency);
+      }
     });
 
     it('also one that is counted by the throttle', async () => {

@@ -9,7 +9,6 @@ import { isLive } from '../lib/tokens/token-lifetime.js';
 import { generateToken, digestToken } from '../lib/tokens/token-secret.js';
 import { TokenStore } from '../lib/tokens/token.store.js';
 import { onEveryDatabase, type TestApp } from './fixtures/app.js';
-import { tally } from './fixtures/iterations.js';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -28,7 +27,6 @@ function newToken(app: TestApp, row: Partial<Token>): Token {
     lifespan: null,
     lastUsedAt: null,
     digest: digestToken(generateToken('ext_', id)),
-    createdHour: Math.floor((row.created?.getTime() ?? app.clock.now) / HOUR_MS),
     ...row,
   });
 }
@@ -112,26 +110,6 @@ describe('Pruning', () => {
       expect(await app.tokens.prune()).toBe(1);
       const left = await idsOf(app);
       expect([renewed.id, used.id, dead.id].map((id) => left.has(id))).toEqual([true, true, false]);
-    });
-
-    it('finds each token by the hour that it was created, renewed or rotated in', async () => {
-      const secret = 'a secret of thirty-two bytes, or more';
-      const app = await stack.boot({ options: { secret, obtain: 'renew', lifespan: '1d', refresh: {} } });
-      const { id, username } = await app.createUser();
-      const { refreshToken } = (await app.login(username)).json;
-      await app.tokens.obtain(id);
-      app.clock.advance(5 * HOUR_MS);
-      await app.tokens.refresh(refreshToken);
-      await app.tokens.obtain(id);
-      await app.tokens.import([{ userId: id, key: '5'.repeat(40), created: new Date(app.clock.now - DAY_MS) }]);
-      const rows = await app.dataSource.query('SELECT purpose, created, created_hour AS hour FROM auth_token');
-      expect(tally(rows.map(({ purpose }: Token) => purpose))).toEqual({
-        access: 3,
-        obtained: 1,
-        refresh: 1,
-        rotated: 1,
-      });
-      for (const { created, hour } of rows) expect(Number(hour)).toBe(Math.floor(Number(created) / HOUR_MS));
     });
 
     it('lets requests through between batches, and where each token has a lifespan of its own', async () => {

@@ -1,13 +1,18 @@
-import type { EntityManager } from 'typeorm';
+import type { EntityManager, EntityMetadata } from 'typeorm';
 
-/** What the drivers of all three databases bind alike. */
-export type SqlValue = string | number | Buffer | null;
+type ColumnMetadata = EntityMetadata['columns'][number];
+
+/** What the drivers of all three databases bind alike. A list is what {@link Database.isOneOf} made of some. */
+export type SqlValue = string | number | Buffer | null | readonly SqlValue[];
 
 /** One SQL statement with `?` for its values. */
 export interface Statement {
   readonly sql: string;
   readonly values: readonly SqlValue[];
 }
+
+/** What TypeORM knows of a column. */
+export type ComparedColumn = Pick<ColumnMetadata, 'type' | 'charset' | 'collation' | 'transformer' | 'unsigned'>;
 
 /** A row as the driver returns it, by column name. */
 export type Row = Record<string, unknown>;
@@ -49,6 +54,18 @@ export interface Database {
    */
   write(statement: Statement, signal: AbortSignal): Promise<number>;
 
+  /** The condition that a column of UUIDs holds one of these, of which there is at least one. */
+  isOneOf(column: string, values: readonly SqlValue[]): Statement;
+
+  /**
+   * SQL for what a text column says, as the type of a column that it is compared with, so that an index of that column is
+   * used; null where that cannot be. What is no value of the type is equal to none.
+   */
+  comparable(text: string, column: ComparedColumn): string | null;
+
+  /** Types of columns, spatial ones aside, whose values {@link read} does not return as TypeORM reads them. */
+  readonly readOtherwise: readonly string[];
+
   /** Rows that one statement may delete without keeping requests waiting. */
   readonly largestBatch: number;
 
@@ -66,4 +83,14 @@ export interface Database {
    * @param signal - when it is aborted, the next step is not taken and the transaction is rolled back
    */
   transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T>;
+
+  /** Told the lock of each transaction that ended, whether it is known to be committed or not, before its caller hears. */
+  onTransactionEnd: (lock: string) => Promise<void>;
+}
+
+/** {@link Database.isOneOf} where no list can be bound. Of few texts, because each is prepared: a power of two of places. */
+export function isAmong(column: string, values: readonly SqlValue[]): Statement {
+  const places = 2 ** Math.ceil(Math.log2(values.length));
+  const listed = Array.from({ length: places }, (_, place) => values[place] ?? values[0]!);
+  return { sql: `${column} IN (${listed.map(() => '?').join(', ')})`, values: listed };
 }

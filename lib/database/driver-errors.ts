@@ -5,12 +5,13 @@ import { setTimeout as wait } from 'node:timers/promises';
  *
  * - `duplicate`: two rows want the same unique key
  * - `value`: what was asked for is no value of the column's type, or out of its range
+ * - `comparison`: columns of these types or collations cannot be compared
  * - `conflict`: it was the one of two that the server gave up; done again, it succeeds
  * - `lost`: the connection is gone, or leads to a server that takes no writes any more; another one may do
  * - `outage`: the database cannot be asked now, whatever is asked
  * - `other`: what nobody foresaw
  */
-export type Failure = 'duplicate' | 'value' | 'conflict' | 'lost' | 'outage' | 'other';
+export type Failure = 'duplicate' | 'value' | 'comparison' | 'conflict' | 'lost' | 'outage' | 'other';
 
 /** By the driver's code; those that end in `*` are the start of one. */
 const FAILURES: Record<Exclude<Failure, 'other'>, readonly string[]> = {
@@ -28,7 +29,19 @@ const FAILURES: Record<Exclude<Failure, 'other'>, readonly string[]> = {
     'SQLITE_TOOBIG',
     'SQLITE_MISMATCH',
   ],
-  conflict: ['40001', '40P01', 'ER_LOCK_DEADLOCK', 'ER_LOCK_WAIT_TIMEOUT', 'SQLITE_BUSY*', 'SQLITE_LOCKED*'],
+  comparison: ['42804', '42883', '42P22'],
+  conflict: [
+    '40001',
+    '40P01',
+    // PostgreSQL: a prepared statement that something between took away, or gave to another, or that the table outgrew.
+    '0A000',
+    '26000',
+    '42P05',
+    'ER_LOCK_DEADLOCK',
+    'ER_LOCK_WAIT_TIMEOUT',
+    'SQLITE_BUSY*',
+    'SQLITE_LOCKED*',
+  ],
   lost: [
     'ECONNRESET',
     'EPIPE',

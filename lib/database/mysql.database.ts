@@ -1,4 +1,4 @@
-import type { Result, Row, Statement } from './database.js';
+import { type ComparedColumn, isAmong, type Result, type Row, type SqlValue, type Statement } from './database.js';
 import { hashLock, ServerDatabase } from './server.database.js';
 
 /** The part of a `mysql2` connection that is used here. */
@@ -11,12 +11,30 @@ interface MysqlConnection {
 
 type MysqlCallback = (error: Error | null, result: Row[] | { affectedRows: number }) => void;
 
+const INTEGERS = ['tinyint', 'smallint', 'mediumint', 'int', 'bigint'];
+
 /** At most 64 characters, and the same for every database of the server. */
 const nameOf = (lock: string): string => hashLock(lock).toString('base64url');
 
 /** MySQL and MariaDB, through `mysql2`. */
 export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
   readonly seesOrderBehindNull = true;
+  /** From a prepared statement they come as other texts and numbers than from the statements of TypeORM. */
+  readonly readOtherwise = ['float', 'time'];
+
+  isOneOf(column: string, values: readonly SqlValue[]): Statement {
+    return isAmong(column, values);
+  }
+
+  comparable(text: string, column: ComparedColumn): string | null {
+    if (column.transformer) return null;
+    const type = this.dataSource.driver.normalizeType(column);
+    if (INTEGERS.includes(type)) return `CAST(${text} AS ${column.unsigned ? 'UNSIGNED' : 'SIGNED'})`;
+    // In the character set and the collation of a text column, or no index of its would be used.
+    const { charset, collation } = column;
+    const isKnown = type === 'varchar' && charset !== undefined && collation !== undefined;
+    return isKnown ? `CONVERT(${text} USING ${charset}) COLLATE ${collation}` : null;
+  }
 
   /** Prepared by the server, so that no escaping of ours or of a driver's depends on the server's `sql_mode`. */
   protected send(connection: MysqlConnection, { sql, values }: Statement): Promise<Result> {

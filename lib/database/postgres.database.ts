@@ -1,17 +1,52 @@
 import type { EventEmitter } from 'node:events';
+import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
-import type { Result, Row, Statement } from './database.js';
+import { describe } from '../log-text.js';
+import { type ComparedColumn, type Result, type Row, type SqlValue, type Statement } from './database.js';
 import { hashLock, ServerDatabase } from './server.database.js';
 
 /** The part of a `pg` client that is used here. */
 interface PostgresClient {
-  query(sql: string, values?: readonly unknown[]): Promise<{ rows: Row[]; rowCount: number | null }>;
+  query(statement: string | PreparedStatement): Promise<{ rows: Row[]; rowCount: number | null }>;
   end(): Promise<void>;
 }
+
+interface PreparedStatement {
+  name?: string;
+  text: string;
+  values: readonly unknown[];
+}
+
+/** Errors of a prepared statement that is not what it was when it was prepared. */
+const UNPREPARED = ['0A000', '26000', '42P05'];
+
+/** The value that a text holds, null if it holds none: an error would be that of everybody in the statement. */
+const uuidIn = (text: string) =>
+  `CASE WHEN ${text} ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN ${text}::uuid END`;
+// Of as many digits there are numbers that are too large. They become the largest, which is not what is sought.
+const integerIn = (text: string) =>
+  `CASE WHEN ${text} ~ '^-{0,1}[0-9]{1,19}$'` +
+  ` THEN LEAST(GREATEST(${text}::numeric, -9223372036854775808), 9223372036854775807)::bigint END`;
+const itself = (text: string) => text;
+
+/** By the type of a column, the value in a text that it is compared with. */
+const VALUES_IN: Partial<Record<string, (text: string) => string>> = {
+  uuid: uuidIn,
+  smallint: integerIn,
+  integer: integerIn,
+  bigint: integerIn,
+  'character varying': itself,
+  text: itself,
+};
 
 /** PostgreSQL, through `pg`. */
 export class PostgresDatabase extends ServerDatabase<PostgresClient> {
   readonly seesOrderBehindNull = false;
+  readonly readOtherwise = [];
+  private readonly logger = new Logger('ExpiringToken');
+  private readonly statements = new Map<string, { name: string; text: string }>();
+  /** Whether prepared statements stay prepared: a pooler between may lend another connection for each. */
+  private prepares = true;
 
   constructor(dataSource: DataSource) {
     super(dataSource);
@@ -20,13 +55,40 @@ export class PostgresDatabase extends ServerDatabase<PostgresClient> {
     master?.on('connect', (client: EventEmitter) => client.on('error', () => undefined));
   }
 
+  isOneOf(column: string, values: readonly SqlValue[]): Statement {
+    // Of a list that it sees, PostgreSQL plans each length anew. One that is made up while it runs has any length.
+    return { sql: `${column} = ANY(ARRAY(SELECT unnest(?::uuid[])))`, values: [values] };
+  }
+
+  comparable(text: string, column: ComparedColumn): string | null {
+    const type = this.dataSource.driver.normalizeType(column);
+    return column.transformer || column.collation ? null : (VALUES_IN[type]?.(text) ?? null);
+  }
+
+  /** By a name, PostgreSQL plans a statement once for each connection, and not each time. */
   protected async send(client: PostgresClient, { sql, values }: Statement): Promise<Result> {
+    const { name, text } = this.prepare(sql);
+    try {
+      const { rows, rowCount } = await client.query(this.prepares ? { name, text, values } : { text, values });
+      return { rows, affected: rowCount ?? 0 };
+    } catch (error) {
+      if (this.prepares && UNPREPARED.includes((error as { code: string }).code)) {
+        this.prepares = false;
+        this.logger.warn(`PostgreSQL keeps no prepared statements, so it plans each one anew: ${describe(error)}`);
+      }
+      throw error;
+    }
+  }
+
+  private prepare(sql: string): { name: string; text: string } {
+    const known = this.statements.get(sql);
+    if (known) return known;
     let position = 0;
-    const { rows, rowCount } = await client.query(
-      sql.replaceAll('?', () => `$${++position}`),
-      values,
-    );
-    return { rows, affected: rowCount ?? 0 };
+    const text = sql.replaceAll('?', () => `$${++position}`);
+    const name = `expiring-token:${hashLock(sql).toString('base64url')}`;
+    const prepared = { name, text };
+    this.statements.set(sql, prepared);
+    return prepared;
   }
 
   protected command(client: PostgresClient, sql: string): Promise<unknown> {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { unlessAborted } from '../deadline.js';
-import type { Database, Result, Row, Script, Statement } from './database.js';
+import type { ComparedColumn, Database, Result, Row, Script, SqlValue, Statement } from './database.js';
 import { type Failure, failureOf, retrying } from './driver-errors.js';
 
 /** What another try can get over, as long as nothing was committed. */
@@ -17,11 +17,12 @@ const CLOSING_WINDOW_MS = 600_000;
 /** A database server, reached over the connections of the data source's pool. */
 export abstract class ServerDatabase<Connection> implements Database {
   readonly largestBatch = Infinity;
+  onTransactionEnd: Database['onTransactionEnd'] = async () => undefined;
   abstract readonly seesOrderBehindNull: boolean;
   private readonly queue = new Queue();
   private closedAtMs: number[] = [];
 
-  constructor(private readonly dataSource: DataSource) {}
+  constructor(protected readonly dataSource: DataSource) {}
 
   async read(statement: Statement, signal: AbortSignal): Promise<Row[]> {
     const send = (connection: Connection) => this.send(connection, statement);
@@ -38,10 +39,20 @@ export abstract class ServerDatabase<Connection> implements Database {
     return (await retrying(send, ['conflict'], signal)).affected;
   }
 
-  transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
+  async transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
     const transact = () => this.lend((_, connection) => this.transact(connection, lock, script(), signal), signal);
-    return this.queue.run(lock, () => retrying(transact, RETRYABLE, signal));
+    try {
+      return await this.queue.run(lock, () => retrying(transact, RETRYABLE, signal));
+    } finally {
+      await this.onTransactionEnd(lock);
+    }
   }
+
+  abstract readonly readOtherwise: readonly string[];
+
+  abstract isOneOf(column: string, values: readonly SqlValue[]): Statement;
+
+  abstract comparable(text: string, column: ComparedColumn): string | null;
 
   protected abstract send(connection: Connection, statement: Statement): Promise<Result>;
 

@@ -2,12 +2,24 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import type { DataSource, EntityManager } from 'typeorm';
 import { describe } from '../log-text.js';
-import type { Database, Result, Row, Script, Statement } from './database.js';
+import {
+  type ComparedColumn,
+  type Database,
+  isAmong,
+  type Result,
+  type Row,
+  type Script,
+  type SqlValue,
+  type Statement,
+} from './database.js';
 import { failureOf } from './driver-errors.js';
 import { Queue } from './server.database.js';
 
 /** How often to look whether another transaction has ended. */
 const POLL_MS = 1;
+
+/** Types of columns that hold numbers or texts. */
+const COMPARABLE = ['integer', 'int', 'bigint', 'smallint', 'varchar', 'text'];
 
 /** The part of a `better-sqlite3` database that is used here. */
 interface SqliteHandle {
@@ -30,6 +42,8 @@ export class SqliteDatabase implements Database {
   /** The process stands still while SQLite works. */
   readonly largestBatch = 200;
   readonly seesOrderBehindNull = true;
+  onTransactionEnd: Database['onTransactionEnd'] = async () => undefined;
+  readonly readOtherwise = ['jsonb'];
 
   private readonly logger = new Logger('ExpiringToken');
   private readonly queue = new Queue();
@@ -37,6 +51,16 @@ export class SqliteDatabase implements Database {
 
   constructor(private readonly dataSource: DataSource) {
     if (dataSource.isInitialized) this.preferWal();
+  }
+
+  isOneOf(column: string, values: readonly SqlValue[]): Statement {
+    return isAmong(column, values);
+  }
+
+  comparable(text: string, column: ComparedColumn): string | null {
+    // Compared with a column of numbers, SQLite makes a number of a text that is one.
+    const type = this.dataSource.driver.normalizeType(column);
+    return !column.transformer && COMPARABLE.includes(type) ? text : null;
   }
 
   async read(statement: Statement): Promise<Row[]> {
@@ -52,10 +76,18 @@ export class SqliteDatabase implements Database {
     const script = function* (): Script<number> {
       return (yield statement).affected;
     };
-    return this.transaction('', script, signal);
+    return this.transactWhenIdle(script, signal);
   }
 
-  transaction<T>(_lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
+  async transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
+    try {
+      return await this.transactWhenIdle(script, signal);
+    } finally {
+      await this.onTransactionEnd(lock);
+    }
+  }
+
+  private transactWhenIdle<T>(script: () => Script<T>, signal: AbortSignal): Promise<T> {
     return this.whenIdle(signal, () => this.impatiently(() => this.transact(script())));
   }
 

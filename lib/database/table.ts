@@ -9,6 +9,22 @@ import type { Row, SqlValue, Statement } from './database.js';
 
 type ColumnMetadata = EntityMetadata['columns'][number];
 
+const isSelected = ({ isSelect }: ColumnMetadata): boolean => isSelect;
+
+/** A table within a statement over several. */
+export interface Selection<Entity, Columns> {
+  /** For `FROM` and `JOIN`. */
+  readonly table: string;
+  /** Its columns, under names of their own. */
+  readonly columns: string;
+  /** The column of a property. */
+  column(property: keyof Columns & string): string;
+  /** The entity of a row, as {@link Table.read}. */
+  read(row: Row): Entity;
+  /** One column of a row, as {@link Table.readColumn}. */
+  readColumn(row: Row, property: keyof Columns & string): unknown;
+}
+
 /**
  * Statements over the table of an entity. Names of columns come from its metadata and values pass its transformers, so that
  * an application's subclass, naming strategy and schema are respected.
@@ -16,9 +32,11 @@ type ColumnMetadata = EntityMetadata['columns'][number];
  * @typeParam Columns - the properties that may be compared and written
  */
 export class Table<Entity extends ObjectLiteral, Columns extends object> {
-  private readonly metadata: EntityMetadata;
+  readonly metadata: EntityMetadata;
   private readonly name: string;
   private readonly columns: string;
+  /** The entity of a selected row, without the columns that have `select: false`. */
+  readonly read: (row: Row) => Entity;
 
   constructor(
     private readonly dataSource: DataSource,
@@ -27,6 +45,7 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
     this.metadata = dataSource.getMetadata(entity);
     this.name = this.metadata.tablePath.split('.').map(this.quote).join('.');
     this.columns = this.metadata.columns.map((column) => this.quote(column.databaseName)).join(', ');
+    this.read = this.reader(({ databaseName }) => databaseName, isSelected);
   }
 
   /** An entity with these properties. */
@@ -34,17 +53,33 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
     return Object.assign(this.metadata.create(), properties) as Entity;
   }
 
-  /** The entity of a selected row, without the columns that have `select: false`. */
-  read(row: Row): Entity {
-    const entity = this.create({});
-    for (const column of this.metadata.columns)
-      if (column.isSelect) column.setEntityValue(entity, this.value(row, column));
-    return entity;
+  /**
+   * A part of a statement that selects from several tables, in which this one goes by an alias.
+   *
+   * @param isRead - which columns an entity is given
+   * @param others - properties that are selected beside them, for {@link Selection.readColumn}
+   */
+  selection(
+    alias: string,
+    isRead = isSelected,
+    others: readonly (keyof Columns & string)[] = [],
+  ): Selection<Entity, Columns> {
+    const nameOf = (column: ColumnMetadata) => alias + this.metadata.columns.indexOf(column);
+    const qualified = (column: ColumnMetadata) => `${alias}.${this.quote(column.databaseName)}`;
+    const selected = [...this.metadata.columns.filter(isRead), ...others.map((property) => this.column(property))];
+    return {
+      table: `${this.name} ${alias}`,
+      columns: selected.map((column) => `${qualified(column)} AS ${nameOf(column)}`).join(', '),
+      column: (property) => qualified(this.column(property)),
+      read: this.reader(nameOf, isRead),
+      readColumn: (row, property) => this.value(row[nameOf(this.column(property))], this.column(property)),
+    };
   }
 
   /** One column of a selected row, also one that has `select: false`. */
   readColumn(row: Row, property: keyof Columns & string): unknown {
-    return this.value(row, this.column(property));
+    const column = this.column(property);
+    return this.value(row[column.databaseName], column);
   }
 
   /**
@@ -128,8 +163,21 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
     };
   }
 
-  private value(row: Row, column: ColumnMetadata): unknown {
-    return this.dataSource.driver.prepareHydratedValue(row[column.databaseName], column);
+  /** @param nameOf - what a column is called in the row */
+  private reader(
+    nameOf: (column: ColumnMetadata) => string,
+    isRead: (column: ColumnMetadata) => boolean,
+  ): (row: Row) => Entity {
+    const named = this.metadata.columns.filter(isRead).map((column) => ({ column, name: nameOf(column) }));
+    return (row) => {
+      const entity = this.metadata.create(undefined, { fromDeserializer: true }) as Entity;
+      for (const { column, name } of named) column.setEntityValue(entity, this.value(row[name], column));
+      return entity;
+    };
+  }
+
+  private value(value: unknown, column: ColumnMetadata): unknown {
+    return this.dataSource.driver.prepareHydratedValue(value, column);
   }
 
   private column(property: string): ColumnMetadata {

@@ -11,10 +11,10 @@ function hasTokenInQuery(request: HttpRequest): boolean {
 function hasTokenInForm(request: HttpRequest): boolean {
   const { body } = request;
   return (
-    mediaType(request) === 'application/x-www-form-urlencoded' &&
     typeof body === 'object' &&
     body !== null &&
-    Object.hasOwn(body, 'access_token')
+    Object.hasOwn(body, 'access_token') &&
+    mediaType(request) === 'application/x-www-form-urlencoded'
   );
 }
 

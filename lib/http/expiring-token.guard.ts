@@ -3,11 +3,15 @@ import { Reflector } from '@nestjs/core';
 import { Opaque } from '../opaque.js';
 import { AnswerHeaders } from './answer-headers.interceptor.js';
 import { AUTHENTICATION } from './decorators.js';
-import type { HttpRequest } from './http-request.js';
+import type { Authentication } from '../tokens/token.interfaces.js';
+import type { Token } from '../tokens/token.entity.js';
+import type { ExpiringTokenAuthInfo, HttpRequest } from './http-request.js';
 import { RequestAuthenticator } from './request-authenticator.js';
 
-/** Requests that a guard has let pass already: where it stands on the application and on the route, it asks once. */
-const authenticated = new WeakSet<HttpRequest>();
+/** On a request that a guard has let pass already: where it stands on the application and on the route, it asks once. */
+class Passed implements ExpiringTokenAuthInfo {
+  constructor(readonly token: Token) {}
+}
 
 /**
  * Lets a request pass that presents a live token of an active user. Sets `request.user` to the user and
@@ -37,15 +41,14 @@ export class ExpiringTokenGuard implements CanActivate {
     const need = this.getNeed(context);
     if (need === 'public') return true;
     const request = this.getRequest(context);
-    if (authenticated.has(request)) return true;
+    if (request.authInfo instanceof Passed) return true;
     try {
-      const authentication =
+      const authentication: Authentication | null =
         need === 'optional'
-          ? await this.authenticator.authenticateIfPresented(request)
+          ? await this.authenticator.authenticate(request, need)
           : await this.authenticator.authenticate(request);
       request.user = authentication?.user ?? null;
-      request.authInfo = authentication ? { token: authentication.token } : undefined;
-      if (authentication) authenticated.add(request);
+      request.authInfo = authentication ? new Passed(authentication.token) : undefined;
       return true;
     } catch (error) {
       if (context.getType() === 'http') this.headers.ofError(error, context.switchToHttp().getResponse());

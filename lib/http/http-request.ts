@@ -44,7 +44,13 @@ export function refuseRequest(message: string): never {
 /** How many lines a client sent of a header, given in lower case. */
 export function countHeaderLines(request: HttpRequest, name: string): number {
   const raw = request.raw?.rawHeaders ?? request.rawHeaders ?? [];
-  return raw.filter((text, index) => index % 2 === 0 && text.toLowerCase() === name).length;
+  let lines = 0;
+  // On each request: names of another length are not looked at.
+  for (let index = 0; index < raw.length; index += 2) {
+    const given = raw[index]!;
+    if (given.length === name.length && given.toLowerCase() === name) lines++;
+  }
+  return lines;
 }
 
 /** The media type of the body, in lower case and without parameters; empty if none is given. */

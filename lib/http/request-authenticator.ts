@@ -18,23 +18,25 @@ export class RequestAuthenticator {
     private readonly log: AuthenticationLog,
   ) {}
 
-  /** @returns null when the request presents no token */
-  async authenticateIfPresented(request: HttpRequest): Promise<Authentication | null> {
+  /**
+   * @param need - `optional`: a request without a token is let in too
+   * @returns null for that one
+   * @throws ExpiringTokenException whatever keeps the request out
+   */
+  async authenticate(request: HttpRequest, need: 'optional'): Promise<Authentication | null>;
+  async authenticate(request: HttpRequest): Promise<Authentication>;
+  async authenticate(request: HttpRequest, need?: 'optional'): Promise<Authentication | null> {
     refuseRefreshToken(request, this.options);
     const token = readBearerToken(request, this.options.schemes);
-    if (token === null) return null;
+    if (token === null) {
+      if (need === 'optional') return null;
+      throw new ExpiringTokenException('token_missing');
+    }
     try {
       return await this.tokens.authenticate(token);
     } catch (error) {
       this.log.refused(request, error);
       throw error;
     }
-  }
-
-  /** @throws ExpiringTokenException whatever keeps the request out */
-  async authenticate(request: HttpRequest): Promise<Authentication> {
-    const authentication = await this.authenticateIfPresented(request);
-    if (!authentication) throw new ExpiringTokenException('token_missing');
-    return authentication;
   }
 }

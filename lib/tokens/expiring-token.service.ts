@@ -1,5 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { availableWithin } from '../availability.js';
+import { availableWithin, unavailable } from '../availability.js';
+import { TokenCache } from '../cache/token.cache.js';
 import type { Script } from '../database/database.js';
 import { failureOf } from '../database/driver-errors.js';
 import { isUuid } from '../database/uuid-v7.js';
@@ -25,14 +26,13 @@ import type {
   IssueOptions,
   LoggedIn,
 } from './token.interfaces.js';
+import type { LookedUp } from './token.lookup.js';
 import { TokenPruner } from './token.pruner.js';
 import { TokenScripts } from './token.scripts.js';
-import { type StoredToken, TokenStore } from './token.store.js';
+import { TokenStore } from './token.store.js';
 import { checkUserId } from './user-id.js';
 import { isAdmitted, type UserStore } from './user-store.js';
 
-/** The tokens that a request is authenticated by. */
-const ACCESS: readonly TokenPurpose[] = ['access', 'obtained'];
 /** The tokens that a device is refreshed by, or was. */
 const REFRESH: readonly TokenPurpose[] = ['refresh', 'rotated'];
 
@@ -54,6 +54,7 @@ export class ExpiringTokenService {
     private readonly pruner: TokenPruner,
     private readonly events: TokenEvents,
     private readonly lastUse: LastUse,
+    private readonly cache: TokenCache,
   ) {}
 
   /**
@@ -106,18 +107,20 @@ export class ExpiringTokenService {
   async authenticate(plainText: string): Promise<Authentication> {
     const identity = this.identify(plainText);
     if (!identity) throw new ExpiringTokenException('token_invalid');
-    return this.within(async (signal) => {
-      const found = await this.find(identity, ACCESS, signal);
+    try {
+      const found = await this.cache.find(identity, (seen) => this.isLetIn(seen));
       if (!found) throw new ExpiringTokenException('token_invalid');
-      const { token } = found;
-      const user = await this.users.findById(token.userId);
+      const { token, user } = found;
       if (!isAdmitted(this.users, user)) throw new ExpiringTokenException('user_inactive');
-      if (!isLive(token, this.options.lifetimes, this.clock())) {
+      if (!this.isLive(token)) {
         throw new ExpiringTokenException('token_expired', { statusCode: this.options.expiredStatus });
       }
-      this.lastUse.note(token);
+      const lastUsedAt = this.lastUse.note(token);
+      if (lastUsedAt !== token.lastUsedAt) this.cache.touch(identity, lastUsedAt);
       return { user, token };
-    });
+    } catch (error) {
+      return unavailable(error);
+    }
   }
 
   /**
@@ -132,8 +135,9 @@ export class ExpiringTokenService {
     const identity = this.identify(refreshToken);
     if (!identity) throw new ExpiringTokenException('refresh_invalid');
     return this.within(async (signal) => {
-      const found = await this.find(identity, REFRESH, signal);
-      if (!found) throw new ExpiringTokenException('refresh_invalid');
+      const [found] = await this.store.read(this.store.select({ id: identity.id }), signal);
+      const isIt = found && REFRESH.includes(found.token.purpose) && matchesDigest(identity.digested, found.digest);
+      if (!isIt) throw new ExpiringTokenException('refresh_invalid');
       const { id, userId, deviceId } = found.token;
       const admitted = isAdmitted(this.users, await this.users.findById(userId));
       const pair = await this.store.serially(userId, () => this.scripts.refresh(id, refreshToken, admitted), signal);
@@ -259,20 +263,17 @@ export class ExpiringTokenService {
     );
   }
 
+  private isLetIn({ token, user }: LookedUp): boolean {
+    return isAdmitted(this.users, user) && this.isLive(token);
+  }
+
+  private isLive(token: Token): boolean {
+    return isLive(token, this.options.lifetimes, this.clock());
+  }
+
   /** Where to look for a presented token; null, before anybody is asked, for what cannot be one. */
   private identify(presented: string): Identity | null {
     return identifyToken(this.options.prefix, presented, this.options.imported);
-  }
-
-  /** The row of a presented token, if it is one of these. */
-  private async find(
-    identity: Identity,
-    purposes: readonly TokenPurpose[],
-    signal: AbortSignal,
-  ): Promise<StoredToken | null> {
-    const [found] = await this.store.read(this.store.select({ id: identity.id }), signal);
-    const isIt = found && purposes.includes(found.token.purpose) && matchesDigest(identity.digested, found.digest);
-    return isIt ? found : null;
   }
 
   /** Runs a script in one transaction, alone among those of the user, that is not committed once nobody waits for it. */

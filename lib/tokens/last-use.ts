@@ -27,13 +27,18 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
     private readonly store: TokenStore,
   ) {}
 
-  /** Notes that a request was admitted with a token. */
-  note({ id, lastUsedAt }: Token): void {
+  /**
+   * Notes that a request was admitted with a token.
+   *
+   * @returns when it was last used as far as is known now
+   */
+  note({ id, lastUsedAt }: Token): Date | null {
     const now = this.clock();
     const isFresh = lastUsedAt !== null && now - lastUsedAt.getTime() < this.options.lastUsedAccuracyMs;
-    if (isFresh || this.waiting.size >= MOST_WAITING) return;
+    if (isFresh || this.waiting.size >= MOST_WAITING) return lastUsedAt;
     this.waiting.set(id, now);
     this.writing ??= this.writeAll();
+    return new Date(now);
   }
 
   /** What was admitted is written before the database is closed. */

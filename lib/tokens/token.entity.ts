@@ -31,7 +31,7 @@ const lifespan = {
  */
 @Entity({ name: 'auth_token', withoutRowid: true })
 // One index finds what has expired, kind by kind and lifespan by lifespan, and before it the few rows with something sealed.
-@Index(['sealedUntil', 'purpose', 'lifespan', 'createdHour'])
+@Index(['sealedUntil', 'purpose', 'lifespan', 'created'])
 export class Token extends BaseEntity {
   /** UUIDv7, which the token carries; of an imported one, the start of its digest. So its row is found by primary key. */
   @PrimaryColumn('uuid', { name: 'id' })
@@ -68,13 +68,6 @@ export class Token extends BaseEntity {
    */
   @Column('bigint', { name: 'created', transformer: instant })
   created: Date;
-
-  /**
-   * `created` in whole hours since the epoch, for an index: PostgreSQL stores equal keys once, which makes it a fifth of one
-   * over `created`. Not loaded with the entity.
-   */
-  @Column('int', { name: 'created_hour', select: false })
-  protected createdHour?: number;
 
   /**
    * Its own lifespan in milliseconds, `Infinity` if it never expires; null where the module's `lifespan` applies.

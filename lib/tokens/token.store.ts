@@ -2,9 +2,10 @@ import type { Type } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import type { Database, Row, Script, Statement } from '../database/database.js';
 import { retrying } from '../database/driver-errors.js';
-import { Table } from '../database/table.js';
+import { type Selection, Table } from '../database/table.js';
 import type { Lifetime, Lifetimes } from './token-lifetime.js';
 import { NEVER_MS, Token, type TokenPurpose } from './token.entity.js';
+import type { UserJoin } from './user-store.js';
 
 /** The columns that a new token fills: all but those that an application added, and those of rotation. */
 export type TokenRow = Pick<
@@ -18,11 +19,14 @@ interface Sealing {
   sealedUntil: Date | null;
 }
 
-/** A row, with the columns that no {@link Token} shows. */
-export interface StoredToken extends Sealing {
+/** A row, with what it is known by. */
+export interface FoundToken {
   token: Token;
   digest: Buffer;
 }
+
+/** A row, with the columns that no {@link Token} shows. */
+export interface StoredToken extends FoundToken, Sealing {}
 
 /** Rows of one user or fewer of them, or one row. There is no statement over all rows. */
 export type TokenCriteria =
@@ -37,21 +41,17 @@ export interface Kind {
 
 /** A place in the order in which a sweep goes through the tokens of one kind. */
 export interface SweepPlace {
-  createdHour: number;
+  created: Date;
   id: string;
 }
 
 /** Before all tokens. */
-export const FIRST_PLACE: SweepPlace = { createdHour: -(2 ** 31), id: '00000000-0000-0000-0000-000000000000' };
-
-const hourOf = (milliseconds: number) => Math.floor(milliseconds / 3_600_000);
-
-const withHour = <Change extends Partial<TokenRow>>(change: Change) =>
-  change.created ? { ...change, createdHour: hourOf(change.created.getTime()) } : change;
+export const FIRST_PLACE: SweepPlace = { created: new Date(-8.64e15), id: '00000000-0000-0000-0000-000000000000' };
 
 /** All SQL over tokens: statements, and the ways to run them. */
 export class TokenStore {
-  private readonly table: Table<Token, TokenRow & Sealing & Pick<SweepPlace, 'createdHour'>>;
+  private readonly table: Table<Token, TokenRow & Sealing>;
+  private readonly selection: Selection<Token, TokenRow>;
   /** {@link isLive} in SQL, and the other way round: takes the instant twice. A row of unknown age is neither. */
   private readonly dead: string;
 
@@ -62,6 +62,7 @@ export class TokenStore {
     lifetimes: Lifetimes,
   ) {
     this.table = new Table(dataSource, entity);
+    this.selection = this.table.selection('t', undefined, ['digest']);
     const usual = (limit: keyof Lifetime) => {
       const cases = Object.entries(lifetimes).map(
         ([purpose, lifetime]) => `WHEN '${purpose}' THEN ${Math.min(lifetime[limit], NEVER_MS)}`,
@@ -89,8 +90,23 @@ export class TokenStore {
     return this.database.write(statement, signal);
   }
 
+  /** What a user's id is selected as by {@link lookUp}, for a join to compare with. */
+  get userId(): string {
+    return this.selection.column('userId');
+  }
+
   select(criteria: TokenCriteria): Statement {
     return this.table.select(criteria);
+  }
+
+  /** Tokens by their ids, each with its user where there is a join. Their rows are for {@link found}. */
+  lookUp(ids: readonly string[], join: UserJoin | null): Statement {
+    const { sql, values } = this.database.isOneOf(
+      this.selection.column('id'),
+      ids.map((id) => this.table.driverValue('id', id)),
+    );
+    const columns = join ? `${this.selection.columns}, ${join.columns}` : this.selection.columns;
+    return { sql: `SELECT ${columns} FROM ${this.selection.table} ${join?.clause ?? ''} WHERE ${sql}`, values };
   }
 
   /** The tokens that say which devices a user has: the live ones, without the rotated. */
@@ -102,11 +118,11 @@ export class TokenStore {
 
   /** @param like - the token whose columns that the application added are taken over */
   insert(row: TokenRow, like?: Token): Statement {
-    return this.table.insert({ ...(like && this.table.addedProperties(like, Token)), ...withHour(row) });
+    return this.table.insert({ ...(like && this.table.addedProperties(like, Token)), ...row });
   }
 
   update(change: Partial<TokenRow>, criteria: TokenCriteria): Statement {
-    return this.table.update(withHour(change), criteria);
+    return this.table.update(change, criteria);
   }
 
   /**
@@ -115,8 +131,10 @@ export class TokenStore {
    * @param sealing - its successors; nulls where they cannot be had again
    */
   rotate(id: string, now: Date, sealing: Sealing): Statement {
-    const change = withHour({ purpose: 'rotated' as const, created: now, lastUsedAt: null });
-    return this.table.update({ ...change, ...sealing }, { id, purpose: 'refresh' });
+    return this.table.update(
+      { purpose: 'rotated', created: now, lastUsedAt: null, ...sealing },
+      { id, purpose: 'refresh' },
+    );
   }
 
   /** Forgets the successors of the tokens that a device rotated before. */
@@ -163,32 +181,32 @@ export class TokenStore {
   /** The next tokens of a sweep: as many as that, of those created until then. */
   async next({ purpose, lifespan }: Kind, after: SweepPlace, until: number, limit: number, signal: AbortSignal) {
     const [own, ...lifespans] = lifespan === null ? ['IS NULL'] : ['= ?', lifespan];
-    const { createdHour: from } = after;
+    const from = this.table.driverValue('created', after.created);
     const behind = this.database.seesOrderBehindNull ? '' : '{sealedUntil}, {purpose}, {lifespan}, ';
     const statement = this.table.statement(
-      `SELECT {createdHour}, {id} FROM {} WHERE {sealedUntil} IS NULL AND {purpose} = ? AND {lifespan} ${own}` +
-        ' AND {createdHour} <= ? AND {createdHour} >= ? AND ({createdHour} > ? OR {id} > ?)' +
+      `SELECT {created}, {id} FROM {} WHERE {sealedUntil} IS NULL AND {purpose} = ? AND {lifespan} ${own}` +
+        ' AND {created} <= ? AND {created} >= ? AND ({created} > ? OR {id} > ?)' +
         // MySQL takes no number of ours for a LIMIT.
-        ` ORDER BY ${behind}{createdHour}, {id} LIMIT ${limit}`,
-      [purpose, ...lifespans, hourOf(until), from, from, this.table.driverValue('id', after.id)],
+        ` ORDER BY ${behind}{created}, {id} LIMIT ${limit}`,
+      [purpose, ...lifespans, until, from, from, this.table.driverValue('id', after.id)],
     );
     const rows = await this.database.read(statement, signal);
     const read = (row: Row, property: keyof SweepPlace) => this.table.readColumn(row, property);
-    return rows.map((row) => ({ createdHour: read(row, 'createdHour'), id: read(row, 'id') }) as SweepPlace);
+    return rows.map((row) => ({ created: read(row, 'created'), id: read(row, 'id') }) as SweepPlace);
   }
 
   /** Removes those of the tokens that are dead at an instant: what was renewed in the meantime stays. */
   removeDead(ids: readonly string[], at: number): Statement {
-    // A power of two: mysql2 keeps a prepared statement for each number of ids.
-    const places = 2 ** Math.ceil(Math.log2(ids.length));
     // In one order, by the primary key alone: who deletes the tokens of a user locks them in no other.
-    const sorted = ids.toSorted();
-    const padded = Array.from({ length: places }, (_, place) => sorted[place] ?? sorted.at(-1)!);
-    return this.table.statement(`DELETE FROM {} WHERE {id} IN (${padded.map(() => '?').join(', ')}) AND ${this.dead}`, [
-      ...padded.map((id) => this.table.driverValue('id', id)),
-      at,
-      at,
-    ]);
+    const among = this.database.isOneOf(
+      this.table.statement('{id}', []).sql,
+      ids.toSorted().map((id) => this.table.driverValue('id', id)),
+    );
+    const dead = this.table.statement(this.dead, [at, at]);
+    return {
+      sql: `${this.table.statement('DELETE FROM {} WHERE ', []).sql}${among.sql} AND ${dead.sql}`,
+      values: [...among.values, ...dead.values],
+    };
   }
 
   /** The tokens of rows. */
@@ -204,6 +222,16 @@ export class TokenStore {
       sealed: this.table.readColumn(row, 'sealed') as Buffer | null,
       sealedUntil: this.table.readColumn(row, 'sealedUntil') as Date | null,
     }));
+  }
+
+  /** The id of a row of {@link lookUp}. */
+  foundId(row: Row): string {
+    return this.selection.readColumn(row, 'id') as string;
+  }
+
+  /** A row of {@link lookUp}. */
+  found(row: Row): FoundToken {
+    return { token: this.selection.read(row), digest: this.selection.readColumn(row, 'digest') as Buffer };
   }
 
   /** A token as it was inserted, without the columns that the application added. */

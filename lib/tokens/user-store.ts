@@ -1,3 +1,5 @@
+import type { Row } from '../database/database.js';
+
 /** What a client sends to log in. */
 export interface Credentials {
   /** Exactly as sent. */
@@ -18,6 +20,12 @@ export interface UserStore<User = unknown> {
   findById(id: string): Promise<User | null>;
 
   /**
+   * The users of these ids, in any order; those that there are not are left out. With this method the users of all
+   * requests that arrive together are asked for at once: those of one user share the object.
+   */
+  findByIds?(ids: readonly string[]): Promise<User[]>;
+
+  /**
    * The user of this name if the password is right, else null. Names and passwords are compared exactly as sent. It should
    * take as long for an unknown name as for a wrong password: compute one password hash either way.
    */
@@ -31,6 +39,28 @@ export interface UserStore<User = unknown> {
    * whom it says `true`. It cannot be asynchronous: a promise is not `true`.
    */
   isActive?(user: User): boolean;
+}
+
+/** Where a store of this package tells how its users are selected together with their tokens. */
+export const USER_JOIN = Symbol('expiring-token:user-join');
+
+/** How users are selected together with their tokens. */
+export interface UserJoin<User = unknown> {
+  /** What is selected of a user. */
+  readonly columns: string;
+  /** The `JOIN`. */
+  readonly clause: string;
+  /** The user of a row, which is that of this id; null if there is none. */
+  read(row: Row, id: string): User | null;
+}
+
+/** A store whose users are where the tokens are. */
+export interface JoinableUserStore<User = unknown> extends UserStore<User> {
+  /**
+   * @param userId - the column of a token that holds its user's id
+   * @returns null where the users have to be asked for otherwise
+   */
+  [USER_JOIN](userId: string): UserJoin<User> | null;
 }
 
 /** Whether there is such a user, and the store lets it in. What a store leaves open, such as a flag that was not loaded, is a no. */

@@ -4,7 +4,7 @@ import { Algorithm, hash, type Options, verify } from '@node-rs/argon2';
 import pLimit from 'p-limit';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 
-/** How many hashes run at once: one processor stays free for requests, and one of libuv's four threads for files and names. */
+/** How many hashes run at once by default: one processor stays free for requests, and one of libuv's four threads for files and names. */
 const CONCURRENT_HASHES = Math.min(Math.max(1, availableParallelism() - 1), 3);
 
 /** How many more may wait, some ten seconds of one processor: who comes later would have gone before the answer. */
@@ -35,6 +35,11 @@ const UNVERIFIABLE =
   'A stored password hash cannot be verified, so no password is right: store an Argon2id PHC string, or null for none';
 
 const turn = pLimit(CONCURRENT_HASHES);
+
+/** How many hashes run at once in this process, whose threads they share: the last one who says so decides. */
+export function limitHashes(concurrency: number): void {
+  turn.concurrency = concurrency;
+}
 
 const logger = new Logger('ExpiringToken');
 

@@ -244,7 +244,8 @@ describe('A deadlock at every fifth write', () => {
   /** Has the server itself fail statements that write, as it does to one of two transactions that wait for each other. */
   async function injectDeadlocks({ dataSource }: TestApp, name: 'postgres' | 'mariadb') {
     const seen = { writes: 0, injected: 0, transactions: 0 };
-    const isHit = (sql: unknown) => {
+    const isHit = (statement: unknown) => {
+      const sql = (statement as { text?: unknown }).text ?? statement;
       if (typeof sql !== 'string') return false;
       if (/^(BEGIN|START TRANSACTION)/.test(sql)) seen.transactions++;
       if (!/^(INSERT|UPDATE|DELETE)/.test(sql) || ++seen.writes % 5 !== 0) return false;

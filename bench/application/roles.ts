@@ -1,0 +1,11 @@
+import type { Contestant, Setting } from '../contestants/contestant.js';
+import { ROSTER } from '../contestants/roster.js';
+
+/** What a process can be: a contestant, or an application that something else is measured of. */
+export const ROLES = {
+  ...ROSTER,
+  revocation: { load: async () => (await import('../revocation/application.js')).application },
+  storm: { load: async () => (await import('../storm/application.js')).application },
+} satisfies Record<string, { load(): Promise<(setting: Setting) => Contestant> }>;
+
+export type Role = keyof typeof ROLES;

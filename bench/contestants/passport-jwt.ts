@@ -1,0 +1,56 @@
+import { createSecretKey, randomUUID } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import { JwtModule, JwtService } from '@nestjs/jwt';
+import { AuthGuard, PassportModule, PassportStrategy } from '@nestjs/passport';
+import { ExtractJwt, Strategy } from 'passport-jwt';
+import { bearer, type Contestant } from './contestant.js';
+import { guardedBy } from './me.controller.js';
+
+const SECRET = 'a secret of at least 32 bytes, as HS256 wants it';
+
+interface Payload {
+  sub: string;
+  username: string;
+}
+
+/** HS256 as the documentation of Nest shows it: nothing is looked up, and nothing can be revoked. */
+function passportJwt(secretOrKey: string): Contestant {
+  @Injectable()
+  class JwtStrategy extends PassportStrategy(Strategy) {
+    constructor() {
+      super({ jwtFromRequest: ExtractJwt.fromAuthHeaderAsBearerToken(), ignoreExpiration: false, secretOrKey });
+    }
+
+    validate(payload: Payload) {
+      return { id: payload.sub, username: payload.username };
+    }
+  }
+
+  return {
+    module: {
+      imports: [PassportModule, JwtModule.register({ secret: SECRET, signOptions: { expiresIn: '30d' } })],
+      controllers: [guardedBy(AuthGuard('jwt'))],
+      providers: [JwtStrategy],
+    },
+    async logIn(app, userCount) {
+      const jwt = app.get(JwtService);
+      const right = Array.from({ length: userCount }, (_, index) => {
+        const payload: Payload = { sub: randomUUID(), username: `user-${index}` };
+        return { userId: payload.sub, credential: bearer(jwt.sign(payload)) };
+      });
+      return {
+        right,
+        wrong: bearer(jwt.sign({ sub: randomUUID() }, { secret: 'a secret of somebody else altogether' })),
+      };
+    },
+  };
+}
+
+export const documentedJwt = (): Contestant => passportJwt(SECRET);
+
+/** `jsonwebtoken` takes a text for a public key first, and fails; a key that is a secret key already is used at once. */
+export const tunedJwt = (): Contestant => {
+  // The types of passport-jwt know texts alone.
+  const key: unknown = createSecretKey(Buffer.from(SECRET));
+  return passportJwt(key as string);
+};

@@ -1,0 +1,48 @@
+/**
+ * Makes ready what `main.ts` needs: the programs of the machine, the contestants' packages, the package itself as a user
+ * installs it, and the compiled benchmark.
+ */
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+const bench = import.meta.dirname;
+const repository = resolve(bench, '..');
+
+const run = (cwd, command, ...parameters) =>
+  execFileSync(command, parameters, { cwd, stdio: ['ignore', 'ignore', 'inherit'], timeout: 600_000 });
+
+/** A slow network can make an install hang. */
+function install(...parameters) {
+  const npm = () => run(bench, 'npm', ...parameters, '--no-audit', '--no-fund', '--loglevel=error');
+  try {
+    npm();
+  } catch {
+    npm();
+  }
+}
+
+/** Programs by Debian's package that has them. */
+const PROGRAMS = { wrk: '/usr/bin/wrk', 'redis-server': '/usr/bin/redis-server', postgresql: '/usr/lib/postgresql' };
+const missing = Object.keys(PROGRAMS).filter((name) => !existsSync(PROGRAMS[name]));
+if (missing.length > 0) {
+  run(bench, 'apt-get', 'update');
+  run(bench, 'apt-get', 'install', '-y', '--no-install-recommends', ...missing);
+}
+
+const changedAt = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+if (changedAt(join(bench, 'package-lock.json')) > changedAt(join(bench, 'node_modules/.package-lock.json'))) {
+  install('ci');
+}
+
+const directory = mkdtempSync(join(tmpdir(), 'ext_bench_pack_'));
+try {
+  run(repository, 'npm', 'pack', '--silent', '--pack-destination', directory);
+  install('install', '--no-save', join(directory, readdirSync(directory)[0]));
+} finally {
+  rmSync(directory, { recursive: true, force: true });
+}
+
+rmSync(join(bench, 'dist'), { recursive: true, force: true });
+run(bench, process.execPath, join(repository, 'node_modules/typescript/bin/tsc'), '-p', bench);

@@ -1,0 +1,100 @@
+import { describe } from '../log-text.js';
+import { ExpiringTokenOptionsError } from '../option-checks.js';
+
+/** The part of an `ioredis` or a `redis` client that is used here. */
+export interface RedisClient {
+  duplicate(): RedisClient;
+  publish(channel: string, message: string): Promise<unknown>;
+  on(event: string, listener: (...given: never[]) => void): unknown;
+  subscribe(...given: unknown[]): Promise<unknown>;
+  disconnect(): unknown;
+  connect(): Promise<unknown>;
+  /** `ioredis`: where it is between two connections. */
+  readonly status?: string;
+  /** `redis`. */
+  readonly isReady?: boolean;
+  destroy?(): void;
+}
+
+/** `ioredis` gives scripts their names; `redis` has no such method in any version. */
+const isIoredis = (client: object): boolean => 'defineCommand' in client;
+
+/** Whether a command is sent at once, and does not wait for a connection. */
+export const isReady = (client: RedisClient): boolean => client.status === 'ready' || client.isReady === true;
+
+/** Longest pause between two tries to connect. */
+const LONGEST_RETRY_MS = 500;
+
+/** A client of whichever package is there, which tries to connect until it can. */
+export async function connectRedis(url: string): Promise<RedisClient> {
+  const ioredis = (await optionally('ioredis')) as {
+    Redis: new (address: string, options: object) => RedisClient;
+  } | null;
+  if (ioredis) {
+    const retryStrategy = (times: number) => Math.min(times * 50, LONGEST_RETRY_MS);
+    return new ioredis.Redis(url, { retryStrategy, enableOfflineQueue: false });
+  }
+  const redis = (await optionally('redis')) as { createClient(options: object): RedisClient } | null;
+  if (redis) {
+    const reconnectStrategy = (retries: number) => Math.min(retries * 50, LONGEST_RETRY_MS);
+    const client = redis.createClient({ url, socket: { reconnectStrategy }, disableOfflineQueue: true });
+    client.on('error', () => undefined);
+    void client.connect().catch(() => undefined);
+    return client;
+  }
+  throw new ExpiringTokenOptionsError(
+    'cache.redis',
+    'it is a URL, and there is no Redis client',
+    'Install ioredis or redis, or give a client of your own.',
+  );
+}
+
+/** Ends a connection at once, whatever it waits for. */
+export function disconnect(client: RedisClient): void {
+  if (client.destroy) {
+    // It throws for one that never came to be.
+    try {
+      client.destroy();
+    } catch {
+      return;
+    }
+  } else client.disconnect();
+}
+
+/** What happens on a connection that {@link listen | listens}. */
+export interface Listener {
+  /** From now on messages come. */
+  onListening(): void;
+  onMessage(channel: string, message: string): void;
+  /** Messages may be missed from now on. */
+  onLost(reason: string): void;
+}
+
+/** Listens to channels on a connection of its own, and to them again whenever that was lost. */
+export function listen(client: RedisClient, channels: readonly string[], listener: Listener): RedisClient {
+  const subscriber = client.duplicate();
+  for (const event of ['error', 'close', 'end', 'reconnecting']) {
+    subscriber.on(event, () => listener.onLost('the connection is lost'));
+  }
+  const onFailure = (error: unknown) => listener.onLost(describe(error));
+  const onListening = () => listener.onListening();
+  if (isIoredis(subscriber)) {
+    subscriber.on('message', (channel: string, message: string) => listener.onMessage(channel, message));
+    subscriber.on('ready', () => void subscriber.subscribe(...channels).then(onListening, onFailure));
+    if (subscriber.status === 'wait') void subscriber.connect().catch(onFailure);
+  } else {
+    const onMessage = (message: string, channel: string) => listener.onMessage(channel, message);
+    const subscribe = () => subscriber.subscribe(channels, onMessage);
+    void subscriber.connect().then(subscribe).then(onListening, onFailure);
+  }
+  return subscriber;
+}
+
+async function optionally(name: string): Promise<unknown> {
+  try {
+    return await import(name);
+  } catch (error) {
+    if ((error as { code?: unknown }).code === 'ERR_MODULE_NOT_FOUND') return null;
+    throw error;
+  }
+}

@@ -1,0 +1,115 @@
+import { randomUUID } from 'node:crypto';
+import { Logger } from '@nestjs/common';
+import { within } from '../deadline.js';
+import { describe } from '../log-text.js';
+import { disconnect, isReady, listen, type RedisClient } from './redis-clients.js';
+
+/** Where processes tell each other whose tokens changed. */
+const CHANNEL = 'expiring-token:revoked';
+
+/** Told instead of a user's id: all users. */
+const EVERYBODY = '';
+
+/** How often a process sends itself a message, the way that the others' messages come. */
+const PULSE_MS = 1000;
+
+/** Without one for so long, others' messages may not have come either. */
+const LONGEST_SILENCE_MS = 2500;
+
+/** Longest that a revocation waits for Redis before it is answered. */
+const PUBLISH_TIMEOUT_MS = 100;
+
+/** Who is told what the other processes say. */
+export interface BusListener {
+  /** The tokens of a user may have changed; null: those of any user. */
+  onRevoked(userId: string | null): void;
+}
+
+/**
+ * Tells other processes whose tokens changed, over Redis. What it is told may be lost on the way, so it looks whether it
+ * hears: each second a message to itself has to come back.
+ */
+export class RevocationBus {
+  private readonly logger = new Logger('ExpiringToken');
+  private readonly pulseChannel = `expiring-token:pulse:${randomUUID()}`;
+  private readonly subscriber: RedisClient;
+  private readonly timer: NodeJS.Timeout;
+  private up = false;
+  private heardAtMs = -Infinity;
+  /** Whether others were not told of a change. */
+  private owes = false;
+
+  /** @param ownsPublisher - whether the client is ended with this */
+  constructor(
+    private readonly publisher: RedisClient,
+    private readonly ownsPublisher: boolean,
+    private readonly listener: BusListener,
+  ) {
+    publisher.on('error', () => undefined);
+    this.subscriber = listen(publisher, [CHANNEL, this.pulseChannel], {
+      onListening: () => void this.pulse(),
+      onMessage: (channel, message) => this.hear(channel, message),
+      onLost: (reason) => this.lose(reason),
+    });
+    this.timer = setInterval(() => void this.pulse(), PULSE_MS).unref();
+  }
+
+  /** Whether the other processes are heard. */
+  get isUp(): boolean {
+    if (this.up && performance.now() - this.heardAtMs > LONGEST_SILENCE_MS) this.lose('no message came back');
+    return this.up;
+  }
+
+  /** Tells the others that the tokens of a user changed; as soon as it can be if it cannot be now. */
+  async publish(userId: string): Promise<void> {
+    if (!this.isUp) {
+      this.owes = true;
+      return;
+    }
+    try {
+      await this.send(CHANNEL, userId);
+    } catch (error) {
+      this.owes = true;
+      this.lose(describe(error));
+    }
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+    disconnect(this.subscriber);
+    if (this.ownsPublisher) disconnect(this.publisher);
+  }
+
+  private hear(channel: string, message: string): void {
+    if (channel === CHANNEL) return this.listener.onRevoked(message === EVERYBODY ? null : message);
+    this.heardAtMs = performance.now();
+    if (this.up) return;
+    this.up = true;
+    // What was said before was not heard.
+    this.listener.onRevoked(null);
+  }
+
+  private lose(reason: string): void {
+    if (!this.up) return;
+    this.up = false;
+    this.logger.warn(`Tokens are not cached until Redis is back: ${reason}`);
+    this.listener.onRevoked(null);
+  }
+
+  private async pulse(): Promise<void> {
+    try {
+      if (this.owes) {
+        await this.send(CHANNEL, EVERYBODY);
+        this.owes = false;
+      }
+      await this.send(this.pulseChannel, '');
+    } catch {
+      // Silence tells.
+    }
+  }
+
+  private async send(channel: string, message: string): Promise<void> {
+    if (!isReady(this.publisher)) throw new Error('no connection');
+    await within(PUBLISH_TIMEOUT_MS, () => this.publisher.publish(channel, message), 'Redis');
+  }
+}

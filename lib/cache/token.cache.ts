@@ -1,0 +1,147 @@
+import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { LRUCache } from 'lru-cache';
+import type { Database } from '../database/database.js';
+import { DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import { type LookedUp, TokenLookup } from '../tokens/token.lookup.js';
+import { digestKey, type Identity } from '../tokens/token-secret.js';
+import { connectRedis, type RedisClient } from './redis-clients.js';
+import { RevocationBus } from './revocation.bus.js';
+
+interface Entry {
+  readonly userId: string;
+  readonly found: LookedUp;
+  /** When the token was last used, as far as this process knows. */
+  lastUsedAt: Date | null;
+}
+
+/**
+ * Remembers tokens that were let in, where the option `cache` says so: their digests, rows and users. Whether one lives is
+ * judged anew on each request, and what is not to be let in is looked up once more.
+ *
+ * What is remembered of a user is forgotten whenever this process has changed anything of the user's tokens, or another one
+ * says that it has. A look-up that was on its way meanwhile may have seen what was before, so it is not remembered.
+ */
+@Injectable()
+export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown {
+  private readonly entries: LRUCache<string, Entry> | null;
+  private readonly keysByUser = new Map<string, Set<string>>();
+  /** Look-ups on their way, by key: who comes meanwhile waits for it, and does not ask as well. */
+  private readonly pending = new Map<string, { age: number; look: Promise<LookedUp | null> }>();
+  /** Counts what was forgotten. */
+  private age = 0;
+  private bus?: RevocationBus;
+
+  constructor(
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
+    @Inject(DATABASE) database: Database,
+    private readonly lookup: TokenLookup,
+  ) {
+    const { cache } = options;
+    // Whatever changes a user's tokens, or whether the user may use them, is a transaction under the lock of the user.
+    if (cache) database.onTransactionEnd = (userId) => this.revoke(userId);
+    this.entries =
+      cache &&
+      new LRUCache({
+        max: cache.max,
+        ttl: Math.ceil(cache.ttlMs),
+        dispose: ({ userId }, key) => this.removeKey(userId, key),
+      });
+  }
+
+  async onApplicationBootstrap(): Promise<void> {
+    const redis = this.options.cache?.redis;
+    if (redis === undefined) return;
+    const isUrl = typeof redis === 'string';
+    const client = isUrl ? await connectRedis(redis) : (redis as RedisClient);
+    this.bus = new RevocationBus(client, isUrl, { onRevoked: (userId) => this.forget(userId) });
+  }
+
+  onApplicationShutdown(): void {
+    this.bus?.close();
+  }
+
+  /**
+   * The token and its user; null when there is no such token.
+   *
+   * @param isLetIn - whether a request is let in with it, which is what is remembered
+   */
+  find(identity: Identity, isLetIn: (found: LookedUp) => boolean): Promise<LookedUp | null> {
+    const { entries } = this;
+    return entries ? this.findIn(entries, identity, isLetIn) : this.lookup.find(identity);
+  }
+
+  /** Remembers when a token was used, or it would be noted on each request until it is looked up again. */
+  touch(identity: Identity, lastUsedAt: Date | null): void {
+    const entry = this.entries?.peek(digestKey(identity.digested));
+    if (entry) entry.lastUsedAt = lastUsedAt;
+  }
+
+  /** Forgets a user here and in the other processes. */
+  private async revoke(userId: string): Promise<void> {
+    this.forget(userId);
+    await this.bus?.publish(userId);
+  }
+
+  private async findIn(
+    entries: LRUCache<string, Entry>,
+    identity: Identity,
+    isLetIn: (found: LookedUp) => boolean,
+  ): Promise<LookedUp | null> {
+    const key = digestKey(identity.digested);
+    const entry = this.isOpen ? entries.get(key) : undefined;
+    if (entry) {
+      const found = entry.found.again();
+      found.token.lastUsedAt = entry.lastUsedAt;
+      if (isLetIn(found)) return found;
+    }
+    const pending = this.pending.get(key);
+    if (pending && pending.age === this.age) return pending.look.then((found) => found && found.again());
+    return this.look(entries, key, identity, isLetIn);
+  }
+
+  private async look(
+    entries: LRUCache<string, Entry>,
+    key: string,
+    identity: Identity,
+    isLetIn: (found: LookedUp) => boolean,
+  ): Promise<LookedUp | null> {
+    const { age } = this;
+    const look = this.lookup.find(identity);
+    this.pending.set(key, { age, look });
+    try {
+      const found = await look;
+      if (found && this.isOpen && this.age === age && isLetIn(found)) {
+        const { userId, lastUsedAt } = found.token;
+        entries.set(key, { userId, found, lastUsedAt });
+        this.addKey(userId, key);
+      }
+      return found;
+    } finally {
+      if (this.pending.get(key)?.look === look) this.pending.delete(key);
+    }
+  }
+
+  /** Whether all is heard that others revoke. */
+  private get isOpen(): boolean {
+    return this.bus === undefined ? this.options.cache?.redis === undefined : this.bus.isUp;
+  }
+
+  private forget(userId: string | null): void {
+    this.age++;
+    if (userId === null) this.entries?.clear();
+    else for (const key of this.keysByUser.get(userId) ?? []) this.entries?.delete(key);
+  }
+
+  private addKey(userId: string, key: string): void {
+    const keys = this.keysByUser.get(userId);
+    if (keys) keys.add(key);
+    else this.keysByUser.set(userId, new Set([key]));
+  }
+
+  private removeKey(userId: string, key: string): void {
+    const keys = this.keysByUser.get(userId);
+    keys?.delete(key);
+    if (keys?.size === 0) this.keysByUser.delete(userId);
+  }
+}

@@ -1,0 +1,120 @@
+import { Inject, Injectable, Logger } from '@nestjs/common';
+import { Batch } from '../batch.js';
+import type { Database, Row } from '../database/database.js';
+import { failureOf } from '../database/driver-errors.js';
+import { within } from '../deadline.js';
+import { DATABASE, RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
+import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import { describe } from '../log-text.js';
+import { type Identity, matchesDigest } from './token-secret.js';
+import type { Token, TokenPurpose } from './token.entity.js';
+import { TokenStore } from './token.store.js';
+import { type JoinableUserStore, USER_JOIN, type UserJoin, type UserStore } from './user-store.js';
+
+/** The tokens that a request is authenticated by. */
+const ACCESS: readonly TokenPurpose[] = ['access', 'obtained'];
+
+/** Tokens that one statement looks for, at most: SQLite keeps all others waiting meanwhile. */
+const LARGEST_BATCH = 256;
+
+/** A presented token that is there, and its user, whom the store may let in or not. */
+export interface LookedUp {
+  token: Token;
+  user: unknown;
+  /** The same once more, for another request: as objects of its own, but for a user that a store of the application's gave. */
+  again(): LookedUp;
+}
+
+/** A token with its user, or with the time until which that one is to be found. */
+type Found = LookedUp | { readonly readToken: () => Token; untilMs: number };
+
+/**
+ * Looks up access tokens and their users, always in the database: those of all requests that arrive in one turn of the event
+ * loop with one statement, the users too where they are in tables of this package or of {@link typeOrmUsers}.
+ */
+@Injectable()
+export class TokenLookup {
+  private readonly logger = new Logger('ExpiringToken');
+  private readonly tokens: Batch<Identity, Found | null>;
+  private readonly batchedUsers: Batch<string, unknown>;
+  private joins = true;
+
+  constructor(
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
+    @Inject(USER_STORE) private readonly users: UserStore & Partial<JoinableUserStore>,
+    @Inject(DATABASE) private readonly database: Database,
+    private readonly store: TokenStore,
+  ) {
+    const ask = (identities: readonly Identity[]) =>
+      within(this.options.timeoutMs, (signal) => this.askForTokens(identities, signal));
+    this.tokens = new Batch(ask, LARGEST_BATCH);
+    this.batchedUsers = new Batch((ids) => this.askForUsers(ids), LARGEST_BATCH);
+  }
+
+  /** @returns null when there is no such token */
+  async find(identity: Identity): Promise<LookedUp | null> {
+    const found = await this.tokens.get(identity);
+    if (!found || !('untilMs' in found)) return found;
+    const { readToken, untilMs } = found;
+    const leftMs = Math.ceil(untilMs - performance.now());
+    const user = await within(leftMs, () => this.findUser(readToken().userId));
+    const again = (): LookedUp => ({ token: readToken(), user, again });
+    return again();
+  }
+
+  private async askForTokens(
+    identities: readonly Identity[],
+    signal: AbortSignal,
+  ): Promise<(identity: Identity) => Found | null> {
+    const ids = [...new Set(identities.map(({ id }) => id))];
+    const untilMs = performance.now() + this.options.timeoutMs;
+    const { rows, join } = await this.read(ids, signal);
+    const rowsById = new Map(rows.map((row) => [this.store.foundId(row), row]));
+    return ({ id, digested }) => {
+      const row = rowsById.get(id);
+      if (!row) return null;
+      const { token, digest } = this.store.found(row);
+      if (!ACCESS.includes(token.purpose) || !matchesDigest(digested, digest)) return null;
+      const readToken = () => this.store.found(row).token;
+      if (!join) return { readToken, untilMs };
+      const again = (): LookedUp => ({ token: readToken(), user: join.read(row, token.userId), again });
+      return { token, user: join.read(row, token.userId), again };
+    };
+  }
+
+  /** With the users where they can be had at once. */
+  private async read(ids: readonly string[], signal: AbortSignal): Promise<{ rows: Row[]; join: UserJoin | null }> {
+    const read = async (join: UserJoin | null) => ({
+      rows: await this.database.read(this.store.lookUp(ids, join), signal),
+      join,
+    });
+    const join = (this.joins && this.users[USER_JOIN]?.(this.store.userId)) || null;
+    try {
+      return await read(join);
+    } catch (error) {
+      if (!join || !['comparison', 'value'].includes(failureOf(error))) throw error;
+      // The column in the database is another than the entity says.
+      this.logger.warn(`Users are looked up apart from their tokens, which takes twice as long: ${describe(error)}`);
+      this.joins = false;
+      return read(null);
+    }
+  }
+
+  private async findUser(id: string): Promise<unknown> {
+    return this.users.findByIds ? this.batchedUsers.get(id) : this.users.findById(id);
+  }
+
+  private async askForUsers(ids: readonly string[]): Promise<(id: string) => unknown> {
+    const findById = (id: string) => this.users.findById(id);
+    const distinct = [...new Set(ids)];
+    if (distinct.length === 1) return findById;
+    try {
+      const found = await this.users.findByIds!(distinct);
+      const usersById = new Map(found.map((user) => [this.users.getId(user), user]));
+      return (id) => usersById.get(id) ?? null;
+    } catch {
+      // It may be one of them that cannot be asked for.
+      return findById;
+    }
+  }
+}

@@ -1,0 +1,340 @@
+import { ExpiringTokenModule } from 'nestjs-expiring-token';
+import { createClient } from 'redis';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { Database } from '../lib/database/database.js';
+import { DATABASE } from '../lib/expiring-token.constants.js';
+import { digestToken } from '../lib/tokens/token-secret.js';
+import { onEveryDatabase, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
+import { SERVERS } from './fixtures/databases.js';
+import { bearer } from './fixtures/http.js';
+import { connectRedis, FreezingRedis, onRedis } from './fixtures/redis.js';
+import { Statements } from './fixtures/statements.js';
+
+const HOUR_MS = 3_600_000;
+
+/** What other processes may say of a revocation, at the latest. */
+const SOON_MS = 250;
+
+const codeOf = (app: TestApp, token: string): Promise<string> =>
+  app.tokens.authenticate(token).then(
+    () => 'let in',
+    (error: { code: string }) => error.code,
+  );
+
+/** Waits until a token is remembered, and asks no statement any more. */
+async function untilRemembered(app: TestApp, statements: Statements, token: string): Promise<void> {
+  await vi.waitUntil(
+    async () => {
+      statements.take();
+      await app.tokens.authenticate(token);
+      return statements.take().length === 0;
+    },
+    { timeout: 10_000, interval: 20 },
+  );
+}
+
+describe('With the option cache', () => {
+  onEveryDatabase((stack) => {
+    let app: TestApp;
+    let statements: Statements;
+    beforeEach(async () => {
+      app = await stack.boot({
+        options: {
+          cache: { ttl: '1h' },
+          lifespan: '1d',
+          idle: '12h',
+          lastUsedAccuracy: '1h',
+          refresh: {},
+          limit: { perUser: 3, policy: 'evict' },
+          imported: ['drf'],
+        },
+      });
+      statements = await Statements.of(app.dataSource);
+    });
+    afterEach(async () => {
+      statements.close();
+      await stack.closeApplications();
+    });
+
+    it('a token that was let in asks the database nothing, and gives each request objects of its own', async () => {
+      const user = await app.createUser();
+      const token = await app.token(user.id);
+      const first = await app.tokens.authenticate(token);
+      await app.usesWritten();
+      statements.take();
+      Object.assign(first.user as object, { username: 'somebody else' });
+      const second = await app.tokens.authenticate(token);
+      const third = await app.tokens.authenticate(token);
+      expect(statements.take()).toEqual([]);
+      expect(second.user).toEqual(user);
+      expect(second.user).not.toBe(third.user);
+      expect(second.token).not.toBe(third.token);
+    });
+
+    it('one that was refused is looked up each time', async () => {
+      const user = await app.createUser();
+      const token = await app.token(user.id);
+      await app.users.setActive(user.id, false);
+      for (let request = 0; request < 2; request++) {
+        statements.take();
+        expect(await codeOf(app, token)).toBe('user_inactive');
+        expect(statements.take()).toHaveLength(1);
+      }
+      const key = '5'.repeat(40);
+      expect(await codeOf(app, key)).toBe('token_invalid');
+      await app.tokens.import([{ userId: user.id, key, created: new Date(app.clock.now) }]);
+      await app.users.setActive(user.id, true);
+      expect(await codeOf(app, key)).toBe('let in');
+    });
+
+    it('no token outlives its own end, and idling is counted from uses that the cache served', async () => {
+      const user = await app.createUser();
+      const short = (await app.tokens.issue(user.id, { lifespan: '2h' })).plainText;
+      const used = await app.token(user.id);
+      const unused = await app.token(user.id);
+      for (const token of [short, used, unused]) expect(await codeOf(app, token)).toBe('let in');
+      await app.usesWritten();
+      app.clock.advance(2 * HOUR_MS - 1);
+      expect(await codeOf(app, short)).toBe('let in');
+      app.clock.advance(1);
+      expect(await codeOf(app, short)).toBe('token_expired');
+      app.clock.advance(8 * HOUR_MS);
+      expect(await codeOf(app, used)).toBe('let in');
+      await app.usesWritten();
+      app.clock.advance(4 * HOUR_MS);
+      expect(await codeOf(app, used)).toBe('let in');
+      expect(await codeOf(app, unused)).toBe('token_expired');
+    });
+
+    it('last use is written once in its time, as without', async () => {
+      const token = await app.token();
+      const database = app.nest.get<Database>(DATABASE);
+      const write = vi.spyOn(database, 'write');
+      for (let request = 0; request < 20; request++) await app.tokens.authenticate(token);
+      await app.usesWritten();
+      for (let request = 0; request < 20; request++) await app.tokens.authenticate(token);
+      await app.usesWritten();
+      expect(write).toHaveBeenCalledTimes(1);
+      app.clock.advance(HOUR_MS);
+      await app.tokens.authenticate(token);
+      await app.usesWritten();
+      expect(write).toHaveBeenCalledTimes(2);
+    });
+
+    it('500 requests with one token that is not remembered yet are one statement (R10)', async () => {
+      const token = await app.token();
+      statements.take();
+      const found = await Promise.all(Array.from({ length: 500 }, () => app.tokens.authenticate(token)));
+      expect(new Set(found.map(({ user }) => user)).size).toBe(500);
+      expect(statements.take()).toHaveLength(1);
+    });
+
+    it('a failure of the database is not remembered', async () => {
+      const token = await app.token();
+      vi.spyOn(app.nest.get<Database>(DATABASE), 'read').mockRejectedValueOnce(new Error('gone'));
+      expect(await codeOf(app, token)).toBe('unavailable');
+      expect(await codeOf(app, token)).toBe('let in');
+    });
+
+    it('a look-up on its way while its token is revoked leaves nothing behind (R7)', async () => {
+      const user = await app.createUser();
+      for (let round = 0; round < 150; round++) {
+        const { plainText, token } = await app.tokens.issue(user.id);
+        const seen = [codeOf(app, plainText), app.tokens.revoke(user.id, token.deviceId), codeOf(app, plainText)];
+        await Promise.all(seen);
+        expect(await codeOf(app, plainText)).toBe('token_invalid');
+      }
+    });
+
+    /** Each ends the device of a token that was let in just now. */
+    const ENDS: Record<string, (user: { id: string; username: string }, login: Record<string, string>) => unknown> = {
+      logout: (_, { token }) => app.post('/auth/logout', {}, token),
+      'logout-all': (_, { token }) => app.post('/auth/logout-all', {}, token),
+      'the end of the device': (_, { token, deviceId }) =>
+        app.send(`/auth/devices/${deviceId}`, { method: 'DELETE', headers: bearer(token!) }),
+      'logout-all of another device that stays': async ({ id }) =>
+        app.post('/auth/logout-all', { keepCurrent: true }, await app.token(id)),
+      'a refresh token that is used again': async (_, { refreshToken }) => {
+        await app.post('/auth/refresh', { refreshToken });
+        app.clock.advance(60_000);
+        await app.post('/auth/refresh', { refreshToken });
+      },
+      'ExpiringTokenService.revoke': ({ id }, { deviceId }) => app.tokens.revoke(id, deviceId!),
+      'ExpiringTokenService.revokeAll': ({ id }) => app.tokens.revokeAll(id),
+      'the limit of devices': async ({ id }) => {
+        app.clock.advance(1);
+        for (let device = 0; device < 3; device++) await app.tokens.issue(id);
+      },
+      'UserService.changePassword': ({ id }) => app.users.changePassword(id, `${PASSWORD} and more`),
+      'UserService.delete': ({ id }) => app.users.delete(id),
+    };
+
+    it.each(Object.keys(ENDS))('%s ends a remembered token at once', async (name) => {
+      const user = await app.createUser();
+      const login = (await app.login(user.username)).json;
+      await untilRemembered(app, statements, login.token);
+      await ENDS[name]!(user, login);
+      expect(await codeOf(app, login.token)).toBe('token_invalid');
+    });
+
+    it('an obtained token that is replaced, a user who is made inactive, and another name are seen at once', async () => {
+      const user = await app.createUser();
+      const obtained = (await app.tokens.obtain(user.id)).plainText;
+      const { plainText: token, token: row } = await app.tokens.issue(user.id);
+      for (const each of [obtained, token]) await untilRemembered(app, statements, each);
+      await app.tokens.obtain(user.id);
+      expect(await codeOf(app, obtained)).toBe('token_invalid');
+      await app.tokens.rename(user.id, row.deviceId, 'renamed');
+      expect((await app.tokens.authenticate(token)).token.name).toBe('renamed');
+      await app.users.setActive(user.id, false);
+      expect(await codeOf(app, token)).toBe('user_inactive');
+    });
+  });
+
+  describe('on one database', () => {
+    const stack = new Stack('sqlite', 'express');
+    beforeEach(() => stack.open());
+    afterEach(() => stack.close());
+
+    it('what is changed past this package is seen after ttl', async () => {
+      const app = await stack.boot({ options: { cache: { ttl: 500 } } });
+      const token = await app.token();
+      expect(await codeOf(app, token)).toBe('let in');
+      const startedAtMs = performance.now();
+      await app.dataSource.query('DELETE FROM auth_token');
+      await vi.waitUntil(async () => (await codeOf(app, token)) !== 'let in', { timeout: 5000, interval: 10 });
+      expect(performance.now() - startedAtMs).toBeGreaterThan(400);
+    });
+
+    it('no more than max are remembered, and of each one its digest alone', async () => {
+      const app = await stack.boot({ options: { cache: { max: 2 } } });
+      const statements = await Statements.of(app.dataSource);
+      const tokens = await Promise.all([1, 2, 3].map(() => app.token()));
+      for (const token of tokens) await app.tokens.authenticate(token);
+      await app.usesWritten();
+      statements.take();
+      await app.tokens.authenticate(tokens[2]!);
+      await app.tokens.authenticate(tokens[1]!);
+      expect(statements.take()).toEqual([]);
+      await app.tokens.authenticate(tokens[0]!);
+      expect(statements.take()).toHaveLength(1);
+      const { entries } = (app.tokens as unknown as { cache: { entries: Map<string, object> } }).cache;
+      const digests = tokens.map((token) => digestToken(token).toString('base64url'));
+      expect(new Set(entries.keys())).toEqual(new Set([digests[0], digests[1]]));
+      statements.close();
+    });
+
+    it.each([
+      ['ttl', '10', '"10"'],
+      ['max', 0, '0'],
+      ['redis', 'localhost:6379', '"a string"'],
+      ['redis', {}, '{}'],
+    ])('a bad %s stops the start: %j', (option, value, shown) => {
+      const start = stack.boot({ options: { cache: { [option]: value } } });
+      return expect(start).rejects.toThrow(`ExpiringTokenModule: cache.${option}: ${shown}`);
+    });
+
+    it('without it each request asks the database', async () => {
+      const app = await stack.boot({ module: [ExpiringTokenModule.forRoot()] });
+      const statements = await Statements.of(app.dataSource);
+      const token = await app.token();
+      await app.tokens.authenticate(token);
+      statements.take();
+      await app.tokens.authenticate(token);
+      expect(statements.take()).toHaveLength(1);
+      statements.close();
+    });
+  });
+
+  onRedis(() => {
+    describe('and Redis', () => {
+      const stack = new Stack('sqlite', 'express');
+      const ends: (() => unknown)[] = [];
+      beforeEach(() => stack.open());
+      afterEach(async () => {
+        await stack.closeApplications();
+        for (const end of ends.splice(0)) await end();
+        await stack.close();
+      });
+
+      const CLIENTS: Record<string, (url?: string) => Promise<unknown>> = {
+        'a URL': async (url = SERVERS.redis) => url,
+        ioredis: async (url) => {
+          const client = connectRedis('', url);
+          ends.push(() => client.disconnect());
+          return client;
+        },
+        redis: async (url = SERVERS.redis) => {
+          const client = createClient({ url });
+          client.on('error', () => undefined);
+          await client.connect();
+          ends.push(() => client.destroy());
+          return client;
+        },
+      };
+
+      it.each(Object.keys(CLIENTS))('what one application revokes another one forgets: %s', async (name) => {
+        const apps: TestApp[] = [];
+        for (let made = 0; made < 2; made++) {
+          apps.push(await stack.boot({ options: { cache: { ttl: '1h', redis: await CLIENTS[name]!() } } }));
+        }
+        const [one, other] = apps as [TestApp, TestApp];
+        const statements = await Statements.of(other.dataSource);
+        const user = await one.createUser();
+        for (let round = 0; round < 20; round++) {
+          const { plainText, token } = await one.tokens.issue(user.id);
+          await untilRemembered(other, statements, plainText);
+          await one.tokens.revoke(user.id, token.deviceId);
+          const until = { timeout: SOON_MS, interval: 1 };
+          await vi.waitUntil(async () => (await codeOf(other, plainText)) === 'token_invalid', until);
+        }
+        statements.close();
+      });
+
+      it.each(Object.keys(CLIENTS))(
+        'nothing is remembered while it is silent, and no request waits: %s',
+        async (name) => {
+          const way = new FreezingRedis();
+          const url = await way.open();
+          ends.push(() => way.close());
+          const app = await stack.boot({ options: { cache: { ttl: '1h', redis: await CLIENTS[name]!(url) } } });
+          const statements = await Statements.of(app.dataSource);
+          const user = await app.createUser();
+          const token = await app.token(user.id);
+          const { plainText, token: row } = await app.tokens.issue(user.id);
+          await untilRemembered(app, statements, token);
+          way.freeze();
+          const startedAtMs = performance.now();
+          await app.tokens.revoke(user.id, row.deviceId);
+          expect(performance.now() - startedAtMs).toBeLessThan(1000);
+          expect(await codeOf(app, plainText)).toBe('token_invalid');
+          for (let request = 0; request < 3; request++) {
+            await app.usesWritten();
+            statements.take();
+            await app.tokens.authenticate(token);
+            expect(statements.take()).toHaveLength(1);
+          }
+          way.thaw();
+          await untilRemembered(app, statements, token);
+          statements.close();
+        },
+      );
+
+      it('an application starts, and lets tokens in, where it is not there', async () => {
+        const app = await stack.boot({ options: { cache: { redis: 'redis://127.0.0.1:1' } } });
+        const statements = await Statements.of(app.dataSource);
+        const user = await app.createUser();
+        const { plainText, token } = await app.tokens.issue(user.id);
+        for (let request = 0; request < 2; request++) {
+          await app.usesWritten();
+          statements.take();
+          expect(await codeOf(app, plainText)).toBe('let in');
+          expect(statements.take()).toHaveLength(1);
+        }
+        await app.tokens.revoke(user.id, token.deviceId);
+        expect(await codeOf(app, plainText)).toBe('token_invalid');
+        statements.close();
+      });
+    });
+  });
+});
