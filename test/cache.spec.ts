@@ -287,7 +287,7 @@ describe('With the option cache', () => {
       const CLIENTS: Record<string, (url?: string) => Promise<unknown>> = {
         'a URL': async (url = SERVERS.redis) => url,
         ioredis: async (url) => {
-          const client = connectRedis('', url);
+          const client = connectRedis(undefined, url);
           ends.push(() => client.disconnect());
           return client;
         },

@@ -32,7 +32,9 @@ export async function connectRedis(url: string): Promise<RedisClient> {
   } | null;
   if (ioredis) {
     const retryStrategy = (times: number) => Math.min(times * 50, LONGEST_RETRY_MS);
-    return new ioredis.Redis(url, { retryStrategy, enableOfflineQueue: false });
+    const client = new ioredis.Redis(url, { retryStrategy, enableOfflineQueue: false });
+    client.on('error', () => undefined);
+    return client;
   }
   const redis = (await optionally('redis')) as { createClient(options: object): RedisClient } | null;
   if (redis) {
@@ -49,16 +51,13 @@ export async function connectRedis(url: string): Promise<RedisClient> {
   );
 }
 
-/** Ends a connection at once, whatever it waits for. */
-export function disconnect(client: RedisClient): void {
-  if (client.destroy) {
-    // It throws for one that never came to be.
-    try {
-      client.destroy();
-    } catch {
-      return;
-    }
-  } else client.disconnect();
+/** Ends a connection at once, whatever it waits for, and if it never came to be. */
+export async function disconnect(client: RedisClient): Promise<void> {
+  try {
+    await (client.destroy ? client.destroy() : client.disconnect());
+  } catch {
+    // There is nothing to end.
+  }
 }
 
 /** What happens on a connection that {@link listen | listens}. */

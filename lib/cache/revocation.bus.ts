@@ -45,7 +45,6 @@ export class RevocationBus {
     private readonly ownsPublisher: boolean,
     private readonly listener: BusListener,
   ) {
-    publisher.on('error', () => undefined);
     this.subscriber = listen(publisher, [CHANNEL, this.pulseChannel], {
       onListening: () => void this.pulse(),
       onMessage: (channel, message) => this.hear(channel, message),
@@ -76,8 +75,8 @@ export class RevocationBus {
 
   close(): void {
     clearInterval(this.timer);
-    disconnect(this.subscriber);
-    if (this.ownsPublisher) disconnect(this.publisher);
+    void disconnect(this.subscriber);
+    if (this.ownsPublisher) void disconnect(this.publisher);
   }
 
   private hear(channel: string, message: string): void {

@@ -88,8 +88,10 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
     identity: Identity,
     isLetIn: (found: LookedUp) => boolean,
   ): Promise<LookedUp | null> {
+    // Not even a look-up that is on its way is shared: another process may have revoked the token meanwhile.
+    if (!this.isOpen) return this.lookup.find(identity);
     const key = digestKey(identity.digested);
-    const entry = this.isOpen ? entries.get(key) : undefined;
+    const entry = entries.get(key);
     if (entry) {
       const found = entry.found.again();
       found.token.lastUsedAt = entry.lastUsedAt;

@@ -21,7 +21,7 @@ export interface UserStore<User = unknown> {
 
   /**
    * The users of these ids, in any order; those that there are not are left out. With this method the users of all
-   * requests that arrive together are asked for at once: those of one user share the object.
+   * requests that arrive together are asked for at once, and those of one user may share the object.
    */
   findByIds?(ids: readonly string[]): Promise<User[]>;
 
