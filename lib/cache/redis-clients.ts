@@ -72,20 +72,19 @@ export interface Listener {
 /** Listens to channels on a connection of its own, and to them again whenever that was lost. */
 export function listen(client: RedisClient, channels: readonly string[], listener: Listener): RedisClient {
   const subscriber = client.duplicate();
-  for (const event of ['error', 'close', 'end', 'reconnecting']) {
+  const onFailure = (error: unknown) => listener.onLost(describe(error));
+  subscriber.on('error', onFailure);
+  for (const event of ['close', 'end', 'reconnecting']) {
     subscriber.on(event, () => listener.onLost('the connection is lost'));
   }
-  const onFailure = (error: unknown) => listener.onLost(describe(error));
-  const onListening = () => listener.onListening();
-  if (isIoredis(subscriber)) {
-    subscriber.on('message', (channel: string, message: string) => listener.onMessage(channel, message));
-    subscriber.on('ready', () => void subscriber.subscribe(...channels).then(onListening, onFailure));
-    if (subscriber.status === 'wait') void subscriber.connect().catch(onFailure);
-  } else {
-    const onMessage = (message: string, channel: string) => listener.onMessage(channel, message);
-    const subscribe = () => subscriber.subscribe(channels, onMessage);
-    void subscriber.connect().then(subscribe).then(onListening, onFailure);
-  }
+  // It is the same each time: `redis` calls a function once, however often that subscribed.
+  const onMessage = (message: string, channel: string) => listener.onMessage(channel, message);
+  if (isIoredis(subscriber))
+    subscriber.on('message', (channel: string, message: string) => onMessage(message, channel));
+  const subscribe = () =>
+    isIoredis(subscriber) ? subscriber.subscribe(...channels) : subscriber.subscribe(channels, onMessage);
+  subscriber.on('ready', () => void subscribe().then(() => listener.onListening(), onFailure));
+  if (!isIoredis(subscriber) || subscriber.status === 'wait') void subscriber.connect().catch(onFailure);
   return subscriber;
 }
 

@@ -34,8 +34,8 @@ export class RevocationBus {
   private readonly pulseChannel = `expiring-token:pulse:${randomUUID()}`;
   private readonly subscriber: RedisClient;
   private readonly timer: NodeJS.Timeout;
-  private up = false;
-  private heardAtMs = -Infinity;
+  private state: 'starting' | 'up' | 'down' = 'starting';
+  private heardAtMs = performance.now();
   /** Whether others were not told of a change. */
   private owes = false;
 
@@ -55,8 +55,8 @@ export class RevocationBus {
 
   /** Whether the other processes are heard. */
   get isUp(): boolean {
-    if (this.up && performance.now() - this.heardAtMs > LONGEST_SILENCE_MS) this.lose('no message came back');
-    return this.up;
+    if (performance.now() - this.heardAtMs > LONGEST_SILENCE_MS) this.lose('no message came back');
+    return this.state === 'up';
   }
 
   /** Tells the others that the tokens of a user changed; as soon as it can be if it cannot be now. */
@@ -74,6 +74,8 @@ export class RevocationBus {
   }
 
   close(): void {
+    // That the connection ends now is nothing to warn of.
+    this.state = 'down';
     clearInterval(this.timer);
     void disconnect(this.subscriber);
     if (this.ownsPublisher) void disconnect(this.publisher);
@@ -82,28 +84,36 @@ export class RevocationBus {
   private hear(channel: string, message: string): void {
     if (channel === CHANNEL) return this.listener.onRevoked(message === EVERYBODY ? null : message);
     this.heardAtMs = performance.now();
-    if (this.up) return;
-    this.up = true;
+    if (this.state === 'up') return;
+    this.state = 'up';
     // What was said before was not heard.
     this.listener.onRevoked(null);
   }
 
   private lose(reason: string): void {
-    if (!this.up) return;
-    this.up = false;
-    this.logger.warn(`Tokens are not cached until Redis is back: ${reason}`);
+    if (this.state === 'down') return;
+    this.state = 'down';
+    this.logger.warn(`Tokens are not cached until Redis answers: ${reason}`);
     this.listener.onRevoked(null);
   }
 
   private async pulse(): Promise<void> {
     try {
-      if (this.owes) {
-        await this.send(CHANNEL, EVERYBODY);
-        this.owes = false;
-      }
+      if (this.owes) await this.settle();
       await this.send(this.pulseChannel, '');
     } catch {
       // Silence tells.
+    }
+  }
+
+  /** What is owed while this is on its way is owed still: others may have asked the database before that was committed. */
+  private async settle(): Promise<void> {
+    this.owes = false;
+    try {
+      await this.send(CHANNEL, EVERYBODY);
+    } catch (error) {
+      this.owes = true;
+      throw error;
     }
   }
 
