@@ -7,7 +7,7 @@ import { AppProcess, type RemoteApp } from '../fixtures/app-process.js';
 import { figure } from '../fixtures/figures.js';
 import type { Answer } from '../fixtures/http.js';
 import { burst, longestMs, milliseconds, p99Ms, pace, type Sample, statuses, untilAnswered } from '../fixtures/load.js';
-import { PrivateServer, type ServerName } from '../fixtures/private-server.js';
+import { type DatabaseServerName, PrivateServer } from '../fixtures/private-server.js';
 import type { Setup } from '../fixtures/processes/protocol.js';
 import { SharedDatabase } from '../fixtures/shared-database.js';
 import { Switch } from '../fixtures/switch.js';
@@ -52,7 +52,7 @@ class Scene {
   refreshToken: string;
   private naiveToken: string;
 
-  constructor(readonly name: ServerName) {}
+  constructor(readonly name: DatabaseServerName) {}
 
   async open(): Promise<void> {
     this.server = await PrivateServer.start(this.name);
