@@ -1,6 +1,9 @@
-import { ExpiringTokenModule } from 'nestjs-expiring-token';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { ExpiringTokenModule, typeOrmUsers } from 'nestjs-expiring-token';
 import { createClient } from 'redis';
+import { Column, CreateDateColumn, Entity, PrimaryColumn } from 'typeorm';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { TokenCache } from '../lib/cache/token.cache.js';
 import type { Database } from '../lib/database/database.js';
 import { DATABASE } from '../lib/expiring-token.constants.js';
 import { digestToken } from '../lib/tokens/token-secret.js';
@@ -34,7 +37,48 @@ async function untilRemembered(app: TestApp, statements: Statements, token: stri
   );
 }
 
+@Entity()
+class Member {
+  @PrimaryColumn('varchar', { length: 36 })
+  id: string;
+
+  @Column('varchar', { length: 100 })
+  username: string;
+
+  @Column('varchar', { length: 255, nullable: true })
+  password: string | null;
+
+  @Column('json')
+  settings: { theme: string; tags: string[] };
+
+  @CreateDateColumn()
+  joined: Date;
+}
+
 describe('With the option cache', () => {
+  onEveryDatabase((stack) => {
+    it('what the columns of a user hold is not shared either', async () => {
+      const users = typeOrmUsers(Member, { id: 'id', username: 'username', password: 'password' });
+      const app = await stack.boot({
+        module: [TypeOrmModule.forFeature([Member]), ExpiringTokenModule.forRoot({ users, cache: { ttl: '1h' } })],
+      });
+      const settings = { theme: 'dark', tags: ['new'] };
+      await app.dataSource.getRepository(Member).insert({ id: '1', username: 'somebody', password: null, settings });
+      const token = (await app.tokens.issue('1')).plainText;
+      const ask = async () => (await app.tokens.authenticate(token)).user as Member;
+      const [first, second] = await Promise.all([ask(), ask()]);
+      const joined = first.joined.getTime();
+      first.settings.theme = 'light';
+      first.settings.tags.push('old');
+      first.joined.setTime(0);
+      for (const user of [second, await ask()]) {
+        expect(user.settings).toEqual(settings);
+        expect(user.joined.getTime()).toBe(joined);
+      }
+      await stack.closeApplications();
+    });
+  });
+
   onEveryDatabase((stack) => {
     let app: TestApp;
     let statements: Statements;
@@ -425,7 +469,9 @@ describe('With the option cache', () => {
         const statements = await Statements.of(app.dataSource);
         await untilRemembered(app, statements, await app.token());
         statements.close();
+        const subscriber = app.nest.get(TokenCache)['bus']!['subscriber'];
         await stack.closeApplications();
+        await vi.waitUntil(() => subscriber.status === 'end');
         expect(warnings()).toBe(before + 1);
       });
     });

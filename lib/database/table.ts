@@ -171,7 +171,7 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
     const named = this.metadata.columns.filter(isRead).map((column) => ({ column, name: nameOf(column) }));
     return (row) => {
       const entity = this.metadata.create(undefined, { fromDeserializer: true }) as Entity;
-      for (const { column, name } of named) column.setEntityValue(entity, this.value(row[name], column));
+      for (const { column, name } of named) column.setEntityValue(entity, this.value(ownOf(row[name]), column));
       return entity;
     };
   }
@@ -185,4 +185,18 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
   }
 
   private readonly quote = (name: string) => this.dataSource.driver.escape(name);
+}
+
+/**
+ * What a driver returned, as nobody else holds it: of dates, lists and JSON drivers make objects, and a row that is looked up
+ * for several requests is read for each of them.
+ */
+function ownOf(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  if (value instanceof Date) return new Date(value);
+  if (Buffer.isBuffer(value)) return Buffer.from(value);
+  if (Array.isArray(value)) return value.map(ownOf);
+  // What is of a class of the driver's own stays as it is.
+  if (Object.getPrototypeOf(value) !== Object.prototype) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, held]) => [name, ownOf(held)]));
 }
