@@ -84,7 +84,9 @@ export interface LoginThrottleOptions {
 export interface CacheOptions {
   /**
    * For how long at most. What is changed past this package, in the database itself or by another process without `redis`,
-   * is noticed within this time: a user that the application makes inactive or deletes, too.
+   * is noticed within this time: a user that the application makes inactive or deletes, too. So is what was revoked, with
+   * `redis`, by a process that cannot reach Redis, which tells the others once it can; and what is done after all of a
+   * revocation that was answered 503. That a token has expired, or idled out, is noticed at once.
    *
    * @defaultValue `'10s'`
    */
@@ -99,8 +101,8 @@ export interface CacheOptions {
 
   /**
    * Redis, by which the processes tell each other whose tokens were revoked: a URL, for which `ioredis` or `redis` is
-   * installed, or the application's own client of either. It holds no tokens. While it does not answer, nothing is
-   * remembered.
+   * installed, or the application's own client of either. It holds no tokens. A process that loses its connection
+   * forgets all at once, and one that hears nothing within 2.5 s, until it hears again.
    *
    * @defaultValue none: other processes notice within `ttl`
    */
@@ -193,7 +195,8 @@ export interface ExpiringTokenOptions {
   /**
    * Remembers tokens that were let in, so that the database is not asked on each request. Without it every request sees
    * what the database has, and with it what this package does in the same process; see the options for the rest. A user
-   * whom a store of the application's gave is the same object for all requests meanwhile.
+   * is the same object for all requests meanwhile, not to be changed by one, where a store of the application's gave it, or
+   * `typeOrmUsers` for an entity that is not read in one statement with its token: with eager relations, say.
    *
    * @defaultValue `false`
    */

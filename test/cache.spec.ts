@@ -38,9 +38,9 @@ async function untilRemembered(app: TestApp, statements: Statements, token: stri
 }
 
 @Entity()
-class Member {
-  @PrimaryColumn('varchar', { length: 36 })
-  id: string;
+class Colleague {
+  @PrimaryColumn('int')
+  id: number;
 
   @Column('varchar', { length: 100 })
   username: string;
@@ -58,14 +58,14 @@ class Member {
 describe('With the option cache', () => {
   onEveryDatabase((stack) => {
     it('what the columns of a user hold is not shared either', async () => {
-      const users = typeOrmUsers(Member, { id: 'id', username: 'username', password: 'password' });
+      const users = typeOrmUsers(Colleague, { id: 'id', username: 'username', password: 'password' });
       const app = await stack.boot({
-        module: [TypeOrmModule.forFeature([Member]), ExpiringTokenModule.forRoot({ users, cache: { ttl: '1h' } })],
+        module: [TypeOrmModule.forFeature([Colleague]), ExpiringTokenModule.forRoot({ users, cache: { ttl: '1h' } })],
       });
       const settings = { theme: 'dark', tags: ['new'] };
-      await app.dataSource.getRepository(Member).insert({ id: '1', username: 'somebody', password: null, settings });
+      await app.dataSource.getRepository(Colleague).insert({ id: 1, username: 'somebody', password: null, settings });
       const token = (await app.tokens.issue('1')).plainText;
-      const ask = async () => (await app.tokens.authenticate(token)).user as Member;
+      const ask = async () => (await app.tokens.authenticate(token)).user as Colleague;
       const [first, second] = await Promise.all([ask(), ask()]);
       const joined = first.joined.getTime();
       first.settings.theme = 'light';

@@ -21,7 +21,7 @@ const LARGEST_BATCH = 256;
 export interface LookedUp {
   token: Token;
   user: unknown;
-  /** The same once more, for another request: as objects of its own, but for a user that a store of the application's gave. */
+  /** The same once more, for another request: as objects of its own, but for a user who was looked up apart. */
   again(): LookedUp;
 }
 
