@@ -16,7 +16,7 @@ import { FIRST_PLACE, type Kind, type SweepPlace, TokenStore } from './token.sto
 const FIRST_SWEEP_MS = 60_000;
 
 /** Requests may have to wait for a batch: one that takes longer is followed by a smaller one, down to {@link FEW_ROWS}. */
-const BATCH_MS = 5;
+const BATCH_MS = 3;
 const FEW_ROWS = 100;
 
 /** What rotated refresh tokens can no longer open is forgotten within this time after a failure. */
