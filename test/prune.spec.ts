@@ -145,6 +145,28 @@ describe('Pruning', () => {
       expect(await idsOf(app)).toContain(kept.id);
     });
 
+    it.each([
+      ['grows as long as it is quick', 0, [100, 200, 400, 500]],
+      ['stays small where it takes long', 10, [100, 100, 100, 100]],
+    ] as const)('begins with a small batch, which %s', async (_, tookMs, sizes) => {
+      const app = await stack.boot({ options: { prune: { batch: 500 } } });
+      const created = new Date(app.clock.now - 90 * DAY_MS);
+      const tokens = app.dataSource.getRepository(Token);
+      for (let made = 0; made < 1000; made += 200) {
+        await tokens.insert(Array.from({ length: 200 }, () => newToken(app, { created })));
+      }
+      const asked = vi.spyOn(app.nest.get(TokenStore), 'next');
+      let now = performance.now();
+      const passing = vi.spyOn(performance, 'now').mockImplementation(() => (now += tookMs));
+      try {
+        expect(await app.tokens.prune()).toBe(1000);
+      } finally {
+        passing.mockRestore();
+      }
+      const limits = asked.mock.calls.filter(([{ purpose }]) => purpose === 'access').map((call) => call[3]);
+      expect(limits.slice(0, 4)).toEqual(sizes);
+    });
+
     it('is done by several at once, and each token is counted once', async () => {
       const clock = (await stack.boot()).clock;
       const options = { prune: { batch: 10 } };
@@ -184,7 +206,7 @@ describe('Pruning', () => {
   describe('finds what to delete by an index', () => {
     onEveryDatabase((stack) => {
       it('lifespan by lifespan', async () => {
-        const app = await stack.boot({ options: { lifespan: '150d', prune: { retention: 1 } } });
+        const app = await stack.boot({ options: { lifespan: '150d', prune: { retention: 1, batch: 100 } } });
         const tokens = app.dataSource.getRepository(Token);
         const row = (made: number) => newToken(app, { created: new Date(app.clock.now - made * HOUR_MS) });
         for (let chunk = 0; chunk < 4000; chunk += 500) {

@@ -61,9 +61,7 @@ export const oursThroughPassport = (setting: Setting): Contestant =>
 export const oursOnSqlite = ({ sqliteFile }: Setting): Contestant =>
   oursWith({ type: 'better-sqlite3', database: sqliteFile });
 
-export const oursCached = (setting: Setting): Contestant =>
-  // An older version has no such option, and says so at the start.
-  oursWith(postgres(setting), { cache: { ttl: '10s' } } as ExpiringTokenModuleOptions);
+export const oursCached = (setting: Setting): Contestant => oursWith(postgres(setting), { cache: { ttl: '10s' } });
 
 /** Each token is written once, and never again. */
 export const oursWithoutLastUse = (setting: Setting): Contestant =>

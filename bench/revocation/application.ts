@@ -1,7 +1,6 @@
-import type { ExpiringTokenModuleOptions } from 'nestjs-expiring-token';
 import type { Contestant, Setting } from '../contestants/contestant.js';
 import { oursWith, postgres } from '../contestants/ours.js';
 
 /** One of several processes that tell each other through Redis what was revoked. */
 export const application = (setting: Setting): Contestant =>
-  oursWith(postgres(setting), { cache: { ttl: '10s', redis: setting.redisUrl } } as ExpiringTokenModuleOptions);
+  oursWith(postgres(setting), { cache: { ttl: '10s', redis: setting.redisUrl } });

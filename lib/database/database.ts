@@ -66,9 +66,6 @@ export interface Database {
   /** Types of columns, spatial ones aside, whose values {@link read} does not return as TypeORM reads them. */
   readonly readOtherwise: readonly string[];
 
-  /** Rows that one statement may delete without keeping requests waiting. */
-  readonly largestBatch: number;
-
   /**
    * Whether the server sees that a column which `IS NULL` has one value, so that the columns behind it in an index are in
    * order. One that does not see it must be asked for the order of all columns; one that does would sort by them.

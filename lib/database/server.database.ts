@@ -16,7 +16,6 @@ const CLOSING_WINDOW_MS = 600_000;
 
 /** A database server, reached over the connections of the data source's pool. */
 export abstract class ServerDatabase<Connection> implements Database {
-  readonly largestBatch = Infinity;
   onTransactionEnd: Database['onTransactionEnd'] = async () => undefined;
   abstract readonly seesOrderBehindNull: boolean;
   private readonly queue = new Queue();

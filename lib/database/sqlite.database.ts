@@ -39,8 +39,6 @@ const MOST_PREPARED = 200;
 
 /** SQLite, through `better-sqlite3` or a driver with the same interface. */
 export class SqliteDatabase implements Database {
-  /** The process stands still while SQLite works. */
-  readonly largestBatch = 200;
   readonly seesOrderBehindNull = true;
   onTransactionEnd: Database['onTransactionEnd'] = async () => undefined;
   readonly readOtherwise = ['jsonb'];

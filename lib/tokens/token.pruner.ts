@@ -4,8 +4,7 @@ import { type BeforeApplicationShutdown, Inject, Injectable, type OnApplicationB
 import { available } from '../availability.js';
 import { BackgroundTask } from '../background-task.js';
 import { within } from '../deadline.js';
-import { CLOCK, type Clock, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
-import type { Database } from '../database/database.js';
+import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { NEVER_MS, type TokenPurpose } from './token.entity.js';
 import { FIRST_PLACE, type Kind, type SweepPlace, TokenStore } from './token.store.js';
@@ -15,6 +14,10 @@ import { FIRST_PLACE, type Kind, type SweepPlace, TokenStore } from './token.sto
  * while it starts, and its processes not all at once.
  */
 const FIRST_SWEEP_MS = 60_000;
+
+/** Requests may have to wait for a batch: one that takes longer is followed by a smaller one, down to {@link FEW_ROWS}. */
+const BATCH_MS = 3;
+const FEW_ROWS = 100;
 
 /** What rotated refresh tokens can no longer open is forgotten within this time after a failure. */
 const RETRY_MS = 30_000;
@@ -32,7 +35,6 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
   constructor(
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(CLOCK) private readonly clock: Clock,
-    @Inject(DATABASE) private readonly database: Database,
     private readonly store: TokenStore,
   ) {
     const { everyMs } = options.prune;
@@ -89,13 +91,16 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
    * @param createdUntil - no token created later can have been
    */
   private async sweepKind(kind: Kind, at: number, createdUntil: number, pausing: TimerOptions): Promise<number> {
-    const batch = Math.min(this.options.prune.batch, this.database.largestBatch);
+    const { batch: most } = this.options.prune;
+    let batch = Math.min(most, FEW_ROWS);
+    let isLast: boolean;
     let found: SweepPlace[] = [];
     let deleted = 0;
     do {
       const startedAt = performance.now();
       const after = found.at(-1) ?? FIRST_PLACE;
       found = await this.within((signal) => this.store.next(kind, after, createdUntil, batch, signal));
+      isLast = found.length < batch;
       if (found.length > 0) {
         const removal = this.store.removeDead(
           found.map(({ id }) => id),
@@ -103,9 +108,12 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
         );
         deleted += await this.within((signal) => this.store.write(removal, signal));
       }
+      const tookMs = performance.now() - startedAt;
+      if (tookMs < BATCH_MS / 2) batch = Math.min(2 * batch, most);
+      else if (tookMs > BATCH_MS && batch > FEW_ROWS) batch = Math.max(Math.ceil(batch / 2), FEW_ROWS);
       // As long as the work took: half of the time is left to the requests.
-      await pause(performance.now() - startedAt, undefined, pausing);
-    } while (found.length === batch);
+      await pause(tookMs, undefined, pausing);
+    } while (!isLast);
     return deleted;
   }
 

@@ -1,0 +1,49 @@
+import type { DataSourceOptions } from 'typeorm';
+import type { DatabaseName } from './fill.js';
+import type { SentStatement } from './statement.js';
+
+/** Asks a database straight through its driver, with statements that stay prepared. */
+export interface Asker {
+  ask(statement: SentStatement, values: readonly unknown[]): unknown;
+  close(): unknown;
+}
+
+interface Place {
+  url?: string;
+  database?: string;
+}
+
+const ASKERS: Record<DatabaseName, (place: Place) => Promise<Asker>> = {
+  async postgres({ url }) {
+    const { Client } = await import('pg');
+    const client = new Client({ connectionString: url });
+    await client.connect();
+    return {
+      ask: ({ name, sql }, values) => client.query({ name, text: sql, values: [...values] }),
+      close: () => client.end(),
+    };
+  },
+  async mariadb({ url }) {
+    const { createConnection } = await import('mysql2/promise');
+    const connection = await createConnection(url!);
+    return {
+      ask: ({ sql }, values) => connection.execute(sql, values as (string | number | Buffer)[]),
+      close: () => connection.end(),
+    };
+  },
+  async sqlite({ database }) {
+    const { default: Database } = await import('better-sqlite3');
+    const handle = new Database(database);
+    const prepared = new Map<SentStatement, { all(values: readonly unknown[]): unknown }>();
+    return {
+      ask(statement, values) {
+        if (!prepared.has(statement)) prepared.set(statement, handle.prepare(statement.sql));
+        return prepared.get(statement)!.all(values);
+      },
+      close: () => handle.close(),
+    };
+  },
+};
+
+export const askerOf = (name: DatabaseName, options: DataSourceOptions): Promise<Asker> =>
+  ASKERS[name](options as Place);

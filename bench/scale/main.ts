@@ -1,0 +1,156 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { format } from 'prettier';
+import type { DataSourceOptions } from 'typeorm';
+import { Postgres } from '../machine/postgres.js';
+import { log } from '../report/log.js';
+import type { DatabaseName, Filling } from './fill.js';
+import { measureLookUps } from './lookup.js';
+import { MariaDb } from './mariadb.js';
+import { measurePruning } from './prune.js';
+import { FEW, type Scale, scaleMarkdown, type ScaleResults } from './report.js';
+import { FilledTable } from './table.js';
+
+const USAGE = `node bench/dist/scale/main.js [options]
+
+  --postgres <tokens>   10000000 by default
+  --mariadb <tokens>    1000000 by default
+  --sqlite <tokens>     1000000 by default
+  --prune <tokens>      half of which are to be pruned; 2000000 by default
+  --per-user <tokens>   10 by default
+  --only <names>        of postgres, mariadb, sqlite
+  --keep                writes the results, though they are not all, or of other sizes
+
+Without options the results are written to bench/results.
+`;
+
+const DAY_MS = 86_400_000;
+const NAMES: readonly DatabaseName[] = ['postgres', 'mariadb', 'sqlite'];
+
+/** Where databases come from. */
+interface Machine {
+  version: string;
+  create(database: string): Promise<DataSourceOptions>;
+  stop(): Promise<void>;
+}
+
+const MACHINES: Record<DatabaseName, (directory: string) => Promise<Machine>> = {
+  async postgres(directory) {
+    const server = await Postgres.start(directory);
+    return {
+      version: await server.version(),
+      create: async (database) => ({ type: 'postgres', url: await server.createDatabase(database) }),
+      stop: () => server.stop(),
+    };
+  },
+  async mariadb(directory) {
+    const server = await MariaDb.start(directory);
+    return {
+      version: await server.version(),
+      create: async (database) => ({ type: 'mariadb', url: await server.createDatabase(database) }),
+      stop: () => server.stop(),
+    };
+  },
+  async sqlite(directory) {
+    const { default: Database } = await import('better-sqlite3');
+    const [row] = new Database(':memory:').prepare('SELECT sqlite_version() AS version').all();
+    return {
+      version: (row as { version: string }).version,
+      create: async (database) => ({ type: 'better-sqlite3', database: join(directory, `${database}.sqlite`) }),
+      stop: async () => undefined,
+    };
+  },
+};
+
+interface Plan {
+  tokens: Record<DatabaseName, number>;
+  prune: number;
+  perUser: number;
+}
+
+async function measure(name: DatabaseName, { tokens, prune, perUser }: Plan, directory: string): Promise<Scale> {
+  const machine = await MACHINES[name](directory);
+  let made = 0;
+  /** @param days - how old the oldest token is */
+  async function withTable<T>(count: number, days: number, use: (table: FilledTable) => Promise<T>): Promise<T> {
+    log(`${name}: ${count} tokens`);
+    const until = Date.now();
+    const filling: Filling = { tokens: count, users: Math.ceil(count / perUser), from: until - days * DAY_MS, until };
+    const table = await FilledTable.fill(name, await machine.create(`tokens_${made++}`), filling);
+    return use(table).finally(() => table.close());
+  }
+  const lookUps = async (table: FilledTable, count: number) => {
+    await table.addBare();
+    return measureLookUps(table, count);
+  };
+  // As old as tokens get: the usual lifespan and the usual retention.
+  const kept = 30 + 7;
+  try {
+    const few = await withTable(FEW, kept, (table) => lookUps(table, FEW));
+    const { sizes, many } = await withTable(tokens[name], kept, async (table) => ({
+      sizes: await table.sizes(),
+      many: await lookUps(table, tokens[name]),
+    }));
+    const pruning = await withTable(prune, 2 * kept, measurePruning);
+    return { version: machine.version, tokens: tokens[name], perUser, sizes, few, many, pruning };
+  } finally {
+    await machine.stop();
+  }
+}
+
+/** Writes the results, as .prettierrc.json has it. */
+async function write(results: ScaleResults, text: string): Promise<void> {
+  const directory = fileURLToPath(new URL('../../results', import.meta.url));
+  mkdirSync(directory, { recursive: true });
+  for (const [file, content] of [
+    ['scale.json', JSON.stringify(results)],
+    ['scale.md', `# Results of \`bench/scale\`\n\n${text}`],
+  ] as const) {
+    const filepath = join(directory, file);
+    writeFileSync(filepath, await format(content, { singleQuote: true, printWidth: 120, filepath }));
+  }
+}
+
+async function run(): Promise<void> {
+  const { values: given } = parseArgs({
+    options: {
+      postgres: { type: 'string', default: '10000000' },
+      mariadb: { type: 'string', default: '1000000' },
+      sqlite: { type: 'string', default: '1000000' },
+      prune: { type: 'string', default: '2000000' },
+      'per-user': { type: 'string', default: '10' },
+      only: { type: 'string', default: NAMES.join() },
+      keep: { type: 'boolean', default: process.argv.length === 2 },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (given.help) {
+    process.stdout.write(USAGE);
+    return;
+  }
+  const only = given.only.split(',');
+  const tokens = Object.fromEntries(NAMES.map((name) => [name, Number(given[name])])) as Plan['tokens'];
+  const plan = { tokens, prune: Number(given.prune), perUser: Number(given['per-user']) };
+  const results: ScaleResults = { date: new Date().toISOString(), node: process.versions.node, databases: {} };
+  for (const name of NAMES.filter((candidate) => only.includes(candidate))) {
+    const directory = mkdtempSync(join(tmpdir(), 'ext_scale_'));
+    try {
+      results.databases[name] = await measure(name, plan, directory);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  }
+  const text = scaleMarkdown(results);
+  process.stdout.write(`${text}\n`);
+  if (given.keep) await write(results, text);
+}
+
+try {
+  await run();
+} catch (error) {
+  process.exitCode = 1;
+  process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
+}

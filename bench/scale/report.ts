@@ -1,0 +1,87 @@
+import type { DatabaseName } from './fill.js';
+import type { LookUps } from './lookup.js';
+import type { Pruning } from './prune.js';
+import type { Sizes } from './table.js';
+
+/** How many tokens a small table has. */
+export const FEW = 10_000;
+
+/** What was measured on one database. */
+export interface Scale {
+  version: string;
+  tokens: number;
+  /** How many a user has of them. */
+  perUser: number;
+  sizes: Sizes;
+  /** With {@link FEW} tokens. */
+  few: LookUps;
+  many: LookUps;
+  pruning: Pruning;
+}
+
+export interface ScaleResults {
+  date: string;
+  node: string;
+  databases: Partial<Record<DatabaseName, Scale>>;
+}
+
+const TITLES: Record<DatabaseName, string> = { postgres: 'PostgreSQL', mariadb: 'MariaDB', sqlite: 'SQLite' };
+
+const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+
+/** Columns after the first are numbers. */
+const table = (head: readonly string[], rows: readonly string[][]): string =>
+  [row(head), row(head.map((_, index) => (index === 0 ? '---' : '--:'))), ...rows.map(row)].join('\n');
+
+const grouped = (value: number) => value.toLocaleString('en');
+
+function lookUpRow(title: string, tokens: number, { ours, bare, ratio }: LookUps): string[] {
+  const durations = [ours.median, bare.median, ratio.median, ours.p99, bare.p99, ratio.p99];
+  return [title, grouped(tokens), ...durations.map((value, index) => value.toFixed(index % 3 === 2 ? 2 : 0))];
+}
+
+function sizeRows(title: string, { tokens, sizes }: Scale): string[][] {
+  const all = Object.values(sizes.indexes).reduce((sum, bytes) => sum + bytes, 0);
+  const parts = { table: sizes.table, ...sizes.indexes, 'all indexes': all };
+  return Object.entries(parts).map(([part, bytes]) => [
+    `${title}: ${part}`,
+    (bytes / 2 ** 20 / (tokens / 1e6)).toFixed(1),
+  ]);
+}
+
+const pruningRow = (title: string, pruning: Pruning): string[] => [
+  title,
+  grouped(pruning.deleted),
+  (pruning.tookMs / 1000).toFixed(0),
+  pruning.idleP99Ms.toFixed(1),
+  pruning.pruningP99Ms.toFixed(1),
+  (pruning.pruningP99Ms / pruning.idleP99Ms).toFixed(2),
+  pruning.pruningMaxMs.toFixed(0),
+];
+
+/** All that was measured, in Markdown. */
+export function scaleMarkdown({ date, node, databases }: ScaleResults): string {
+  const all = Object.entries(databases).map(([name, scale]) => [TITLES[name as DatabaseName], scale] as const);
+  const versions = [`node ${node}`, ...all.map(([title, { version }]) => `${title} ${version}`)];
+  return [
+    `Measured on ${date.slice(0, 10)}: ${versions.join(', ')}; ${all[0]?.[1].perUser} tokens a user.`,
+    '## Look-ups',
+    'Of random tokens by the statement that the package sends, users included, by turns with a prepared statement that selects a row by a `bigint` primary key from a table of as many. In microseconds; medians of ten rounds.',
+    table(
+      ['', 'tokens', 'median', 'bare', 'ratio', 'p99', 'bare', 'ratio'],
+      all.flatMap(([title, { tokens, few, many }]) => [lookUpRow(title, FEW, few), lookUpRow(title, tokens, many)]),
+    ),
+    '## Sizes',
+    'Of a table that has grown, token by token. On MariaDB and SQLite its primary key is the table itself.',
+    table(
+      ['', 'MiB a million tokens'],
+      all.flatMap(([title, scale]) => sizeRows(title, scale)),
+    ),
+    '## Pruning',
+    `Beside ${all[0]?.[1].pruning.perSecond} guarded requests a second, all of which were answered 200. In milliseconds.`,
+    table(
+      ['', 'pruned', 'in s', 'p99 idle', 'p99 pruning', 'ratio', 'longest'],
+      all.map(([title, { pruning }]) => pruningRow(title, pruning)),
+    ),
+  ].join('\n\n');
+}
