@@ -443,6 +443,39 @@ describe('With the option cache', () => {
         },
       );
 
+      it('what one that hears nothing revokes while it tells of an earlier revocation is told, too', async () => {
+        const other = await stack.boot({ options: { cache: { ttl: '1h', redis: SERVERS.redis } } });
+        const statements = await Statements.of(other.dataSource);
+        const client = connectRedis();
+        const nowhere = connectRedis(undefined, 'redis://127.0.0.1:1');
+        nowhere.on('error', () => undefined);
+        ends.push(() => [client, nowhere].map((each) => each.disconnect()));
+        vi.spyOn(client, 'duplicate').mockReturnValue(nowhere);
+        const deaf = await stack.boot({ options: { cache: { redis: client } } });
+        const user = await deaf.createUser();
+        const first = (await deaf.tokens.issue(user.id)).token;
+        const second = await deaf.tokens.issue(user.id);
+        await untilRemembered(other, statements, second.plainText);
+        const publish = client.publish.bind(client);
+        let isTold = false;
+        vi.spyOn(client, 'publish').mockImplementation(async (...message) => {
+          const delivered = await publish(...(message as [string, string]));
+          const isOfAll = message[0] === 'expiring-token:revoked' && message[1] === '';
+          // On its way back: the other one has forgotten all, and looks up again what it is asked for.
+          if (isOfAll && !isTold) {
+            isTold = true;
+            await codeOf(other, second.plainText);
+            await deaf.tokens.revoke(user.id, second.token.deviceId);
+          }
+          return delivered;
+        });
+        await deaf.tokens.revoke(user.id, first.deviceId);
+        const until = { timeout: 5000, interval: 20 };
+        await vi.waitUntil(() => isTold, until);
+        await vi.waitUntil(async () => (await codeOf(other, second.plainText)) === 'token_invalid', until);
+        statements.close();
+      });
+
       it('an application starts, and lets tokens in, where it is not there', async () => {
         const app = await stack.boot({ options: { cache: { redis: 'redis://127.0.0.1:1' } } });
         const statements = await Statements.of(app.dataSource);
