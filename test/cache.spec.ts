@@ -464,7 +464,9 @@ describe('With the option cache', () => {
           // On its way back: the other one has forgotten all, and looks up again what it is asked for.
           if (isOfAll && !isTold) {
             isTold = true;
-            await codeOf(other, second.plainText);
+            await other.usesWritten();
+            statements.take();
+            while (statements.take().length === 0) await other.tokens.authenticate(second.plainText);
             await deaf.tokens.revoke(user.id, second.token.deviceId);
           }
           return delivered;
