@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import { Agent } from 'node:http';
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as nextTimer } from 'node:timers/promises';
 import { Injectable, type Type } from '@nestjs/common';
 import { getDataSourceToken } from '@nestjs/typeorm';
 import fc from 'fast-check';
@@ -272,7 +272,7 @@ describe('Tokens that are looked up together', () => {
           microtask: () => Promise.resolve(),
           tick: () => new Promise<void>((resolve) => process.nextTick(resolve)),
           turn: () => nextTurn(),
-          timer: () => new Promise<void>((resolve) => setTimeout(resolve)),
+          timer: () => nextTimer(),
         };
         const pause = fc.constantFrom(...(Object.keys(pauses) as (keyof typeof pauses)[]));
         const asked = () => fc.array(fc.nat(known.length - 1), { maxLength: 300, size: 'max' });
