@@ -5,17 +5,22 @@ interface Waiting<Key, Value> {
   readonly reject: (error: unknown) => void;
 }
 
+/** As many as these are asked for before the turn ends, if nobody works on others meanwhile. */
+const ENOUGH = 16;
+
 /**
  * Asks at once for all that is asked for in one turn of the event loop, when the turn ends; in a long turn for some of it
- * before, so that it is worked on meanwhile. Nothing is kept: what is asked for later is asked for anew.
+ * before, so that whoever is asked works on it meanwhile. Nothing is kept: what is asked for later is asked for anew.
  */
 export class Batch<Key, Value> {
   private waiting: Waiting<Key, Value>[] = [];
+  /** How many answers are waited for. */
+  private asked = 0;
 
   /**
    * @param ask - asks for the values of some keys, equal ones among them. What it returns tells one of them: if it throws,
    * it throws for that one alone
-   * @param largest - how many keys are asked for at once
+   * @param largest - how many keys are asked for at once, at most
    */
   constructor(
     private readonly ask: (keys: readonly Key[]) => Promise<(key: Key) => Value | Promise<Value>>,
@@ -28,6 +33,8 @@ export class Batch<Key, Value> {
       const length = waiting.push({ key, resolve, reject });
       if (length === this.largest) this.send(waiting);
       else if (length === 1) setImmediate(() => this.send(waiting));
+      // With those that are asked for in the same breath, such as all of a list.
+      else if (length === ENOUGH && this.asked === 0) process.nextTick(() => this.send(waiting));
     });
   }
 
@@ -38,6 +45,7 @@ export class Batch<Key, Value> {
   }
 
   private async settle(waiting: readonly Waiting<Key, Value>[]): Promise<void> {
+    this.asked++;
     try {
       const tell = await this.ask(waiting.map(({ key }) => key));
       for (const { key, resolve, reject } of waiting) {
@@ -49,6 +57,8 @@ export class Batch<Key, Value> {
       }
     } catch (error) {
       for (const { reject } of waiting) reject(error);
+    } finally {
+      this.asked--;
     }
   }
 }

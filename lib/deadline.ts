@@ -10,7 +10,8 @@ export function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise
     const abort = () => reject(signal.reason as Error);
     if (signal.aborted) abort();
     signal.addEventListener('abort', abort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+    const forget = () => signal.removeEventListener('abort', abort);
+    work.then(resolve, reject).then(forget, forget);
   });
 }
 

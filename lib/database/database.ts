@@ -11,6 +11,23 @@ export interface Statement {
   readonly values: readonly SqlValue[];
 }
 
+/** A table within a statement over several. */
+export interface Selected {
+  readonly alias: string;
+  /** The table under its alias. */
+  readonly table: string;
+  /** Its columns, under names of their own. */
+  readonly columns: string;
+  /** Those names. */
+  readonly names: string;
+}
+
+/** What of a joined table is selected, and the `JOIN`. */
+export interface Join {
+  readonly columns: string;
+  readonly clause: string;
+}
+
 /** What TypeORM knows of a column. */
 export type ComparedColumn = Pick<ColumnMetadata, 'type' | 'charset' | 'collation' | 'transformer' | 'unsigned'>;
 
@@ -63,6 +80,9 @@ export interface Database {
    */
   comparable(text: string, column: ComparedColumn): string | null;
 
+  /** Joins to each row that of another table for which a condition holds, or nulls. */
+  leftJoin(selected: Selected, condition: string): Join;
+
   /** Types of columns, spatial ones aside, whose values {@link read} does not return as TypeORM reads them. */
   readonly readOtherwise: readonly string[];
 
@@ -84,6 +104,12 @@ export interface Database {
   /** Told the lock of each transaction that ended, whether it is known to be committed or not, before its caller hears. */
   onTransactionEnd: (lock: string) => Promise<void>;
 }
+
+/** {@link Database.leftJoin} as it is written usually. */
+export const joinOn = ({ table, columns }: Selected, condition: string): Join => ({
+  columns,
+  clause: `LEFT JOIN ${table} ON ${condition}`,
+});
 
 /** {@link Database.isOneOf} where no list can be bound. Of few texts, because each is prepared: a power of two of places. */
 export function isAmong(column: string, values: readonly SqlValue[]): Statement {

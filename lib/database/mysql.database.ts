@@ -1,4 +1,12 @@
-import { type ComparedColumn, isAmong, type Result, type Row, type SqlValue, type Statement } from './database.js';
+import {
+  type ComparedColumn,
+  isAmong,
+  joinOn,
+  type Result,
+  type Row,
+  type SqlValue,
+  type Statement,
+} from './database.js';
 import { hashLock, ServerDatabase } from './server.database.js';
 
 /** The part of a `mysql2` connection that is used here. */
@@ -21,6 +29,7 @@ export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
   readonly seesOrderBehindNull = true;
   /** From a prepared statement they come as other texts and numbers than from the statements of TypeORM. */
   readonly readOtherwise = ['float', 'time'];
+  readonly leftJoin = joinOn;
 
   isOneOf(column: string, values: readonly SqlValue[]): Statement {
     return isAmong(column, values);

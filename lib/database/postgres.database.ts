@@ -2,7 +2,7 @@ import type { EventEmitter } from 'node:events';
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import { describe } from '../log-text.js';
-import { type ComparedColumn, type Result, type Row, type SqlValue, type Statement } from './database.js';
+import type { ComparedColumn, Join, Result, Row, Selected, SqlValue, Statement } from './database.js';
 import { hashLock, ServerDatabase } from './server.database.js';
 
 /** The part of a `pg` client that is used here. */
@@ -63,6 +63,12 @@ export class PostgresDatabase extends ServerDatabase<PostgresClient> {
   comparable(text: string, column: ComparedColumn): string | null {
     const type = this.dataSource.driver.normalizeType(column);
     return column.transformer || column.collation ? null : (VALUES_IN[type]?.(text) ?? null);
+  }
+
+  /** It expects more tokens than there are, and would read a whole table of some thousand users for a join on a condition. */
+  leftJoin({ alias, table, columns, names }: Selected, condition: string): Join {
+    const one = `SELECT ${columns} FROM ${table} WHERE ${condition} LIMIT 1`;
+    return { columns: names, clause: `LEFT JOIN LATERAL (${one}) ${alias} ON true` };
   }
 
   /** By a name, PostgreSQL plans a statement once for each connection, and not each time. */

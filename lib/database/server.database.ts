@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { unlessAborted } from '../deadline.js';
-import type { ComparedColumn, Database, Result, Row, Script, SqlValue, Statement } from './database.js';
+import type { ComparedColumn, Database, Join, Result, Row, Script, Selected, SqlValue, Statement } from './database.js';
 import { type Failure, failureOf, retrying } from './driver-errors.js';
 
 /** What another try can get over, as long as nothing was committed. */
@@ -50,6 +50,8 @@ export abstract class ServerDatabase<Connection> implements Database {
   abstract readonly readOtherwise: readonly string[];
 
   abstract isOneOf(column: string, values: readonly SqlValue[]): Statement;
+
+  abstract leftJoin(selected: Selected, condition: string): Join;
 
   abstract comparable(text: string, column: ComparedColumn): string | null;
 
@@ -117,18 +119,20 @@ export abstract class ServerDatabase<Connection> implements Database {
     signal.throwIfAborted();
     const runner = this.dataSource.createQueryRunner('master');
     const connecting = runner.connect() as Promise<Connection>;
-    // A connection that comes when nobody waits for it any more goes back to the pool.
-    const release = () => connecting.then(() => runner.release()).catch(() => undefined);
+    let connection: Connection | undefined;
+    const work = async () => {
+      connection = await connecting;
+      signal.throwIfAborted();
+      return use(runner, connection);
+    };
     try {
-      const connection = await unlessAborted(signal, connecting);
-      try {
-        return await unlessAborted(signal, use(runner, connection));
-      } catch (error) {
-        if (failureOf(error) === 'lost' || (signal.aborted && this.mayClose())) this.close(connection);
-        throw error;
-      }
+      return await unlessAborted(signal, work());
+    } catch (error) {
+      if (connection && (failureOf(error) === 'lost' || (signal.aborted && this.mayClose()))) this.close(connection);
+      throw error;
     } finally {
-      void release();
+      // A connection that comes when nobody waits for it any more goes back to the pool.
+      connecting.then(() => runner.release()).catch(() => undefined);
     }
   }
 }

@@ -6,6 +6,7 @@ import {
   type ComparedColumn,
   type Database,
   isAmong,
+  joinOn,
   type Result,
   type Row,
   type Script,
@@ -42,6 +43,7 @@ export class SqliteDatabase implements Database {
   readonly seesOrderBehindNull = true;
   onTransactionEnd: Database['onTransactionEnd'] = async () => undefined;
   readonly readOtherwise = ['jsonb'];
+  readonly leftJoin = joinOn;
 
   private readonly logger = new Logger('ExpiringToken');
   private readonly queue = new Queue();

@@ -5,18 +5,14 @@ import {
   getMetadataArgsStorage,
   type ObjectLiteral,
 } from 'typeorm';
-import type { Row, SqlValue, Statement } from './database.js';
+import type { Row, Selected, SqlValue, Statement } from './database.js';
 
 type ColumnMetadata = EntityMetadata['columns'][number];
 
 const isSelected = ({ isSelect }: ColumnMetadata): boolean => isSelect;
 
-/** A table within a statement over several. */
-export interface Selection<Entity, Columns> {
-  /** For `FROM` and `JOIN`. */
-  readonly table: string;
-  /** Its columns, under names of their own. */
-  readonly columns: string;
+/** A table within a statement over several, and its rows. */
+export interface Selection<Entity, Columns> extends Selected {
   /** The column of a property. */
   column(property: keyof Columns & string): string;
   /** The entity of a row, as {@link Table.read}. */
@@ -68,7 +64,9 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
     const qualified = (column: ColumnMetadata) => `${alias}.${this.quote(column.databaseName)}`;
     const selected = [...this.metadata.columns.filter(isRead), ...others.map((property) => this.column(property))];
     return {
+      alias,
       table: `${this.name} ${alias}`,
+      names: selected.map(nameOf).join(', '),
       columns: selected.map((column) => `${qualified(column)} AS ${nameOf(column)}`).join(', '),
       column: (property) => qualified(this.column(property)),
       read: this.reader(nameOf, isRead),

@@ -73,9 +73,9 @@ export class TokenLookup {
     return ({ id, digested }) => {
       const row = rowsById.get(id);
       if (!row) return null;
-      const { token, digest } = this.store.found(row);
-      if (!ACCESS.includes(token.purpose) || !matchesDigest(digested, digest)) return null;
-      const readToken = () => this.store.found(row).token;
+      const readToken = () => this.store.foundToken(row);
+      const token = readToken();
+      if (!ACCESS.includes(token.purpose) || !matchesDigest(digested, this.store.foundDigest(row))) return null;
       if (!join) return { readToken, untilMs };
       const again = (): LookedUp => ({ token: readToken(), user: join.read(row, token.userId), again });
       return { token, user: join.read(row, token.userId), again };

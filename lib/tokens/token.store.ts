@@ -19,14 +19,11 @@ interface Sealing {
   sealedUntil: Date | null;
 }
 
-/** A row, with what it is known by. */
-export interface FoundToken {
+/** A row, with the columns that no {@link Token} shows. */
+export interface StoredToken extends Sealing {
   token: Token;
   digest: Buffer;
 }
-
-/** A row, with the columns that no {@link Token} shows. */
-export interface StoredToken extends FoundToken, Sealing {}
 
 /** Rows of one user or fewer of them, or one row. There is no statement over all rows. */
 export type TokenCriteria =
@@ -99,7 +96,7 @@ export class TokenStore {
     return this.table.select(criteria);
   }
 
-  /** Tokens by their ids, each with its user where there is a join. Their rows are for {@link found}. */
+  /** Tokens by their ids, each with its user where there is a join. Their rows are for {@link foundToken}. */
   lookUp(ids: readonly string[], join: UserJoin | null): Statement {
     const { sql, values } = this.database.isOneOf(
       this.selection.column('id'),
@@ -229,9 +226,14 @@ export class TokenStore {
     return this.selection.readColumn(row, 'id') as string;
   }
 
-  /** A row of {@link lookUp}. */
-  found(row: Row): FoundToken {
-    return { token: this.selection.read(row), digest: this.selection.readColumn(row, 'digest') as Buffer };
+  /** The digest in a row of {@link lookUp}. */
+  foundDigest(row: Row): Buffer {
+    return this.selection.readColumn(row, 'digest') as Buffer;
+  }
+
+  /** The token of a row of {@link lookUp}. */
+  foundToken(row: Row): Token {
+    return this.selection.read(row);
   }
 
   /** A token as it was inserted, without the columns that the application added. */

@@ -1,4 +1,4 @@
-import type { Row } from '../database/database.js';
+import type { Join, Row } from '../database/database.js';
 
 /** What a client sends to log in. */
 export interface Credentials {
@@ -45,11 +45,7 @@ export interface UserStore<User = unknown> {
 export const USER_JOIN = Symbol('expiring-token:user-join');
 
 /** How users are selected together with their tokens. */
-export interface UserJoin<User = unknown> {
-  /** What is selected of a user. */
-  readonly columns: string;
-  /** The `JOIN`. */
-  readonly clause: string;
+export interface UserJoin<User = unknown> extends Join {
   /** The user of a row, which is that of this id; null if there is none. */
   read(row: Row, id: string): User | null;
 }

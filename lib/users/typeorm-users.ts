@@ -93,8 +93,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
       if (comparable === null) return null;
       const { selection } = this;
       return {
-        columns: selection.columns,
-        clause: `LEFT JOIN ${selection.table} ON ${selection.column(id)} = ${comparable}`,
+        ...this.database.leftJoin(selection, `${selection.column(id)} = ${comparable}`),
         read: (row, sought) => {
           const user = selection.read(row);
           // Where there is none all columns are null, and MySQL finds the row 1 by '1abc'.
