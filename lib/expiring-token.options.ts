@@ -126,7 +126,7 @@ export interface PruneOptions {
   retention?: Duration;
 
   /**
-   * Rows that one statement looks at, and deletes at most: 1 to 10,000. Down to a hundred of them where more would take
+   * Rows that one statement looks at, and deletes at most: 1 to 10,000. Down to 25 of them where more would take
    * longer than a few milliseconds.
    *
    * @defaultValue `1000`

@@ -1,13 +1,17 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { setTimeout as wait } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { ApplicationProcess } from '../application/application-process.js';
 import type { LoggedIn } from '../contestants/contestant.js';
 import { Client } from '../load/client.js';
 import { paced } from '../load/paced.js';
-import { SERVER_CORE } from '../machine/cores.js';
+import { LOAD_CORE, pinned, SERVER_CORE } from '../machine/cores.js';
 import type { Postgres } from '../machine/postgres.js';
 import { log } from '../report/log.js';
 import { quantile } from '../report/statistics.js';
-import { PASSWORD, usernameOf } from './credentials.js';
+
+const LOGINS = fileURLToPath(new URL('logins.js', import.meta.url));
 
 const LOGINS_AT_ONCE = 200;
 /** Guarded requests a second, with and without logins. */
@@ -31,14 +35,6 @@ export interface Storms {
 
 const rounded = (ms: number): number => Number(ms.toFixed(1));
 
-/** Logs a user in who comes from an address of its own. */
-async function logIn(client: Client, index: number): Promise<void> {
-  const headers = { 'X-Forwarded-For': `10.0.${index >> 8}.${index & 255}` };
-  const body = { username: usernameOf(index), password: PASSWORD };
-  const answer = await client.send({ method: 'POST', path: '/auth/login', headers, body });
-  if (answer.status !== 200) throw new Error(`a login was answered ${answer.status} ${answer.body}`);
-}
-
 /** How long guarded requests take while some work goes on. */
 async function guardedBeside(work: () => Promise<unknown>, client: Client, logins: LoggedIn[]): Promise<number[]> {
   const over = new AbortController();
@@ -56,11 +52,16 @@ export async function measureStorms(count: number, postgres: Postgres): Promise<
   const assignment = { role: 'storm', setting, userCount: LOGINS_AT_ONCE } as const;
   const application = await ApplicationProcess.start(assignment, SERVER_CORE);
   const guarded = new Client(application.origin);
+  const logins = spawn(...pinned(LOAD_CORE, process.execPath, LOGINS, application.origin, String(LOGINS_AT_ONCE)), {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
   try {
     const { right } = application.logins;
     const storm = async () => {
-      const fresh = new Client(application.origin);
-      await Promise.all(right.map((_, index) => logIn(fresh, index))).finally(() => fresh.close());
+      const over = once(logins, 'message');
+      logins.send('storm');
+      const [failure] = (await over) as [string | null];
+      if (failure !== null) throw new Error(failure);
     };
     await guardedBeside(storm, guarded, right);
     const rounds: StormRound[] = [];
@@ -79,6 +80,7 @@ export async function measureStorms(count: number, postgres: Postgres): Promise<
     return { loginsAtOnce: LOGINS_AT_ONCE, guardedPerSecond: GUARDED_PER_SECOND, rounds };
   } finally {
     guarded.close();
+    logins.disconnect();
     await application.stop();
   }
 }

@@ -71,6 +71,9 @@ export interface Database {
    */
   write(statement: Statement, signal: AbortSignal): Promise<number>;
 
+  /** Does a little at once of what many writes make the database do later in one go, with all requests waiting meanwhile. */
+  settle(): void;
+
   /** The condition that a column of UUIDs holds one of these, of which there is at least one. */
   isOneOf(column: string, values: readonly SqlValue[]): Statement;
 

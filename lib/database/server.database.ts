@@ -47,6 +47,9 @@ export abstract class ServerDatabase<Connection> implements Database {
     }
   }
 
+  /** A server does it beside the requests. */
+  settle(): void {}
+
   abstract readonly readOtherwise: readonly string[];
 
   abstract isOneOf(column: string, values: readonly SqlValue[]): Statement;

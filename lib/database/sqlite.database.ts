@@ -71,6 +71,15 @@ export class SqliteDatabase implements Database {
     return use(this.dataSource.manager);
   }
 
+  /** By itself, SQLite carries its write-ahead log to the file once it has a thousand pages. */
+  settle(): void {
+    try {
+      if (!this.handle.inTransaction) this.handle.exec('PRAGMA wal_checkpoint(PASSIVE)');
+    } catch {
+      // Then it does so by itself.
+    }
+  }
+
   /** In a transaction all the same: beginning one is what can fail without a statement being left half done. */
   write(statement: Statement, signal: AbortSignal): Promise<number> {
     const script = function* (): Script<number> {

@@ -17,7 +17,7 @@ const FIRST_SWEEP_MS = 60_000;
 
 /** Requests may have to wait for a batch: one that takes longer is followed by a smaller one, down to {@link FEW_ROWS}. */
 const BATCH_MS = 3;
-const FEW_ROWS = 100;
+const FEW_ROWS = 25;
 
 /** What rotated refresh tokens can no longer open is forgotten within this time after a failure. */
 const RETRY_MS = 30_000;
@@ -107,6 +107,7 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
           at,
         );
         deleted += await this.within((signal) => this.store.write(removal, signal));
+        this.store.settle();
       }
       const tookMs = performance.now() - startedAt;
       if (tookMs < BATCH_MS / 2) batch = Math.min(2 * batch, most);

@@ -87,6 +87,11 @@ export class TokenStore {
     return this.database.write(statement, signal);
   }
 
+  /** Between two of many writes: see {@link Database.settle}. */
+  settle(): void {
+    this.database.settle();
+  }
+
   /** What a user's id is selected as by {@link lookUp}, for a join to compare with. */
   get userId(): string {
     return this.selection.column('userId');
