@@ -24,7 +24,12 @@ function install(...parameters) {
 }
 
 /** Programs by Debian's package that has them. */
-const PROGRAMS = { wrk: '/usr/bin/wrk', 'redis-server': '/usr/bin/redis-server', postgresql: '/usr/lib/postgresql' };
+const PROGRAMS = {
+  wrk: '/usr/bin/wrk',
+  'redis-server': '/usr/bin/redis-server',
+  postgresql: '/usr/lib/postgresql',
+  'mariadb-server': '/usr/sbin/mariadbd',
+};
 const missing = Object.keys(PROGRAMS).filter((name) => !existsSync(PROGRAMS[name]));
 if (missing.length > 0) {
   run(bench, 'apt-get', 'update');
