@@ -14,7 +14,7 @@ const ENOUGH = 16;
  */
 export class Batch<Key, Value> {
   private waiting: Waiting<Key, Value>[] = [];
-  /** How many answers are waited for. */
+  /** How often it was asked without an answer yet. */
   private asked = 0;
 
   /**

@@ -245,6 +245,25 @@ describe('On PostgreSQL', () => {
         await other.destroy();
       });
 
+      it('a transaction that nobody waits for any more is over before its connection is lent again', async () => {
+        const app = await stack.boot({ options: { timeout: '50ms' }, typeOrm: { extra: { max: 1 } } });
+        const user = await app.createUser();
+        const token = await app.token(user.id);
+        const other = await new DataSource({ ...app.dataSource.options, entities: [] }).initialize();
+        const holder = other.createQueryRunner();
+        await holder.query('BEGIN');
+        await holder.query('LOCK TABLE auth_token IN ACCESS EXCLUSIVE MODE');
+        // As many as are closed because they do not answer.
+        for (let asked = 0; asked < 20; asked++) expectUnavailable(await app.get('/me', token));
+        await expect(app.tokens.issue(user.id)).rejects.toMatchObject({ code: 'unavailable' });
+        const change = app.dataSource.query(`UPDATE auth_user SET active = false WHERE id = '${user.id}'`);
+        await holder.query('ROLLBACK');
+        await change;
+        expect(await holder.query(`SELECT active FROM auth_user WHERE id = '${user.id}'`)).toEqual([{ active: false }]);
+        await holder.release();
+        await other.destroy();
+      });
+
       it('obtain is exact where the default isolation is another one', async () => {
         const isolated = { typeOrm: { extra: { options: '-c default_transaction_isolation=repeatable\\ read' } } };
         const [one, two] = [await stack.boot(isolated), await stack.boot(isolated)];

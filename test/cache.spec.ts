@@ -109,12 +109,16 @@ describe('With the option cache', () => {
       await app.usesWritten();
       statements.take();
       Object.assign(first.user as object, { username: 'somebody else' });
+      Object.assign(first.token, { userId: 'somebody else' });
       const second = await app.tokens.authenticate(token);
+      for (const date of [second.token.created, second.token.lastUsedAt]) date!.setTime(0);
       const third = await app.tokens.authenticate(token);
       expect(statements.take()).toEqual([]);
       expect(second.user).toEqual(user);
       expect(second.user).not.toBe(third.user);
       expect(second.token).not.toBe(third.token);
+      expect(third.token.userId).toBe(user.id);
+      expect([third.token.created, third.token.lastUsedAt]).toEqual([new Date(app.clock.now), new Date(app.clock.now)]);
     });
 
     it('one that was refused is looked up each time', async () => {
@@ -481,6 +485,24 @@ describe('With the option cache', () => {
         await vi.waitUntil(async () => (await codeOf(other, second.plainText)) === 'token_invalid', until);
         statements.close();
       });
+
+      it.each(Object.keys(CLIENTS))(
+        'what is revoked before it is heard, and just before the end, is told: %s',
+        async (name) => {
+          const other = await stack.boot({ options: { cache: { ttl: '1h', redis: SERVERS.redis } } });
+          const statements = await Statements.of(other.dataSource);
+          const user = await other.createUser();
+          const { plainText, token } = await other.tokens.issue(user.id);
+          await untilRemembered(other, statements, plainText);
+          const redis = await CLIENTS[name]!();
+          const { nest, tokens } = await stack.boot({ options: { cache: { redis } } });
+          expect(await tokens.revoke(user.id, token.deviceId)).toBe(true);
+          await nest.close();
+          const until = { timeout: SOON_MS, interval: 1 };
+          await vi.waitUntil(async () => (await codeOf(other, plainText)) === 'token_invalid', until);
+          statements.close();
+        },
+      );
 
       it('an application starts, and lets tokens in, where it is not there', async () => {
         const app = await stack.boot({ options: { cache: { redis: 'redis://127.0.0.1:1' } } });

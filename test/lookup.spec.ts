@@ -1270,12 +1270,8 @@ describe('The statement of a look-up', () => {
         }
         const tokens = await tokensOf(app, dataSource, ids);
         const { tableName } = dataSource.getMetadata(entity);
-        // Smaller tables it rather reads as a whole.
+        // Few tokens it rather reads as a whole.
         if (stack.databaseName === 'postgres') {
-          const another = { integer: 'n', bigint: 'n', uuid: 'gen_random_uuid()', text: 'gen_random_uuid()' }[key];
-          await dataSource.query(
-            `INSERT INTO ${tableName} (id, name) SELECT ${another}, repeat('x', 100) FROM generate_series(10001, 20000) n`,
-          );
           await dataSource.query(
             `INSERT INTO auth_token (id, user_id, device_id, purpose, digest, created)
             SELECT gen_random_uuid(), 'nobody', gen_random_uuid(), 'access', '', 0 FROM generate_series(1, 10000)`,
@@ -1283,7 +1279,7 @@ describe('The statement of a look-up', () => {
         }
         await dataSource.query(stack.databaseName === 'mariadb' ? `ANALYZE TABLE ${tableName}, auth_token` : 'ANALYZE');
         const statements = await Statements.of(dataSource);
-        for (const many of [1, 5]) {
+        for (const many of [1, 5, 100]) {
           const found = await authenticate(app, tokens.slice(0, many));
           expect(found).toHaveLength(many);
           const [sent] = statements.take().filter(({ sql }) => / JOIN /.test(sql));

@@ -22,6 +22,13 @@ const isIoredis = (client: object): boolean => 'defineCommand' in client;
 /** Whether a command is sent at once, and does not wait for a connection. */
 export const isReady = (client: RedisClient): boolean => client.status === 'ready' || client.isReady === true;
 
+/** Waits for a connection. */
+export const untilReady = (client: RedisClient): Promise<void> =>
+  new Promise((resolve) => {
+    client.on('ready', () => resolve());
+    if (isReady(client)) resolve();
+  });
+
 /** Longest pause between two tries to connect. */
 const LONGEST_RETRY_MS = 500;
 

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Logger } from '@nestjs/common';
 import { within } from '../deadline.js';
 import { describe } from '../log-text.js';
-import { disconnect, isReady, listen, type RedisClient } from './redis-clients.js';
+import { disconnect, isReady, listen, type RedisClient, untilReady } from './redis-clients.js';
 
 /** Where processes tell each other whose tokens changed. */
 const CHANNEL = 'expiring-token:revoked';
@@ -34,16 +34,18 @@ export class RevocationBus {
   private readonly pulseChannel = `expiring-token:pulse:${randomUUID()}`;
   private readonly subscriber: RedisClient;
   private readonly timer: NodeJS.Timeout;
-  private state: 'starting' | 'up' | 'down' = 'starting';
+  private state: 'starting' | 'up' | 'down' | 'closed' = 'starting';
   private heardAtMs = performance.now();
-  /** Whether others were not told of a change. */
-  private owes = false;
 
-  /** @param ownsPublisher - whether the client is ended with this */
+  /**
+   * @param ownsPublisher - whether the client is ended with this
+   * @param owes - whether others were not told of a change
+   */
   constructor(
     private readonly publisher: RedisClient,
     private readonly ownsPublisher: boolean,
     private readonly listener: BusListener,
+    private owes: boolean,
   ) {
     this.subscriber = listen(publisher, [CHANNEL, this.pulseChannel], {
       onListening: () => void this.pulse(),
@@ -73,15 +75,17 @@ export class RevocationBus {
     }
   }
 
-  close(): void {
+  async close(): Promise<void> {
     // That the connection ends now is nothing to warn of.
-    this.state = 'down';
+    this.state = 'closed';
     clearInterval(this.timer);
     void disconnect(this.subscriber);
+    if (this.owes) await this.settleLate().catch(() => undefined);
     if (this.ownsPublisher) void disconnect(this.publisher);
   }
 
   private hear(channel: string, message: string): void {
+    if (this.state === 'closed') return;
     if (channel === CHANNEL) return this.listener.onRevoked(message === EVERYBODY ? null : message);
     this.heardAtMs = performance.now();
     if (this.state === 'up') return;
@@ -91,7 +95,7 @@ export class RevocationBus {
   }
 
   private lose(reason: string): void {
-    if (this.state === 'down') return;
+    if (this.state === 'down' || this.state === 'closed') return;
     this.state = 'down';
     this.logger.warn(`Tokens are not cached until Redis answers: ${reason}`);
     this.listener.onRevoked(null);
@@ -115,6 +119,15 @@ export class RevocationBus {
       this.owes = true;
       throw error;
     }
+  }
+
+  /** {@link settle} at the end, when nothing is done again: with a connection that is still to come, if it comes soon. */
+  private settleLate(): Promise<void> {
+    const settle = async () => {
+      await untilReady(this.publisher);
+      await this.settle();
+    };
+    return within(PUBLISH_TIMEOUT_MS, settle, 'Redis');
   }
 
   private async send(channel: string, message: string): Promise<void> {

@@ -12,8 +12,10 @@ interface Entry {
   readonly userId: string;
   readonly found: LookedUp;
   /** When the token was last used, as far as this process knows. */
-  lastUsedAt: Date | null;
+  lastUsedAtMs: number | null;
 }
+
+const millisecondsOf = (date: Date | null): number | null => date && date.getTime();
 
 /**
  * Remembers tokens that were let in, where the option `cache` says so: their digests, rows and users. Whether one lives is
@@ -54,11 +56,11 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
     if (redis === undefined) return;
     const isUrl = typeof redis === 'string';
     const client = isUrl ? await connectRedis(redis) : (redis as RedisClient);
-    this.bus = new RevocationBus(client, isUrl, { onRevoked: (userId) => this.forget(userId) });
+    this.bus = new RevocationBus(client, isUrl, { onRevoked: (userId) => this.forget(userId) }, this.age > 0);
   }
 
-  onApplicationShutdown(): void {
-    this.bus?.close();
+  async onApplicationShutdown(): Promise<void> {
+    await this.bus?.close();
   }
 
   /**
@@ -74,7 +76,7 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
   /** Remembers when a token was used, or it would be noted on each request until it is looked up again. */
   touch(identity: Identity, lastUsedAt: Date | null): void {
     const entry = this.entries?.peek(digestKey(identity.digested));
-    if (entry) entry.lastUsedAt = lastUsedAt;
+    if (entry) entry.lastUsedAtMs = millisecondsOf(lastUsedAt);
   }
 
   /** Forgets a user here and in the other processes. */
@@ -94,7 +96,7 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
     const entry = entries.get(key);
     if (entry) {
       const found = entry.found.again();
-      found.token.lastUsedAt = entry.lastUsedAt;
+      found.token.lastUsedAt = entry.lastUsedAtMs === null ? null : new Date(entry.lastUsedAtMs);
       if (isLetIn(found)) return found;
     }
     const pending = this.pending.get(key);
@@ -115,7 +117,7 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
       const found = await look;
       if (found && this.isOpen && this.age === age && isLetIn(found)) {
         const { userId, lastUsedAt } = found.token;
-        entries.set(key, { userId, found, lastUsedAt });
+        entries.set(key, { userId, found, lastUsedAtMs: millisecondsOf(lastUsedAt) });
         this.addKey(userId, key);
       }
       return found;

@@ -18,7 +18,7 @@ export interface Selected {
   readonly table: string;
   /** Its columns, under names of their own. */
   readonly columns: string;
-  /** Those names. */
+  /** Those names, where the table is a statement of its own. */
   readonly names: string;
 }
 
@@ -70,6 +70,9 @@ export interface Database {
    * @returns how many rows it changed
    */
   write(statement: Statement, signal: AbortSignal): Promise<number>;
+
+  /** How long one of many writes may take, in milliseconds. */
+  readonly longestBatchMs: number;
 
   /** Does a little at once of what many writes make the database do later in one go, with all requests waiting meanwhile. */
   settle(): void;

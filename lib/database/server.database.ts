@@ -47,7 +47,10 @@ export abstract class ServerDatabase<Connection> implements Database {
     }
   }
 
-  /** A server does it beside the requests. */
+  /** A server does a batch beside the requests; of it they see the load, and locks. */
+  readonly longestBatchMs = 30;
+
+  /** So does it this. */
   settle(): void {}
 
   abstract readonly readOtherwise: readonly string[];
@@ -128,14 +131,19 @@ export abstract class ServerDatabase<Connection> implements Database {
       signal.throwIfAborted();
       return use(runner, connection);
     };
+    const release = () => runner.release().catch(() => undefined);
+    const working = work();
     try {
-      return await unlessAborted(signal, work());
+      return await unlessAborted(signal, working);
     } catch (error) {
-      if (connection && (failureOf(error) === 'lost' || (signal.aborted && this.mayClose()))) this.close(connection);
+      if (connection && (failureOf(error) === 'lost' || (signal.aborted && this.mayClose()))) {
+        this.close(connection);
+        void release();
+      }
       throw error;
     } finally {
-      // A connection that comes when nobody waits for it any more goes back to the pool.
-      connecting.then(() => runner.release()).catch(() => undefined);
+      // Not before: what is still to come of this work, a rollback say, would be part of what the next one does.
+      void working.then(release, release);
     }
   }
 }

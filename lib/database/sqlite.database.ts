@@ -44,6 +44,8 @@ export class SqliteDatabase implements Database {
   onTransactionEnd: Database['onTransactionEnd'] = async () => undefined;
   readonly readOtherwise = ['jsonb'];
   readonly leftJoin = joinOn;
+  /** Requests wait for each. */
+  readonly longestBatchMs = 3;
 
   private readonly logger = new Logger('ExpiringToken');
   private readonly queue = new Queue();
@@ -71,10 +73,12 @@ export class SqliteDatabase implements Database {
     return use(this.dataSource.manager);
   }
 
-  /** By itself, SQLite carries its write-ahead log to the file once it has a thousand pages. */
+  /** By itself, SQLite carries its write-ahead log to the file once it has a thousand pages: unless it is told not to. */
   settle(): void {
     try {
-      if (!this.handle.inTransaction) this.handle.exec('PRAGMA wal_checkpoint(PASSIVE)');
+      const [automatic] = this.prepare('PRAGMA wal_autocheckpoint').all([]);
+      if (automatic?.wal_autocheckpoint === 0 || this.handle.inTransaction) return;
+      this.handle.exec('PRAGMA wal_checkpoint(PASSIVE)');
     } catch {
       // Then it does so by itself.
     }

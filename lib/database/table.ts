@@ -66,7 +66,7 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
     return {
       alias,
       table: `${this.name} ${alias}`,
-      names: selected.map(nameOf).join(', '),
+      names: selected.map((column) => `${alias}.${nameOf(column)}`).join(', '),
       columns: selected.map((column) => `${qualified(column)} AS ${nameOf(column)}`).join(', '),
       column: (property) => qualified(this.column(property)),
       read: this.reader(nameOf, isRead),

@@ -30,7 +30,8 @@ type Found = LookedUp | { readonly readToken: () => Token; untilMs: number };
 
 /**
  * Looks up access tokens and their users, always in the database: those of all requests that arrive in one turn of the event
- * loop with one statement, the users too where they are in tables of this package or of {@link typeOrmUsers}.
+ * loop with one statement, or a few in a busy one; the users too where they are in tables of this package or of
+ * {@link typeOrmUsers}.
  */
 @Injectable()
 export class TokenLookup {
@@ -77,8 +78,9 @@ export class TokenLookup {
       const token = readToken();
       if (!ACCESS.includes(token.purpose) || !matchesDigest(digested, this.store.foundDigest(row))) return null;
       if (!join) return { readToken, untilMs };
-      const again = (): LookedUp => ({ token: readToken(), user: join.read(row, token.userId), again });
-      return { token, user: join.read(row, token.userId), again };
+      const { userId } = token;
+      const again = (): LookedUp => ({ token: readToken(), user: join.read(row, userId), again });
+      return { token, user: join.read(row, userId), again };
     };
   }
 

@@ -15,8 +15,7 @@ import { FIRST_PLACE, type Kind, type SweepPlace, TokenStore } from './token.sto
  */
 const FIRST_SWEEP_MS = 60_000;
 
-/** Requests may have to wait for a batch: one that takes longer is followed by a smaller one, down to {@link FEW_ROWS}. */
-const BATCH_MS = 3;
+/** The smallest batch. One that is quick is followed by one of twice the size, one that takes too long by one of half. */
 const FEW_ROWS = 25;
 
 /** What rotated refresh tokens can no longer open is forgotten within this time after a failure. */
@@ -92,12 +91,15 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
    */
   private async sweepKind(kind: Kind, at: number, createdUntil: number, pausing: TimerOptions): Promise<number> {
     const { batch: most } = this.options.prune;
-    let batch = Math.min(most, FEW_ROWS);
+    const { longestBatchMs } = this.store;
+    // Of few sizes, because the statement of each is prepared.
+    let size = FEW_ROWS;
     let isLast: boolean;
     let found: SweepPlace[] = [];
     let deleted = 0;
     do {
       const startedAt = performance.now();
+      const batch = Math.min(size, most);
       const after = found.at(-1) ?? FIRST_PLACE;
       found = await this.within((signal) => this.store.next(kind, after, createdUntil, batch, signal));
       isLast = found.length < batch;
@@ -110,8 +112,8 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
         this.store.settle();
       }
       const tookMs = performance.now() - startedAt;
-      if (tookMs < BATCH_MS / 2) batch = Math.min(2 * batch, most);
-      else if (tookMs > BATCH_MS && batch > FEW_ROWS) batch = Math.max(Math.ceil(batch / 2), FEW_ROWS);
+      if (tookMs < longestBatchMs / 2 && size < most) size *= 2;
+      else if (tookMs > longestBatchMs && size > FEW_ROWS) size /= 2;
       // As long as the work took: half of the time is left to the requests.
       await pause(tookMs, undefined, pausing);
     } while (!isLast);
