@@ -55,10 +55,11 @@ export async function measureStorms(count: number, postgres: Postgres): Promise<
   const logins = spawn(...pinned(LOAD_CORE, process.execPath, LOGINS, application.origin, String(LOGINS_AT_ONCE)), {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
+  const ended = once(logins, 'exit').then(() => ['the process of those who log in ended']);
   try {
     const { right } = application.logins;
     const storm = async () => {
-      const over = once(logins, 'message');
+      const over = Promise.race([once(logins, 'message'), ended]);
       logins.send('storm');
       const [failure] = (await over) as [string | null];
       if (failure !== null) throw new Error(failure);
