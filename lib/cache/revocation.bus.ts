@@ -80,7 +80,9 @@ export class RevocationBus {
     this.state = 'closed';
     clearInterval(this.timer);
     void disconnect(this.subscriber);
-    if (this.owes) await this.settleLate().catch(() => undefined);
+    // A connection that is still to come is waited for: nothing is done again after this.
+    const settle = () => untilReady(this.publisher).then(() => this.settle());
+    if (this.owes) await within(PUBLISH_TIMEOUT_MS, settle, 'Redis').catch(() => undefined);
     if (this.ownsPublisher) void disconnect(this.publisher);
   }
 
@@ -119,15 +121,6 @@ export class RevocationBus {
       this.owes = true;
       throw error;
     }
-  }
-
-  /** {@link settle} at the end, when nothing is done again: with a connection that is still to come, if it comes soon. */
-  private settleLate(): Promise<void> {
-    const settle = async () => {
-      await untilReady(this.publisher);
-      await this.settle();
-    };
-    return within(PUBLISH_TIMEOUT_MS, settle, 'Redis');
   }
 
   private async send(channel: string, message: string): Promise<void> {
