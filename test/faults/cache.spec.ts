@@ -54,8 +54,16 @@ async function until(condition: () => Promise<boolean>, timeout = 10_000): Promi
   return performance.now() - startedAtMs;
 }
 
-const untilRemembered = async (apps: readonly RemoteApp[], login: Login): Promise<number> =>
-  Math.max(...(await Promise.all(apps.map((app) => until(() => remembers(app, login))))));
+/** One application after the other: who is looked at makes the user inactive for a moment. */
+async function untilAll(apps: readonly RemoteApp[], condition: (app: RemoteApp) => Promise<boolean>): Promise<number> {
+  let tookMs = 0;
+  for (const app of apps) tookMs += await until(() => condition(app));
+  return tookMs;
+}
+
+const untilRemembered = (apps: readonly RemoteApp[], login: Login) => untilAll(apps, (app) => remembers(app, login));
+const untilForgotten = (apps: readonly RemoteApp[], login: Login) =>
+  untilAll(apps, async (app) => !(await remembers(app, login)));
 
 const isRefused = async (app: RemoteApp, token: string) => (await app.get('/me', token)).status === 401;
 
@@ -186,8 +194,7 @@ describe.each([
       const samples = await scene.underLoad(logins, async () => {
         await wait(300);
         await begin();
-        const forgets = (app: RemoteApp) => until(async () => !(await remembers(app, probe)));
-        dropMs = Math.max(...(await Promise.all(scene.apps.map(forgets))));
+        dropMs = await untilForgotten(scene.apps, probe);
         await wait(700);
         await end();
         backMs = await untilRemembered(scene.apps, probe);
