@@ -151,18 +151,29 @@ describe('Pruning', () => {
     });
 
     it.each([
-      ['grows as long as it is quick', 1400, 0, [25, 50, 100, 200, 400, 500]],
-      ['stays small where it takes long', 150, 100, [25, 25, 25, 25, 25, 25]],
-    ] as const)('begins with a small batch, which %s', async (_, count, tookMs, sizes) => {
+      ['grows as long as it is quick', 1400, { readMs: 0, writeMs: 0 }, [25, 50, 100, 200, 400, 500]],
+      ['grows where the server is only far away', 350, { readMs: 50, writeMs: 50 }, [25, 50, 100, 200]],
+      ['stays small where it takes long', 150, { readMs: 0, writeMs: 50 }, [25, 25, 25, 25, 25, 25]],
+    ] as const)('begins with a small batch, which %s', async (_, count, { readMs, writeMs }, sizes) => {
       const app = await stack.boot({ options: { prune: { batch: 500 } } });
       const created = new Date(app.clock.now - 90 * DAY_MS);
       const tokens = app.dataSource.getRepository(Token);
       for (let made = 0; made < count; made += 50) {
         await tokens.insert(Array.from({ length: 50 }, () => newToken(app, { created })));
       }
-      const asked = vi.spyOn(app.nest.get(TokenStore), 'next');
+      const store = app.nest.get(TokenStore);
+      // Time passes with each statement, and otherwise stands still.
       let now = performance.now();
-      const passing = vi.spyOn(performance, 'now').mockImplementation(() => (now += tookMs));
+      const { next, write } = store;
+      const asked = vi.spyOn(store, 'next').mockImplementation((...given) => {
+        now += readMs;
+        return next.apply(store, given);
+      });
+      vi.spyOn(store, 'write').mockImplementation((...given) => {
+        now += writeMs;
+        return write.apply(store, given);
+      });
+      const passing = vi.spyOn(performance, 'now').mockImplementation(() => now);
       try {
         expect(await app.tokens.prune()).toBe(count);
       } finally {

@@ -71,9 +71,6 @@ export interface Database {
    */
   write(statement: Statement, signal: AbortSignal): Promise<number>;
 
-  /** How long one of many writes may take, in milliseconds. */
-  readonly longestBatchMs: number;
-
   /** Does a little at once of what many writes make the database do later in one go, with all requests waiting meanwhile. */
   settle(): void;
 

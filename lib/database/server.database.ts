@@ -47,9 +47,6 @@ export abstract class ServerDatabase<Connection> implements Database {
     }
   }
 
-  /** A server does a batch beside the requests; of it they see the load, and locks. */
-  readonly longestBatchMs = 30;
-
   /** So does it this. */
   settle(): void {}
 

@@ -44,8 +44,6 @@ export class SqliteDatabase implements Database {
   onTransactionEnd: Database['onTransactionEnd'] = async () => undefined;
   readonly readOtherwise = ['jsonb'];
   readonly leftJoin = joinOn;
-  /** Requests wait for each. */
-  readonly longestBatchMs = 3;
 
   private readonly logger = new Logger('ExpiringToken');
   private readonly queue = new Queue();

@@ -18,6 +18,12 @@ const FIRST_SWEEP_MS = 60_000;
 /** The smallest batch. One that is quick is followed by one of twice the size, one that takes too long by one of half. */
 const FEW_ROWS = 25;
 
+/**
+ * How long the work of a batch may take. On SQLite requests wait for it; a server writes its pages out while no more of
+ * them change than its disk can take.
+ */
+const LONGEST_BATCH_MS = 3;
+
 /** What rotated refresh tokens can no longer open is forgotten within this time after a failure. */
 const RETRY_MS = 30_000;
 
@@ -91,17 +97,19 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
    */
   private async sweepKind(kind: Kind, at: number, createdUntil: number, pausing: TimerOptions): Promise<number> {
     const { batch: most } = this.options.prune;
-    const { longestBatchMs } = this.store;
     // Of few sizes, because the statement of each is prepared.
     let size = FEW_ROWS;
     let isLast: boolean;
     let found: SweepPlace[] = [];
     let deleted = 0;
+    // What every statement takes, however little it does: much, where the server is far away.
+    let roundTripMs = Infinity;
     do {
       const startedAt = performance.now();
       const batch = Math.min(size, most);
       const after = found.at(-1) ?? FIRST_PLACE;
       found = await this.within((signal) => this.store.next(kind, after, createdUntil, batch, signal));
+      roundTripMs = Math.min(roundTripMs, performance.now() - startedAt);
       isLast = found.length < batch;
       if (found.length > 0) {
         const removal = this.store.removeDead(
@@ -112,8 +120,9 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
         this.store.settle();
       }
       const tookMs = performance.now() - startedAt;
-      if (tookMs < longestBatchMs / 2 && size < most) size *= 2;
-      else if (tookMs > longestBatchMs && size > FEW_ROWS) size /= 2;
+      const workMs = tookMs - 2 * roundTripMs;
+      if (workMs < LONGEST_BATCH_MS / 2 && size < most) size *= 2;
+      else if (workMs > LONGEST_BATCH_MS && size > FEW_ROWS) size /= 2;
       // As long as the work took: half of the time is left to the requests.
       await pause(tookMs, undefined, pausing);
     } while (!isLast);

@@ -87,11 +87,6 @@ export class TokenStore {
     return this.database.write(statement, signal);
   }
 
-  /** See {@link Database.longestBatchMs}. */
-  get longestBatchMs(): number {
-    return this.database.longestBatchMs;
-  }
-
   /** Between two of many writes: see {@link Database.settle}. */
   settle(): void {
     this.database.settle();
