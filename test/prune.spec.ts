@@ -164,14 +164,15 @@ describe('Pruning', () => {
       const store = app.nest.get(TokenStore);
       // Time passes with each statement, and otherwise stands still.
       let now = performance.now();
-      const { next, write } = store;
+      const next = store.next.bind(store);
+      const write = store.write.bind(store);
       const asked = vi.spyOn(store, 'next').mockImplementation((...given) => {
         now += readMs;
-        return next.apply(store, given);
+        return next(...given);
       });
       vi.spyOn(store, 'write').mockImplementation((...given) => {
         now += writeMs;
-        return write.apply(store, given);
+        return write(...given);
       });
       const passing = vi.spyOn(performance, 'now').mockImplementation(() => now);
       try {

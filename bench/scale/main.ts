@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -22,11 +22,12 @@ const USAGE = `node bench/dist/scale/main.js [options]
   --prune <tokens>      half of which are to be pruned; 2000000 by default
   --per-user <tokens>   10 by default
   --only <names>        of postgres, mariadb, sqlite
-  --keep                writes the results, though they are not all, or of other sizes
+  --keep                writes the results, though they are of some databases, or of other sizes
 
-Without options the results are written to bench/results.
+Without options the results are written to bench/results, those of a database once it is measured.
 `;
 
+const RESULTS = fileURLToPath(new URL('../../results', import.meta.url));
 const DAY_MS = 86_400_000;
 const NAMES: readonly DatabaseName[] = ['postgres', 'mariadb', 'sqlite'];
 
@@ -95,21 +96,32 @@ async function measure(name: DatabaseName, { tokens, prune, perUser }: Plan, dir
       many: await lookUps(table, tokens[name]),
     }));
     const pruning = await withTable(prune, 2 * kept, measurePruning);
-    return { version: machine.version, tokens: tokens[name], perUser, sizes, few, many, pruning };
+    const { version } = machine;
+    return {
+      date: new Date().toISOString(),
+      node: process.versions.node,
+      version,
+      tokens: tokens[name],
+      perUser,
+      sizes,
+      few,
+      many,
+      pruning,
+    };
   } finally {
     await machine.stop();
   }
 }
 
+const kept = (): ScaleResults => JSON.parse(readFileSync(join(RESULTS, 'scale.json'), 'utf8')) as ScaleResults;
+
 /** Writes the results, as .prettierrc.json has it. */
-async function write(results: ScaleResults, text: string): Promise<void> {
-  const directory = fileURLToPath(new URL('../../results', import.meta.url));
-  mkdirSync(directory, { recursive: true });
+async function write(results: ScaleResults): Promise<void> {
   for (const [file, content] of [
     ['scale.json', JSON.stringify(results)],
-    ['scale.md', `# Results of \`bench/scale\`\n\n${text}`],
+    ['scale.md', `# Results of \`bench/scale\`\n\n${scaleMarkdown(results)}`],
   ] as const) {
-    const filepath = join(directory, file);
+    const filepath = join(RESULTS, file);
     writeFileSync(filepath, await format(content, { singleQuote: true, printWidth: 120, filepath }));
   }
 }
@@ -134,18 +146,18 @@ async function run(): Promise<void> {
   const only = given.only.split(',');
   const tokens = Object.fromEntries(NAMES.map((name) => [name, Number(given[name])])) as Plan['tokens'];
   const plan = { tokens, prune: Number(given.prune), perUser: Number(given['per-user']) };
-  const results: ScaleResults = { date: new Date().toISOString(), node: process.versions.node, databases: {} };
+  const results: ScaleResults = {};
   for (const name of NAMES.filter((candidate) => only.includes(candidate))) {
     const directory = mkdtempSync(join(tmpdir(), 'ext_scale_'));
     try {
-      results.databases[name] = await measure(name, plan, directory);
+      results[name] = await measure(name, plan, directory);
+      // Those of the other databases are of other runs then, and stay.
+      if (given.keep) await write({ ...kept(), [name]: results[name] });
     } finally {
       rmSync(directory, { recursive: true, force: true });
     }
   }
-  const text = scaleMarkdown(results);
-  process.stdout.write(`${text}\n`);
-  if (given.keep) await write(results, text);
+  process.stdout.write(`${scaleMarkdown(results)}\n`);
 }
 
 try {

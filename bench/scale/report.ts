@@ -8,6 +8,8 @@ export const FEW = 10_000;
 
 /** What was measured on one database. */
 export interface Scale {
+  date: string;
+  node: string;
   version: string;
   tokens: number;
   /** How many a user has of them. */
@@ -19,11 +21,7 @@ export interface Scale {
   pruning: Pruning;
 }
 
-export interface ScaleResults {
-  date: string;
-  node: string;
-  databases: Partial<Record<DatabaseName, Scale>>;
-}
+export type ScaleResults = Partial<Record<DatabaseName, Scale>>;
 
 const TITLES: Record<DatabaseName, string> = { postgres: 'PostgreSQL', mariadb: 'MariaDB', sqlite: 'SQLite' };
 
@@ -60,11 +58,13 @@ const pruningRow = (title: string, pruning: Pruning): string[] => [
 ];
 
 /** All that was measured, in Markdown. */
-export function scaleMarkdown({ date, node, databases }: ScaleResults): string {
-  const all = Object.entries(databases).map(([name, scale]) => [TITLES[name as DatabaseName], scale] as const);
-  const versions = [`node ${node}`, ...all.map(([title, { version }]) => `${title} ${version}`)];
+export function scaleMarkdown(results: ScaleResults): string {
+  const all = Object.entries(results).map(([name, scale]) => [TITLES[name as DatabaseName], scale] as const);
+  const measured = all.map(
+    ([title, { date, node, version }]) => `${title} ${version} with node ${node} on ${date.slice(0, 10)}`,
+  );
   return [
-    `Measured on ${date.slice(0, 10)}: ${versions.join(', ')}; ${all[0]?.[1].perUser} tokens a user.`,
+    `Measured: ${measured.join(', ')}; ${all[0]?.[1].perUser} tokens a user.`,
     '## Look-ups',
     'Of random tokens by the statement that the package sends, users included, by turns with a prepared statement that selects a row by a `bigint` primary key from a table of as many. In microseconds; medians of ten rounds.',
     table(
