@@ -19,26 +19,15 @@ export interface UserStoreCheck {
   /**
    * Resolves where it keeps the promise.
    *
-   * @throws AssertionError that says what it did instead
+   * @throws Error that says what it did instead
    */
   check: () => Promise<void>;
 }
 
 /** Strings that some database, driver or hash takes for another one, or cannot take. */
-const ODD = [
-  '',
-  ' ',
-  '\0',
-  'a\0b',
-  '\ud800',
-  '\udc00\ud800',
-  '%',
-  '*',
-  "' OR '1'='1",
-  '-1',
-  '1e400',
-  'x'.repeat(10_000),
-];
+const ODD = ['', '\0', 'a\0b', '\ud800', '%', "' OR '1'='1", 'x'.repeat(10_000)];
+/** Strings that some database makes a number of, or cannot. */
+const ODD_NUMBERS = [' ', '-1', '1e400', '9'.repeat(30)];
 
 /** How often each of two times is measured. The shortest counts: others had to wait for something else. */
 const RUNS = 5;
@@ -156,7 +145,7 @@ export function userStoreContract<User>(
     promise('gives ids that tokens can be stored under, the same each time', async ({ store, users }) => {
       for (const credentials of users) {
         const id: unknown = store.getId(await logIn(store, credentials));
-        assert.doesNotThrow(() => checkUserId(id));
+        checkUserId(id);
         assert.equal(store.getId(await logIn(store, credentials)), id, 'getId gave one user two ids');
       }
     }),
@@ -172,7 +161,7 @@ export function userStoreContract<User>(
 
     promise('finds nobody by an id that it did not give, and does not throw', async ({ store, users: [ann] }) => {
       const id = store.getId(await logIn(store, ann));
-      for (const unknown of [...nearly(id), `0${id}`, `${id}.0`, ...ODD]) {
+      for (const unknown of [...nearly(id), `0${id}`, `${id}.0`, ...ODD, ...ODD_NUMBERS]) {
         const asked = `for the id ${JSON.stringify(unknown.slice(0, 60))}`;
         const found = await store.findById(unknown).catch((error: unknown) => {
           assert.fail(`findById threw ${asked}: ${String(error)}`);
@@ -199,8 +188,8 @@ export function userStoreContract<User>(
     promise('says of each user, with true or false, who may log in', async ({ store, users, inactiveId }) => {
       for (const credentials of users) {
         const user = await logIn(store, credentials);
-        const found = await store.findById(store.getId(user));
-        for (const active of [user, found!].map((one): unknown => store.isActive?.(one) ?? true))
+        const found = (await store.findById(store.getId(user))) ?? user;
+        for (const active of [user, found].map((one): unknown => store.isActive?.(one) ?? true))
           assert.equal(active, true, `isActive gave ${String(active)} for a user who may log in`);
       }
       if (inactiveId === undefined) return;
