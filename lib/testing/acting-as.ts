@@ -12,7 +12,7 @@ import type { UserStore } from '../tokens/user-store.js';
  * @param app - the application, or the testing module
  * @param user - as the application's user store returns it
  * @param options - `lifespan` and `name` of the token, as `ExpiringTokenService.issue` takes them
- * @throws TypeError for what is no user, or has no id
+ * @throws TypeError for what is no user
  * @example
  * ```ts
  * await request(app.getHttpServer()).get('/me').set(await actingAs(app, ann)).expect(200);

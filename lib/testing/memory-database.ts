@@ -1,4 +1,7 @@
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import type { TypeOrmModuleOptions } from '@nestjs/typeorm';
+import type { DataSourceOptions } from 'typeorm';
 
 /** Packages with the interface of `better-sqlite3`. `libsql` needs no compiler to install. */
 const DRIVERS = ['better-sqlite3', 'libsql'];
@@ -8,26 +11,36 @@ const DRIVERS = ['better-sqlite3', 'libsql'];
  *
  * @throws Error that names what to install where there is none
  */
-export async function memoryDatabase(entities: readonly object[]): Promise<TypeOrmModuleOptions> {
+export async function memoryDatabase(entities: DataSourceOptions['entities']): Promise<TypeOrmModuleOptions> {
   return {
     type: 'better-sqlite3',
-    driver: await findDriver(),
+    driver: await findDriver(DRIVERS),
     database: ':memory:',
-    entities: [...entities] as never,
+    entities,
     autoLoadEntities: true,
     synchronize: true,
     retryAttempts: 0,
   };
 }
 
-async function findDriver(): Promise<unknown> {
-  for (const name of DRIVERS) {
-    try {
-      return ((await import(name)) as { default: unknown }).default;
-    } catch (error) {
-      const { code } = error as { code?: unknown };
-      if (code !== 'ERR_MODULE_NOT_FOUND' && code !== 'MODULE_NOT_FOUND') throw error;
-    }
+/** The first of some packages that there is, beside this one or where the tests run. */
+export async function findDriver(names: readonly string[]): Promise<unknown> {
+  const fromApplication = createRequire(join(process.cwd(), 'package.json'));
+  for (const name of names) {
+    const found =
+      (await unlessMissing(async () => ((await import(name)) as { default: unknown }).default)) ??
+      (await unlessMissing(async () => fromApplication(name) as unknown));
+    if (found) return found;
   }
   throw new Error('ExpiringTokenTestingModule needs SQLite: npm install --save-dev libsql, or better-sqlite3.');
+}
+
+async function unlessMissing(load: () => Promise<unknown>): Promise<unknown> {
+  try {
+    return await load();
+  } catch (error) {
+    const { code } = error as { code?: unknown };
+    if (code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND') return null;
+    throw error;
+  }
 }

@@ -1,6 +1,6 @@
-import { type DynamicModule, Module, type Type } from '@nestjs/common';
+import { type DynamicModule, Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
-import type { EntitySchema } from 'typeorm';
+import type { DataSourceOptions } from 'typeorm';
 import type { Duration } from '../duration.js';
 import { CLOCK } from '../expiring-token.constants.js';
 import { ExpiringTokenModule } from '../expiring-token.module.js';
@@ -21,7 +21,7 @@ export type ExpiringTokenTestingOptions = ExpiringTokenModuleOptions & {
    *
    * @defaultValue `[]`
    */
-  entities?: readonly (Type | EntitySchema)[];
+  entities?: DataSourceOptions['entities'];
 };
 
 /**
