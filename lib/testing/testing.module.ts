@@ -44,8 +44,9 @@ export class ExpiringTokenTestingModule {
   /**
    * Registers the module, and the TypeORM data source that it needs.
    *
-   * @param options - the lifespan of tokens, or all options of `ExpiringTokenModule.forRoot`, and `entities`. By default there is no pruning, no limit to failed
-   * logins, and `isGlobal` is true
+   * @param options - the lifespan of tokens, or all options of `ExpiringTokenModule.forRoot`, and `entities`. By default
+   * nothing is pruned, failed logins are not limited, and `isGlobal` is true
+   * @throws Error when there is no SQLite driver, as the application starts
    */
   static forRoot(options: Duration | ExpiringTokenTestingOptions = {}): DynamicModule {
     const { entities = [], ...given } = typeof options === 'object' ? options : { lifespan: options };
