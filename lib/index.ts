@@ -14,6 +14,7 @@ export type {
   PruneOptions,
   RefreshOptions,
 } from './expiring-token.options.js';
+export { ApiExpiringToken } from './http/api-documentation.js';
 export { CurrentToken, CurrentUser, OptionalToken, Public } from './http/decorators.js';
 export { ExpiringTokenGuard } from './http/expiring-token.guard.js';
 export type { ExpiringTokenAuthInfo, HttpRequest } from './http/http-request.js';
