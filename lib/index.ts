@@ -42,6 +42,8 @@ export type {
   IssuedToken,
   IssueOptions,
   LoggedIn,
+  PruneJob,
+  PruneProgress,
 } from './tokens/token.interfaces.js';
 export type { ImportedShape } from './tokens/token-secret.js';
 export { Token, type TokenPurpose } from './tokens/token.entity.js';

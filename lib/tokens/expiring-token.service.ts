@@ -25,6 +25,7 @@ import type {
   IssuedToken,
   IssueOptions,
   LoggedIn,
+  PruneJob,
 } from './token.interfaces.js';
 import { type LookedUp, TokenLookup } from './token.lookup.js';
 import { TokenPruner } from './token.pruner.js';
@@ -222,10 +223,16 @@ export class ExpiringTokenService {
    * Deletes all tokens that expired more than the option `prune.retention` ago, in batches and with pauses. The module does
    * it by itself every `prune.every`; with `prune: false` call it from a job of your own.
    *
-   * @returns how many were deleted
+   * @param job - `retention` and `batch` in place of the options'; `onProgress` is told how far it is; `signal` ends it early
+   * @returns how many were deleted, until the signal was aborted if it was
+   * @throws ExpiringTokenOptionsError for a `retention` or `batch` that is none
+   * @example
+   * ```ts
+   * const deleted = await tokens.prune({ retention: '1d', signal: AbortSignal.timeout(60_000) });
+   * ```
    */
-  prune(): Promise<number> {
-    return this.pruner.prune();
+  prune(job: PruneJob = {}): Promise<number> {
+    return this.pruner.prune(job);
   }
 
   /**
