@@ -30,8 +30,8 @@ interface TableDefinition {
  */
 export function authTable(queryRunner: QueryRunner, definition: TableDefinition): Table {
   // TypeORM 0.3 has no `dataSource` here.
-  const { dataSource = queryRunner.connection } = queryRunner;
-  const { namingStrategy, options } = dataSource;
+  const { dataSource } = queryRunner as Partial<QueryRunner>;
+  const { namingStrategy, options } = dataSource ?? queryRunner.connection;
   const dialect = DIALECTS[options.type];
   if (!dialect) {
     const known = Object.keys(DIALECTS).join(', ');
