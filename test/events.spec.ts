@@ -181,7 +181,8 @@ describe('An application with @nestjs/event-emitter', () => {
       await heard(app);
       await app.get('/me', token);
       await app.get('/me', token);
-      expect(await heard(app)).toEqual(Array(2).fill(['expired', { userId, deviceId }]));
+      const expired = ['expired', { userId, deviceId }];
+      expect(await heard(app)).toEqual([expired, expired]);
       await app.get('/me', `${token}x`);
       await app.get('/me');
       expect(await heard(app)).toEqual([]);

@@ -39,9 +39,6 @@ export const Describes = (describe: Describe) => SetMetadata(DESCRIPTION, descri
  *
  * @example
  * ```ts
- * import { Controller, Get, UseGuards } from '@nestjs/common';
- * import { ApiExpiringToken, ExpiringTokenGuard } from 'nestjs-expiring-token';
- *
  * @ApiExpiringToken()
  * @UseGuards(ExpiringTokenGuard)
  * @Controller('notes')

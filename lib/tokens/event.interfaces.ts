@@ -56,10 +56,6 @@ export interface LoginFailedEvent {
  *
  * @example
  * ```ts
- * import { Injectable } from '@nestjs/common';
- * import { OnEvent } from '@nestjs/event-emitter';
- * import type { ExpiringTokenEvents } from 'nestjs-expiring-token';
- *
  * @Injectable()
  * export class Alarm {
  *   @OnEvent('expiring-token.reused')

@@ -13,7 +13,7 @@ import {
 } from '@nestjs/common';
 import { ApiBody, ApiProperty } from '@nestjs/swagger';
 import { InjectRepository } from '@nestjs/typeorm';
-import { CurrentUser, ExpiringTokenGuard, User } from 'nestjs-expiring-token';
+import { ApiExpiringToken, CurrentUser, ExpiringTokenGuard, User } from 'nestjs-expiring-token';
 import type { Repository } from 'typeorm';
 import { Note } from './note.entity.js';
 
@@ -25,6 +25,7 @@ class NoteBody {
   text: string;
 }
 
+@ApiExpiringToken()
 @Controller('notes')
 @UseGuards(ExpiringTokenGuard)
 export class NotesController {

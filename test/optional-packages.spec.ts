@@ -1,0 +1,63 @@
+import { execFile } from 'node:child_process';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { expect, it } from 'vitest';
+import { compile } from './fixtures/compile.js';
+
+/** Longest that a process may take to start, do its work and end, on a machine that does much else. */
+const PATIENCE_MS = 60_000;
+
+/** Packages that stand in for those that an application does not have: whoever asks for one fails. */
+const ABSENT = ['@nestjs/swagger', '@nestjs/event-emitter'];
+
+const asModule = (source: string) => `data:text/javascript,${encodeURIComponent(source)}`;
+
+const HOOKS = asModule(`
+  export function resolve(specifier, context, next) {
+    if (${JSON.stringify(ABSENT)}.some((name) => specifier === name || specifier.startsWith(name + '/'))) {
+      throw new Error('Asked for ' + specifier);
+    }
+    return next(specifier, context);
+  }
+`);
+
+/** For `import` and for `require`. */
+const WITHOUT = asModule(`
+  import { Module, register } from 'node:module';
+  register(${JSON.stringify(HOOKS)});
+  const load = Module._load;
+  Module._load = (request, ...rest) => {
+    if (${JSON.stringify(ABSENT)}.includes(request)) throw new Error('Asked for ' + request);
+    return load(request, ...rest);
+  };
+`);
+
+const run = promisify(execFile);
+
+it(
+  'Without @nestjs/swagger and @nestjs/event-emitter all else works, and nobody asks for them',
+  async () => {
+    const script = join(dirname(await compile()), 'bare.js');
+    const { stdout } = await run(process.execPath, ['--import', WITHOUT, script], { timeout: PATIENCE_MS });
+    expect(stdout).toBe('200 200 200 204 401\n');
+  },
+  PATIENCE_MS,
+);
+
+it(
+  'A process that asks for them would have been seen',
+  async () => {
+    const ask = `
+      import { createRequire } from 'node:module';
+      const require = createRequire(${JSON.stringify(import.meta.url)});
+      for (const name of ${JSON.stringify(ABSENT)}) {
+        for (const load of [(asked) => import(asked), async (asked) => require(asked)]) {
+          await load(name).catch(({ message }) => console.log(message));
+        }
+      }
+    `;
+    const { stdout } = await run(process.execPath, ['--import', WITHOUT, '--input-type=module', '--eval', ask]);
+    expect(stdout).toBe(ABSENT.map((name) => `Asked for ${name}\n`.repeat(2)).join(''));
+  },
+  PATIENCE_MS,
+);
