@@ -339,10 +339,11 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
 
         it('is closed when its token expires', async () => {
           await boot({}, NotesModule, Object.defineProperty(new TestClock(), 'now', { get: Date.now }));
-          const { plainText } = await app.tokens.issue((await app.createUser()).id, { lifespan: 500 });
+          const { plainText, token } = await app.tokens.issue((await app.createUser()).id, { lifespan: 500 });
           const subscription = subscribe(connect({ token: plainText }));
           await subscription.next();
           expect(await closed(subscription)).toEqual({ code: 4401, reason: 'token_expired' });
+          expect(Date.now() - token.created.getTime()).toBeLessThan(500 + 2000);
         });
 
         it('is closed within cache.ttl when another process revoked its token', async () => {
