@@ -339,10 +339,11 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
 
         it('is closed when its token expires', async () => {
           await boot({}, NotesModule, Object.defineProperty(new TestClock(), 'now', { get: Date.now }));
-          const { plainText } = await app.tokens.issue((await app.createUser()).id, { lifespan: 500 });
+          const { plainText, token } = await app.tokens.issue((await app.createUser()).id, { lifespan: 500 });
           const subscription = subscribe(connect({ token: plainText }));
           await subscription.next();
           expect(await closed(subscription)).toEqual({ code: 4401, reason: 'token_expired' });
+          expect(Date.now() - token.created.getTime()).toBeLessThan(500 + 2000);
         });
 
         it('is closed within cache.ttl when another process revoked its token', async () => {
@@ -366,5 +367,56 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
       });
     },
     { databases: ['sqlite'], adapters: [adapter] },
+  );
+});
+
+describe("A context that the application makes of Apollo's", () => {
+  interface Given {
+    req?: object;
+    extra?: { request: object };
+    connectionParams?: object;
+  }
+  const contexts: [form: string, context: (given: Given) => object, closed: object][] = [
+    ['whole', (given) => given, { code: 4401 }],
+    ['in parts', ({ req, extra, connectionParams }) => ({ req, extra, connectionParams }), { code: 4401 }],
+    // Nothing shows the WebSocket: the socket beneath is ended, which is no closing by the protocol.
+    [
+      'by the request',
+      ({ req, extra, connectionParams }) => ({ req: req ?? extra!.request, connectionParams }),
+      { code: 1006 },
+    ],
+  ];
+
+  onEveryStack(
+    (stack) => {
+      afterEach(() => stack.closeApplications());
+
+      it.each(contexts)('%s leads to the token, and to what is to be closed', async (_, context, closing) => {
+        const module = GraphQLModule.forRoot<ApolloDriverConfig>({
+          driver: ApolloDriver,
+          autoSchemaFile: true,
+          graphiql: false,
+          subscriptions: { 'graphql-ws': true },
+          context,
+        });
+        const app = await stack.boot({ imports: [module, NotesModule], options: { isGlobal: true } });
+        const token = await app.token();
+        const query = { query: '{ greeting }' };
+        const answer = await app.send('/graphql', { method: 'POST', body: query, headers: bearer(token) });
+        expect(answer.json.data.greeting).toMatch(/^hello user-/);
+        const client = createClient({
+          url: `${app.origin.replace('http', 'ws')}/graphql`,
+          webSocketImpl: WebSocket,
+          connectionParams: { token },
+          retryAttempts: 0,
+        });
+        const subscription = client.iterate({ query: 'subscription { noted { owner } }' });
+        expect((await subscription.next()).value).toEqual({ data: { noted: { owner: 'first' } } });
+        await app.post('/auth/logout', undefined, token);
+        await expect(subscription.next()).rejects.toMatchObject(closing);
+        await client.dispose();
+      });
+    },
+    { databases: ['sqlite'], adapters: ['express'] },
   );
 });
