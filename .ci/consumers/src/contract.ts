@@ -1,0 +1,342 @@
+import { deepEqual } from 'node:assert/strict';
+import {
+  Body,
+  ConflictException,
+  Controller,
+  Delete,
+  Get,
+  Injectable,
+  Module,
+  Param,
+  Post,
+  Req,
+  UseGuards,
+} from '@nestjs/common';
+import { AuthGuard } from '@nestjs/passport';
+import {
+  type Authentication,
+  type CacheOptions,
+  type Credentials,
+  CurrentToken,
+  CurrentUser,
+  type Device,
+  type DeviceOptions,
+  type Duration,
+  type ExpiringTokenAuthInfo,
+  type ExpiringTokenErrorCode,
+  ExpiringTokenException,
+  ExpiringTokenGuard,
+  ExpiringTokenModule,
+  type ExpiringTokenModuleOptions,
+  type ExpiringTokenOptions,
+  ExpiringTokenOptionsError,
+  type ExpiringTokenOptionsFactory,
+  type ExpiringTokenRoute,
+  ExpiringTokenService,
+  type ExpiringTokenStructuralOptions,
+  type HttpRequest,
+  type ImportedShape,
+  type ImportedToken,
+  type IssuedPair,
+  type IssuedToken,
+  type IssueOptions,
+  type LimitOptions,
+  type LoggedIn,
+  type LoginThrottleOptions,
+  type ObtainPolicy,
+  OptionalToken,
+  type PruneOptions,
+  Public,
+  type RefreshOptions,
+  type ReusedEvent,
+  Token,
+  type TokenPurpose,
+  typeOrmUsers,
+  User,
+  type UserProperties,
+  UserService,
+  type UserStore,
+} from 'nestjs-expiring-token';
+import { Column, Entity, PrimaryGeneratedColumn } from 'typeorm';
+
+/*
+ * All that an application can name of the package, by the types that it can count on: compiled under `strict`, by the
+ * compilers and against the frameworks of its users.
+ */
+
+@Entity()
+export class Account {
+  @PrimaryGeneratedColumn()
+  id!: number;
+
+  @Column({ unique: true })
+  email!: string;
+
+  @Column({ type: 'varchar', nullable: true, select: false })
+  passwordHash?: string | null;
+
+  @Column({ default: true })
+  enabled!: boolean;
+}
+
+@Entity('auth_token')
+export class AccountToken extends Token {
+  @Column({ type: 'varchar', nullable: true })
+  address!: string | null;
+}
+
+const properties: UserProperties<Account> = {
+  id: 'id',
+  username: 'email',
+  password: 'passwordHash',
+  active: 'enabled',
+};
+
+/** A store over an entity of the application's, with a rule of its own. */
+@Injectable()
+export class Accounts extends typeOrmUsers(Account, properties) {
+  override isActive(account: Account): boolean {
+    return account.enabled && account.email.endsWith('@example.org');
+  }
+}
+
+/** A store of the application's own. */
+@Injectable()
+export class Directory implements UserStore<{ dn: string }> {
+  findById(id: string): Promise<{ dn: string } | null> {
+    return Promise.resolve(id === '' ? null : { dn: id });
+  }
+
+  findByIds(ids: readonly string[]): Promise<{ dn: string }[]> {
+    return Promise.resolve(ids.map((dn) => ({ dn })));
+  }
+
+  validateCredentials({ username, password }: Credentials): Promise<{ dn: string } | null> {
+    return Promise.resolve(password === '' ? null : { dn: username });
+  }
+
+  getId({ dn }: { dn: string }): string {
+    return dn;
+  }
+}
+
+@Module({ providers: [Directory], exports: [Directory] })
+export class DirectoryModule {}
+
+const routes: readonly ExpiringTokenRoute[] = ['login', 'obtain-token', 'token', 'refresh', 'logout', 'devices'];
+
+/** Every option that shapes the module. */
+const structural: Required<ExpiringTokenStructuralOptions> = {
+  users: Directory,
+  imports: [DirectoryModule],
+  path: 'auth',
+  routes,
+  isGlobal: true,
+  globalGuard: false,
+  dataSource: 'accounts',
+  tokenEntity: AccountToken,
+};
+
+const month: Duration = '30d';
+const refresh: Required<RefreshOptions> = { idle: '7d', lifespan: '90d', grace: 0, header: 'Refresh-Token' };
+const limit: LimitOptions = { perUser: 10, policy: 'reject' };
+const loginThrottle: Required<LoginThrottleOptions> = { limit: 10, ttl: '5m', redis: {} };
+const cache: Required<CacheOptions> = { ttl: '10s', max: 50_000, redis: 'redis://127.0.0.1' };
+const prune: Required<PruneOptions> = { every: '1h', retention: '7d', batch: 1000 };
+const shapes: readonly ImportedShape[] = ['drf', 'sanctum'];
+const policies: readonly ObtainPolicy[] = ['reuse', 'renew', 'replace'];
+
+/** Every other option. */
+const runtime: Required<ExpiringTokenOptions> = {
+  lifespan: month,
+  idle: 7 * 86_400_000,
+  lastUsedAccuracy: '30m',
+  refresh,
+  limit,
+  loginThrottle,
+  hashConcurrency: 1,
+  cache,
+  prune,
+  imported: shapes,
+  secret: ['a new secret of thirty-two bytes, or more', 'the old secret of thirty-two bytes, or more'],
+  obtain: policies[0]!,
+  usernameField: 'username',
+  passwordField: 'password',
+  schemes: ['Bearer', 'Token'],
+  realm: 'api',
+  expiredStatus: 400,
+  prefix: 'ext_',
+  timeout: '2s',
+};
+
+const never: ExpiringTokenOptions = {
+  lifespan: null,
+  idle: null,
+  refresh: { lifespan: null },
+  limit: null,
+  loginThrottle: false,
+  cache: false,
+  prune: false,
+  secret: 'a secret of thirty-two bytes, or more',
+};
+
+// @ts-expect-error there is no such option
+export const misspelt: ExpiringTokenModuleOptions = { lifeSpan: '30d' };
+// @ts-expect-error a structural option does not come from the factory
+export const misplaced: ExpiringTokenOptions = { globalGuard: true };
+
+@Injectable()
+export class TokenSettings implements ExpiringTokenOptionsFactory {
+  createExpiringTokenOptions(): Promise<ExpiringTokenOptions> {
+    return Promise.resolve({ lifespan: '15m', refresh: { idle: '7d' } });
+  }
+}
+
+@Module({ providers: [TokenSettings], exports: [TokenSettings] })
+export class SettingsModule {}
+
+/** Every way to register the module. */
+export const registrations = [
+  ExpiringTokenModule.forRoot(),
+  ExpiringTokenModule.forRoot('30d'),
+  ExpiringTokenModule.forRoot(86_400_000),
+  ExpiringTokenModule.forRoot({ ...runtime, ...structural }),
+  ExpiringTokenModule.forRoot({ ...never, users: Accounts, routes: false, dataSource: 'accounts' }),
+  ExpiringTokenModule.forRootAsync({ ...structural, useFactory: () => never }),
+];
+
+/** Those that are driven: they differ in where their options come from. */
+export const driven = {
+  forRoot: ExpiringTokenModule.forRoot({ lifespan: '15m', refresh: { idle: '7d' } }),
+  useFactory: ExpiringTokenModule.forRootAsync({
+    imports: [SettingsModule],
+    inject: [TokenSettings],
+    useFactory: (settings: TokenSettings) => settings.createExpiringTokenOptions(),
+  }),
+  useExisting: ExpiringTokenModule.forRootAsync({ imports: [SettingsModule], useExisting: TokenSettings }),
+  useClass: ExpiringTokenModule.forRootAsync({ useClass: TokenSettings }),
+};
+
+/** A guard with a rule of its own, as its protected methods allow. */
+@Injectable()
+export class NightGuard extends ExpiringTokenGuard {
+  protected override getRequest(context: Parameters<ExpiringTokenGuard['canActivate']>[0]): HttpRequest {
+    return super.getRequest(context);
+  }
+}
+
+/** Every decorator, and what a request holds. */
+@Controller('account')
+@UseGuards(ExpiringTokenGuard)
+export class AccountController {
+  constructor(
+    private readonly tokens: ExpiringTokenService,
+    private readonly users: UserService,
+  ) {}
+
+  @Get()
+  me(@CurrentUser() user: User, @CurrentToken() token: Token) {
+    return { username: user.username, deviceId: token.deviceId };
+  }
+
+  @Get('open')
+  @Public()
+  open() {
+    return { open: true };
+  }
+
+  @Get('greeting')
+  @OptionalToken()
+  greeting(@CurrentUser() user: User | null) {
+    return { greeting: `Hello ${user?.username ?? 'stranger'}` };
+  }
+
+  @Get('passport')
+  @Public()
+  @UseGuards(AuthGuard('expiring-token'))
+  passport(@Req() request: HttpRequest & { authInfo: ExpiringTokenAuthInfo }) {
+    return { deviceId: request.authInfo.token.deviceId };
+  }
+
+  @Post('scripts')
+  async script(@CurrentUser() { id }: User, @Body() { name }: { name: string }) {
+    const issued: IssuedToken = await this.tokens.issue(id, { name, userAgent: null, lifespan: '1h' });
+    return { token: issued.plainText };
+  }
+
+  @Post('password')
+  change(@CurrentUser() { id }: User, @CurrentToken() { deviceId }: Token, @Body() { password }: { password: string }) {
+    return this.users.changePassword(id, password, { except: deviceId });
+  }
+
+  @Delete('devices/:id')
+  end(@CurrentUser() user: User, @Param('id') id: string) {
+    return this.tokens.revoke(user.id, id);
+  }
+}
+
+/** Every method of the services, with what each takes and returns. */
+export async function everyMethod(tokens: ExpiringTokenService, users: UserService): Promise<void> {
+  const created: User = await users.create('ben', 'another horse');
+  await users.create('cem', null).catch((error: ConflictException) => error.getStatus());
+  const { id }: { id: string } = created;
+
+  const options: IssueOptions & DeviceOptions = { name: 'export', userAgent: 'curl/8', lifespan: null };
+  const { plainText, token }: IssuedToken = await tokens.issue(id, options);
+  const { user, token: row }: Authentication = await tokens.authenticate(plainText);
+  const known: User = user as User;
+  const purpose: TokenPurpose = row.purpose;
+  const fields: {
+    id: string;
+    userId: string;
+    deviceId: string;
+    name: string | null;
+    userAgent: string | null;
+    created: Date;
+    lifespan: number | null;
+    lastUsedAt: Date | null;
+  } = token;
+
+  const loggedIn: LoggedIn = await tokens.logIn(id, { name: 'telephone' });
+  const pair: IssuedPair = await tokens.refresh(loggedIn.refresh!.plainText);
+  const obtained: IssuedToken = await tokens.obtain(id);
+  const devices: Device[] = await tokens.list(id);
+  const device: Device = await tokens.rename(id, pair.access.token.deviceId, 'tablet');
+  const shown: {
+    id: string;
+    name: string | null;
+    userAgent: string | null;
+    createdAt: Date;
+    lastUsedAt: Date | null;
+    expiresAt: Date | null;
+  } = device;
+  const revoked: boolean = await tokens.revoke(id, shown.id);
+  const ended: number = await tokens.revokeAll(id, { except: obtained.token.deviceId });
+  const expiry: Date | null = tokens.expiryOf(obtained.token);
+  const imported: ImportedToken[] = [
+    { userId: id, key: '0'.repeat(40), created: new Date() },
+    { userId: id, digest: '0'.repeat(64), created: new Date(), lifespan: null, name: 'old', lastUsedAt: null },
+  ];
+  const taken: number = await tokens.import(imported);
+  const pruned: number = await tokens.prune();
+
+  const changed: boolean = await users.changePassword(id, 'a third horse', { except: obtained.token.deviceId });
+  const locked: boolean = await users.setActive(id, false);
+  const event: ReusedEvent = { userId: id, deviceId: fields.deviceId };
+  const code: ExpiringTokenErrorCode = await tokens.authenticate(obtained.plainText).then(
+    () => 'token_missing' as const,
+    (error: ExpiringTokenException) => error.code,
+  );
+  const deleted: boolean = await users.delete(event.userId);
+
+  const said = [known.username, purpose, devices.length, revoked, ended, expiry instanceof Date, taken, pruned];
+  deepEqual(said, ['ben', 'access', 3, true, 1, true, 2, 0]);
+  deepEqual([changed, locked, code, deleted], [true, true, 'user_inactive', true]);
+}
+
+/** What an error of the package says. */
+export const refusal = (error: unknown): string => {
+  if (error instanceof ExpiringTokenException) return `${error.getStatus()} ${error.code}`;
+  if (error instanceof ExpiringTokenOptionsError) return error.message;
+  throw error;
+};
