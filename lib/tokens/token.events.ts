@@ -4,7 +4,9 @@ import { describe } from '../log-text.js';
 
 /** Payload of `expiring-token.reused`: a refresh token was used again after its time, and its device was ended. */
 export interface ReusedEvent {
+  /** What `UserStore.getId` returns for its user. */
   userId: string;
+  /** The device that was ended. */
   deviceId: string;
 }
 
