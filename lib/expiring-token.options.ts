@@ -168,9 +168,9 @@ export interface ExpiringTokenOptions {
   refresh?: RefreshOptions | false;
 
   /**
-   * How many devices a user can have at once.
+   * How many devices a user can have at once. `null`: any number.
    *
-   * @defaultValue `null`, no limit
+   * @defaultValue `null`
    */
   limit?: LimitOptions | null;
 
