@@ -30,9 +30,9 @@ describe('The blocks of TypeScript in the documents', () => {
     problems = compileBlocks(blocks);
   });
 
-  it.each(blocks.map((block) => ({ at: `${block.document}:${block.line}`, block })))(
-    'compile against the package, $at',
-    ({ block }) => {
+  it.each(blocks.map((block): [string, Block] => [`${block.document}:${block.line}`, block]))(
+    'compile against the package, %s',
+    (_, block) => {
       expect(problems.get(block)).toEqual([]);
     },
   );
