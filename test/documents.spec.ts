@@ -81,9 +81,7 @@ describe('The blocks of TypeScript in the documents', () => {
   it('hold the application of README.md, which lets in and out as it says', async () => {
     const forRoot = TypeOrmModule.forRoot.bind(TypeOrmModule);
     // On the driver that the tests have.
-    vi.spyOn(TypeOrmModule, 'forRoot').mockImplementation((options) =>
-      forRoot({ ...options, driver: sqliteDriver } as TypeOrmModuleOptions),
-    );
+    vi.spyOn(TypeOrmModule, 'forRoot').mockImplementation((options) => forRoot({ ...options, driver: sqliteDriver }));
     vi.stubEnv('DATABASE', ':memory:');
     const { AppModule } = await import(compiled('README.md', 'app.module.js'));
     app = await NestFactory.create(AppModule, { logger: false });
