@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
@@ -10,6 +11,8 @@ export default defineConfig({
     globalSetup: ['test/fixtures/servers.ts'],
     setupFiles: ['test/fixtures/overhear-output.ts'],
     isolate: false,
+    // A worker waits for a database half of its time: on two processors one alone, the default, would leave the other idle.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     testTimeout: 20_000,
     hookTimeout: 60_000,
     reporters: ['default', './test/fixtures/count-reporter.ts'],

@@ -16,7 +16,7 @@ import {
 } from 'nestjs-expiring-token';
 import { Column, Entity, PrimaryColumn } from 'typeorm';
 import { afterAll, beforeAll, describe, expect, it, type RunnerTask } from 'vitest';
-import { onEveryDatabase, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
+import { onEveryDatabase, onOneStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
 import type { Answer } from './fixtures/http.js';
 
 /*
@@ -152,7 +152,8 @@ class Owners implements UserStore<Admin | Customer> {
 }
 
 describe('Coming from', () => {
-  onEveryDatabase((stack) => {
+  // What the databases have a part in is shown on each where the option is tested by itself; import is below.
+  onOneStack((stack) => {
     /** With no option but the shape of DRF's tokens, which it admits for all its other tests. */
     let plain: TestApp;
     /** As a project of DRF would have it. */

@@ -21,7 +21,7 @@ import { resolveOptions } from '../lib/expiring-token.resolved-options.js';
 import { networkOf } from '../lib/http/client-network.js';
 import { LoginThrottle } from '../lib/http/login.throttle.js';
 import { hashPassword, verifyPassword } from '../lib/users/password-hash.js';
-import { type BootOptions, onEveryDatabase, onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
+import { type BootOptions, onEveryAdapter, onEveryDatabase, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
 import type { Answer } from './fixtures/http.js';
 import { onRedis, connectRedis, FreezingRedis } from './fixtures/redis.js';
 
@@ -66,7 +66,7 @@ async function fail(app: TestApp, username: string, count: number): Promise<void
 }
 
 describe('Failed logins, by default', () => {
-  onEveryStack((stack) => {
+  onEveryAdapter((stack) => {
     it('are answered 429 after the tenth, as is a right one, and in the same bytes whether there is such a user', async () => {
       const app = await boot(stack);
       const { username } = await app.createUser();

@@ -413,7 +413,7 @@ describe('Clients that send slowly, too much, or too well packed', () => {
         const { token } = (await app.login(user)).json;
         const ask = () => app.get('/me', token);
         await pace(50, wait(1000), ask);
-        const idle = await pace(50, wait(4000), ask);
+        const idle = await pace(50, wait(2000), ask);
         const { hostname, port } = new URL(app.origin);
         const head =
           'POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{';
@@ -444,7 +444,7 @@ describe('Clients that send slowly, too much, or too well packed', () => {
           });
           return tally(answers);
         };
-        const over = wait(4000);
+        const over = wait(2000);
         const [during, answers] = await Promise.all([pace(50, over, ask), attack(over)]);
         for (const socket of slow) socket.destroy();
         expect(statuses(during)).toBe(`${during.length} × 200`);

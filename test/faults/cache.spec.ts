@@ -4,6 +4,7 @@ import { User } from 'nestjs-expiring-token';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { AppProcess, type RemoteApp } from '../fixtures/app-process.js';
 import { figure } from '../fixtures/figures.js';
+import { extent } from '../fixtures/iterations.js';
 import { burst, longestMs, milliseconds, p99Ms, pace, sample, type Sample, statuses } from '../fixtures/load.js';
 import { PrivateServer } from '../fixtures/private-server.js';
 import type { Setup } from '../fixtures/processes/protocol.js';
@@ -21,7 +22,8 @@ const LONGEST_RETURN_MS = 3000;
 /** How soon a revocation is known in other processes, all but one in a hundred. */
 const LONGEST_NEWS_MS = 250;
 const ATTEMPTS = 3;
-const REVOCATIONS = process.env.SOAK === '1' ? 1000 : 100;
+const LOSSES = extent({ quick: 3, usual: 10, soak: 50 });
+const REVOCATIONS = extent({ quick: 50, usual: 100, soak: 1000 });
 
 const database = new SharedDatabase('postgres');
 beforeAll(() => database.open());
@@ -233,7 +235,7 @@ describe.each([
 
     // What hears is cut off with a word, and what was said meanwhile is lost.
     const losses: number[] = [];
-    for (let round = 0; round < 10; round++) {
+    for (let round = 0; round < LOSSES; round++) {
       const [lost] = (await logIn(one, 1)) as [Login];
       await untilRemembered([two], lost);
       await scene.redis.query('CLIENT KILL TYPE pubsub');

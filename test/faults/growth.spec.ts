@@ -2,14 +2,15 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fillingStatements } from '../../bench/scale/fill.js';
 import { AppProcess, type RemoteApp } from '../fixtures/app-process.js';
 import { figure } from '../fixtures/figures.js';
+import { extent } from '../fixtures/iterations.js';
 import { burst, milliseconds, p99Ms, pace, statuses } from '../fixtures/load.js';
 import { onEverySharedDatabase, type SharedDatabase } from '../fixtures/shared-database.js';
 
 const DAY_MS = 86_400_000;
 const OPTIONS = { lifespan: '90d', idle: '7d', prune: { retention: '1d' } } as const;
 
-/** A tenth of them is live; ten times as many by `npm run test:soak`. */
-const ROWS = process.env.SOAK === '1' ? 1_000_000 : 100_000;
+/** A tenth of them is live. */
+const ROWS = extent({ quick: 40_000, usual: 100_000, soak: 1_000_000 });
 const REQUESTS_PER_SECOND = 50;
 const LONGEST_STALL_MS = 50;
 const LONGEST_STATEMENT_MS = 250;

@@ -5,6 +5,7 @@ import { DATABASE } from '../../lib/expiring-token.constants.js';
 import { onEveryDatabase } from '../fixtures/app.js';
 import { AppProcess, type RemoteApp } from '../fixtures/app-process.js';
 import { figure } from '../fixtures/figures.js';
+import { extent } from '../fixtures/iterations.js';
 import type { Answer } from '../fixtures/http.js';
 import { burst, longestMs, milliseconds, p99Ms, pace, type Sample, statuses, untilAnswered } from '../fixtures/load.js';
 import { type DatabaseServerName, PrivateServer } from '../fixtures/private-server.js';
@@ -18,6 +19,8 @@ const LONGEST_REPLY_MS = 2250;
 const LONGEST_RETURN_MS = 1000;
 /** How long an application made by hand is waited for. */
 const PATIENCE_MS = 6000;
+/** How long a server is frozen, or a pool held: no shorter than that, and three times `timeout`. */
+const HELD_MS = extent({ quick: 6000, usual: 10_000, soak: 10_000 });
 const POOL = 5;
 
 function expectUnavailable(samples: readonly Sample[]): void {
@@ -161,7 +164,7 @@ describe.each(['postgres', 'mariadb'] as const)('A server of %s', (name) => {
     await scene.returned();
     await scene.askNaive();
     scene.server.freeze();
-    const frozen = wait(10_000);
+    const frozen = wait(HELD_MS);
     const [ours, naive] = await Promise.all([
       scene.onOurs((app) => pace(5, frozen, scene.authenticate(app))),
       burst(2, 2, scene.askNaive),
@@ -188,8 +191,11 @@ describe.each(['postgres', 'mariadb'] as const)('A server of %s', (name) => {
     };
     const [first, second] = scene.ours.map(scene.authenticate) as [Ask, Ask];
     let turn = 0;
-    const ours = await pace(50, killing(), () => (turn++ % 2 === 0 ? first() : second()));
-    const naive = await pace(50, killing(), scene.askNaive);
+    const killed = killing();
+    const [ours, naive] = await Promise.all([
+      pace(50, killed, () => (turn++ % 2 === 0 ? first() : second())),
+      pace(50, killed, scene.askNaive),
+    ]);
     expect(statuses(ours), scene.log).toBe(`${ours.length} × 200`);
     figure(context, {
       fault: 'F3',
@@ -204,7 +210,7 @@ describe.each(['postgres', 'mariadb'] as const)('A server of %s', (name) => {
     await scene.returned();
     const all = [...scene.ours, scene.naive];
     await Promise.all(all.map((app) => app.hold(POOL)));
-    const held = wait(10_000);
+    const held = wait(HELD_MS);
     const [ours, naive] = await Promise.all([
       scene.onOurs((app) => pace(5, held, scene.authenticate(app))),
       burst(2, 2, scene.askNaive),

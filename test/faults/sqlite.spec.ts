@@ -56,15 +56,16 @@ describe('A SQLite file that another process writes for ten seconds', () => {
     const [naive] = await naiveDatabase.serve([naiveProcess], {}, {}, { kind: 'naive' });
     const [user] = (await database.createUsers(1)) as [string];
     const { token } = (await app!.login(user)).json;
-    const ours = await underLock(process, database, app!, user, token);
+    const naiveToken = (await naive!.login('somebody')).json.token;
+    const [ours, theirs] = await Promise.all([
+      underLock(process, database, app!, user, token),
+      underLock(naiveProcess, naiveDatabase, naive!, 'somebody', naiveToken),
+    ]);
     expect(statuses(ours.reads)).toBe(`${ours.reads.length} × 200`);
     expect(statuses(ours.writes)).toBe(`${ours.writes.length} × 503`);
     expect(longestMs(ours.writes)).toBeLessThanOrEqual(LONGEST_REPLY_MS);
     expect(ours.stalledMs).toBeLessThanOrEqual(LONGEST_STALL_MS);
     expect(ours.back.status).toBe(200);
-
-    const naiveToken = (await naive!.login('somebody')).json.token;
-    const theirs = await underLock(naiveProcess, naiveDatabase, naive!, 'somebody', naiveToken);
     figure(context, {
       fault: 'F5',
       on: 'sqlite',
