@@ -2,8 +2,17 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
+const source = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
 export default defineConfig({
-  resolve: { alias: { 'nestjs-expiring-token': fileURLToPath(new URL('lib/index.ts', import.meta.url)) } },
+  resolve: {
+    // The first that fits is taken.
+    alias: {
+      'nestjs-expiring-token/testing': source('lib/testing/index.ts'),
+      'nestjs-expiring-token/migrations': source('lib/migrations/index.ts'),
+      'nestjs-expiring-token': source('lib/index.ts'),
+    },
+  },
   test: {
     include: ['test/**/*.spec.ts'],
     // Those that disturb servers start their own: `npm run test:faults`.

@@ -23,6 +23,9 @@ const UNAVAILABLE_SECONDS = 1;
 /** The `code` of an {@link ExpiringTokenException}: stable, for programs to read. */
 export type ExpiringTokenErrorCode = keyof typeof REFUSALS;
 
+/** Every code. */
+export const ERROR_CODES = Object.keys(REFUSALS) as readonly ExpiringTokenErrorCode[];
+
 /**
  * Every refusal of this package. Nest answers it with its status and the body
  * `{ statusCode, error, message, code }`.

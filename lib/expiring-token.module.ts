@@ -34,6 +34,7 @@ import { resolveAsyncStructure, resolveSyncStructure, type Structure } from './e
 import { type ResolvedOptions, resolveOptions } from './expiring-token.resolved-options.js';
 import { entitiesOf, requireColumns, requireDataSource, requireEntities } from './expiring-token.requirements.js';
 import { AnswerHeaders } from './http/answer-headers.interceptor.js';
+import { ApiDocumentation } from './http/api-documentation.js';
 import { AuthenticationLog } from './http/authentication.log.js';
 import { DevicesController } from './http/devices.controller.js';
 import { ExpiringTokenGuard } from './http/expiring-token.guard.js';
@@ -43,6 +44,7 @@ import { LoginThrottle } from './http/login.throttle.js';
 import { LoginVerifier } from './http/login.verifier.js';
 import { RequestAuthenticator } from './http/request-authenticator.js';
 import { LogoutController } from './http/logout.controller.js';
+import { ownController } from './http/own-controller.js';
 import { RefreshController } from './http/refresh.controller.js';
 import { TokenController } from './http/token.controller.js';
 import { TokenAnswers } from './http/token-answers.js';
@@ -212,6 +214,7 @@ function assemble(definition: DynamicModule, resolve: () => Structure): DynamicM
     LoginVerifier,
     ExpiringTokenStrategy,
     ExpiringTokenGuard,
+    ApiDocumentation,
     ...(globalGuard ? [{ provide: APP_GUARD, useExisting: ExpiringTokenGuard }] : []),
   ];
   return {
@@ -221,7 +224,7 @@ function assemble(definition: DynamicModule, resolve: () => Structure): DynamicM
       ...new Set([...(definition.imports ?? []), ...imports]),
       RouterModule.register([{ path, module: ExpiringTokenModule }]),
     ],
-    controllers: routes.map((route) => CONTROLLERS[route]),
+    controllers: routes.map((route) => ownController(CONTROLLERS[route])),
     providers: [...(definition.providers ?? []), ...providers],
     // The guard is made anew in each module that uses it, out of these.
     exports: [

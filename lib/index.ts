@@ -14,13 +14,25 @@ export type {
   PruneOptions,
   RefreshOptions,
 } from './expiring-token.options.js';
+export { ApiExpiringToken } from './http/api-documentation.js';
 export { CurrentToken, CurrentUser, OptionalToken, Public } from './http/decorators.js';
 export { ExpiringTokenGuard } from './http/expiring-token.guard.js';
 export type { ExpiringTokenAuthInfo, HttpRequest } from './http/http-request.js';
 export { ExpiringTokenOptionsError } from './option-checks.js';
 export type { Device } from './tokens/device.js';
 export { ExpiringTokenService } from './tokens/expiring-token.service.js';
-export type { ReusedEvent } from './tokens/token.events.js';
+export type {
+  DeviceEvent,
+  ExpiredEvent,
+  ExpiringTokenEvents,
+  IssuedEvent,
+  LoginFailedEvent,
+  PrunedEvent,
+  RefreshedEvent,
+  ReusedEvent,
+  RevocationReason,
+  RevokedEvent,
+} from './tokens/event.interfaces.js';
 export type {
   Authentication,
   DeviceOptions,

@@ -187,7 +187,8 @@ describe('Logs', () => {
         log: record,
       };
       const app = await stack.boot({ typeOrm: { logging: true, logger: typeOrmLogger } });
-      const { username } = await app.createUser();
+      // By the package itself, whose statements are what is told here.
+      const { username } = await app.users.create('somebody', PASSWORD);
       const { token } = (await app.login(username)).json;
       await app.post('/auth/obtain-token', { username, password: PASSWORD });
       await app.get('/me', token);

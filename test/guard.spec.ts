@@ -13,6 +13,7 @@ import {
   Token,
   User,
 } from 'nestjs-expiring-token';
+import { actingAs } from 'nestjs-expiring-token/testing';
 import passport, { type Strategy } from 'passport';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { generateToken } from '../lib/tokens/token-secret.js';
@@ -352,7 +353,7 @@ describe('A request that Fastify is handed without a socket', () => {
     (stack) => {
       it('is authenticated like any other, at both doors', async () => {
         const app = await stack.boot();
-        const authorization = `Bearer ${await app.token()}`;
+        const { Authorization: authorization } = await actingAs(app.nest, await app.createUser());
         const inject = async (url: string, headers: object) =>
           (await app.nest.getHttpAdapter().getInstance().inject({ url, headers })).statusCode;
         for (const url of ['/me', '/passport']) {

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { satisfies } from 'semver';
 import { describe, expect, it } from 'vitest';
 
@@ -8,6 +8,8 @@ type Versions = Record<string, string>;
 
 interface Manifest {
   exports: Record<string, string | Record<string, string>>;
+  types: string;
+  typesVersions: { '*': Record<string, [string]> };
   files: string[];
   scripts: Versions;
   dependencies: Versions;
@@ -40,6 +42,18 @@ function imported(): Set<string> {
   return new Set(external.map((specifier) => /^(?:@[^/]+\/)?[^/]+/.exec(specifier)![0]));
 }
 
+/** The files of `lib/` that an entry loads. */
+function filesOf(entry: Manifest['exports'][string]): Set<string> {
+  const { default: built } = entry as Record<string, string>;
+  const found = new Set([built!.replace('./dist/', '').replace('.js', '.ts')]);
+  for (const file of found) {
+    const source = readFileSync(join(REPOSITORY, 'lib', file), 'utf8');
+    for (const [, path] of source.matchAll(/^(?:import|export) (?!type\b)[^;]*? from '(\.[^']*)\.js';/gm))
+      found.add(`${join(dirname(file), path!)}.ts`);
+  }
+  return found;
+}
+
 describe('The manifest', () => {
   it('runs nothing when the package is installed, of its own or of what it brings along', () => {
     const hooks = [
@@ -65,6 +79,22 @@ describe('The manifest', () => {
     for (const [entry, target] of Object.entries(manifest.exports)) {
       if (entry === './package.json') continue;
       expect(Object.keys(target), entry).toEqual(['types', 'default']);
+    }
+  });
+
+  it('has three entries, and an application that loads the first loads neither of the others', () => {
+    expect(Object.keys(manifest.exports)).toEqual(['.', './testing', './migrations', './package.json']);
+    const main = filesOf(manifest.exports['.']!);
+    expect(main).toContain('expiring-token.module.ts');
+    expect([...main].filter((file) => /^(?:testing|migrations)\//.test(file))).toEqual([]);
+    expect(filesOf(manifest.exports['./migrations']!)).not.toContain('expiring-token.module.ts');
+  });
+
+  it('tells compilers that do not read exports where the types of each entry are', () => {
+    for (const [entry, target] of Object.entries(manifest.exports)) {
+      if (typeof target === 'string') continue;
+      const types = entry === '.' ? manifest.types : manifest.typesVersions['*'][entry.slice(2)]![0];
+      expect(types, entry).toBe(target.types);
     }
   });
 

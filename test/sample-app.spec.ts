@@ -1,5 +1,6 @@
 import { NestFactory } from '@nestjs/core';
 import { UserService } from 'nestjs-expiring-token';
+import { actingAs } from 'nestjs-expiring-token/testing';
 import { describe, expect, inject, it, vi } from 'vitest';
 import { databaseOptions } from '../sample-app/database.js';
 import { bearer, request } from './fixtures/http.js';
@@ -20,9 +21,8 @@ describe('The sample application', () => {
       const origin = await app.getUrl();
       const login = async (credentials: object) =>
         (await request(origin, '/auth/login', { method: 'POST', body: credentials })).json.token;
-      const guest = { username: 'guest', password: 'guest-password' };
-      await app.get(UserService).create(guest.username, guest.password);
-      const [own, foreign] = [bearer(await login(DEMO)), bearer(await login(guest))];
+      const guest = await app.get(UserService).create('guest', 'guest-password');
+      const [own, foreign] = [bearer(await login(DEMO)), Object.entries(await actingAs(app, guest))];
 
       const { refreshToken } = (await request(origin, '/auth/login', { method: 'POST', body: DEMO })).json;
       const pair = await request(origin, '/auth/refresh', { method: 'POST', body: { refreshToken } });

@@ -4,6 +4,8 @@ import type { Device } from '../tokens/device.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { Token } from '../tokens/token.entity.js';
 import { AnswerHeaders } from './answer-headers.interceptor.js';
+import { Describes } from './api-documentation.js';
+import { DeviceModel, DeviceNameModel } from './api-models.js';
 import { ExpiringTokenGuard } from './expiring-token.guard.js';
 import { type AuthenticatedRequest, tokenOf } from './http-request.js';
 import { readName } from './json-body.js';
@@ -21,12 +23,22 @@ export class DevicesController {
   constructor(private readonly tokens: ExpiringTokenService) {}
 
   @Get()
+  @Describes(() => ({
+    summary: 'List the live devices',
+    answer: { description: 'The newest first', type: DeviceModel, isArray: true },
+  }))
   async list(@Req() request: AuthenticatedRequest): Promise<OwnDevice[]> {
     const token = tokenOf(request);
     return (await this.tokens.list(token.userId)).map((device) => own(device, token));
   }
 
   @Patch(':id')
+  @Describes(() => ({
+    summary: 'Give a device another name',
+    body: { type: DeviceNameModel, required: true },
+    answer: { description: 'The device', type: DeviceModel },
+    errors: ['validation_failed', 'device_not_found'],
+  }))
   async rename(@Req() request: AuthenticatedRequest, @Param('id') id: string): Promise<OwnDevice> {
     const token = tokenOf(request);
     return own(await this.tokens.rename(token.userId, id, readName(request)), token);
@@ -34,6 +46,11 @@ export class DevicesController {
 
   @Delete(':id')
   @HttpCode(204)
+  @Describes(() => ({
+    summary: 'Log out a device',
+    answer: { description: 'Its tokens are dead' },
+    errors: ['device_not_found'],
+  }))
   async revoke(@Req() request: AuthenticatedRequest, @Param('id') id: string): Promise<void> {
     if (!(await this.tokens.revoke(tokenOf(request).userId, id))) throw new ExpiringTokenException('device_not_found');
   }

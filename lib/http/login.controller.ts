@@ -1,10 +1,31 @@
 import { Controller, HttpCode, Post, Req, UseInterceptors } from '@nestjs/common';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
+import type { ExpiringTokenErrorCode } from '../expiring-token.exception.js';
+import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { AnswerHeaders } from './answer-headers.interceptor.js';
+import { Describes } from './api-documentation.js';
+import { credentialsModel, PairAnswerModel, TokenAnswerModel } from './api-models.js';
 import { Public } from './decorators.js';
 import type { HttpRequest } from './http-request.js';
 import { LoginVerifier } from './login.verifier.js';
 import { type TokenAnswer, TokenAnswers } from './token-answers.js';
+
+/** What both take and refuse. */
+function describeLogin(options: ResolvedOptions) {
+  const errors: (ExpiringTokenErrorCode | null)[] = [
+    'validation_failed',
+    options.refresh && 'request_invalid',
+    'credentials_invalid',
+    options.limit?.policy === 'reject' ? 'limit_reached' : null,
+    options.loginThrottle && 'throttled',
+    'unavailable',
+  ];
+  return {
+    body: { type: credentialsModel(options), required: true },
+    headers: { 'X-Device-Model': 'Name of the device' },
+    errors: errors.filter((code) => code !== null),
+  };
+}
 
 /** `POST login`: always a new token for a new device. */
 @Public()
@@ -19,6 +40,11 @@ export class LoginController {
 
   @Post('login')
   @HttpCode(200)
+  @Describes((options) => ({
+    ...describeLogin(options),
+    summary: 'Log in: a new token for a new device',
+    answer: { description: 'The token', type: options.refresh ? PairAnswerModel : TokenAnswerModel },
+  }))
   async login(@Req() request: HttpRequest): Promise<TokenAnswer> {
     const { userId, device } = await this.logins.verify(request);
     return this.answers.answer(() => this.tokens.logIn(userId, device));
@@ -38,6 +64,11 @@ export class ObtainTokenController {
 
   @Post('obtain-token')
   @HttpCode(200)
+  @Describes((options) => ({
+    ...describeLogin(options),
+    summary: 'Obtain the one token of a user',
+    answer: { description: 'The token', type: TokenAnswerModel },
+  }))
   async obtain(@Req() request: HttpRequest): Promise<TokenAnswer> {
     const { userId, device } = await this.logins.verify(request);
     return this.answers.answer(async () => ({ access: await this.tokens.obtain(userId, device), refresh: null }));

@@ -1,9 +1,10 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { HttpException, Inject, Injectable } from '@nestjs/common';
 import { available } from '../availability.js';
 import { RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { cleanLabel } from '../tokens/device.js';
+import { TokenEvents } from '../tokens/token.events.js';
 import { checkUserId } from '../tokens/user-id.js';
 import { type Credentials, isAdmitted, type UserStore } from '../tokens/user-store.js';
 import { AuthenticationLog, nameInLog } from './authentication.log.js';
@@ -26,6 +27,7 @@ export class LoginVerifier {
     @Inject(USER_STORE) private readonly users: UserStore,
     private readonly throttle: LoginThrottle,
     private readonly log: AuthenticationLog,
+    private readonly events: TokenEvents,
   ) {}
 
   /**
@@ -36,15 +38,26 @@ export class LoginVerifier {
     refuseRefreshToken(request, this.options);
     const { deviceName, ...credentials } = readLogin(request, this.options);
     const { username } = credentials;
-    const userId = await this.log.attempt(
-      'Login',
-      request,
-      (found?: string) => (found === undefined ? { name: nameInLog(username) } : { userId: found }),
-      () => this.throttle.run(request.ip, username, () => this.validate(credentials)),
-    );
+    const userId = await this.log
+      .attempt(
+        'Login',
+        request,
+        (found?: string) => (found === undefined ? { name: nameInLog(username) } : { userId: found }),
+        () => this.throttle.run(request.ip, username, () => this.validate(credentials)),
+      )
+      .catch((error: unknown) => this.refuse(error, request));
     const userAgent = utf8Header(request, 'user-agent');
     const name = [utf8Header(request, 'x-device-model'), deviceName, userAgent].find((label) => cleanLabel(label));
     return { userId, device: { name, userAgent } };
+  }
+
+  private refuse(error: unknown, request: HttpRequest): never {
+    // An outage is nobody's failure.
+    if (error instanceof HttpException && error.getStatus() < 500) {
+      const code = error instanceof ExpiringTokenException ? error.code : null;
+      this.events.tell?.('expiring-token.login-failed', { code, address: request.ip ?? null });
+    }
+    throw error;
   }
 
   private validate(credentials: Credentials): Promise<string> {

@@ -1,6 +1,8 @@
 import { Controller, HttpCode, Post, Req, UseGuards, UseInterceptors } from '@nestjs/common';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import { AnswerHeaders } from './answer-headers.interceptor.js';
+import { Describes } from './api-documentation.js';
+import { LogoutAllModel, RevokedModel } from './api-models.js';
 import { AuthenticationLog } from './authentication.log.js';
 import { ExpiringTokenGuard } from './expiring-token.guard.js';
 import { type AuthenticatedRequest, tokenOf } from './http-request.js';
@@ -18,6 +20,7 @@ export class LogoutController {
 
   @Post('logout')
   @HttpCode(204)
+  @Describes(() => ({ summary: 'Log out this device', answer: { description: 'Its tokens are dead' } }))
   async logout(@Req() request: AuthenticatedRequest): Promise<void> {
     const { userId, deviceId } = tokenOf(request);
     const revoke = () => this.tokens.revoke(userId, deviceId);
@@ -26,6 +29,12 @@ export class LogoutController {
 
   @Post('logout-all')
   @HttpCode(200)
+  @Describes(() => ({
+    summary: 'Log out all devices',
+    body: { type: LogoutAllModel, required: false },
+    answer: { description: 'Their tokens are dead', type: RevokedModel },
+    errors: ['validation_failed'],
+  }))
   async logoutAll(@Req() request: AuthenticatedRequest): Promise<{ revoked: number }> {
     const { userId, deviceId } = tokenOf(request);
     const options = readKeepCurrent(request) ? { except: deviceId } : {};

@@ -5,6 +5,8 @@ import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import { AuthenticationLog } from './authentication.log.js';
 import { AnswerHeaders } from './answer-headers.interceptor.js';
+import { Describes } from './api-documentation.js';
+import { PairAnswerModel, RefreshModel } from './api-models.js';
 import { Public } from './decorators.js';
 import type { HttpRequest } from './http-request.js';
 import { readRefreshToken } from './refresh-token.js';
@@ -24,6 +26,14 @@ export class RefreshController {
 
   @Post('refresh')
   @HttpCode(200)
+  @Describes(({ refresh }) => ({
+    summary: 'Exchange a refresh token for a new pair',
+    body: { type: RefreshModel, required: false },
+    headers: refresh ? { [refresh.header]: 'The refresh token' } : {},
+    answer: { description: 'The pair', type: PairAnswerModel },
+    errors: ['validation_failed', 'request_invalid', 'refresh_invalid', 'user_inactive', 'unavailable'],
+    excluded: !refresh,
+  }))
   async refresh(@Req() request: HttpRequest): Promise<TokenAnswer> {
     // Those of forRootAsync come too late to leave the route out.
     if (!this.options.refresh) throw new NotFoundException(`Cannot POST ${request.originalUrl ?? request.url}`);

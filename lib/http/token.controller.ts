@@ -1,6 +1,8 @@
 import { Controller, Get, Req, UseGuards, UseInterceptors } from '@nestjs/common';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import { AnswerHeaders } from './answer-headers.interceptor.js';
+import { Describes } from './api-documentation.js';
+import { CurrentTokenModel } from './api-models.js';
 import { ExpiringTokenGuard } from './expiring-token.guard.js';
 import { type AuthenticatedRequest, tokenOf } from './http-request.js';
 
@@ -21,6 +23,10 @@ export class TokenController {
   constructor(private readonly tokens: ExpiringTokenService) {}
 
   @Get()
+  @Describes(() => ({
+    summary: 'Show the token in use',
+    answer: { description: 'The token in use', type: CurrentTokenModel },
+  }))
   show(@Req() request: AuthenticatedRequest): CurrentTokenAnswer {
     const token = tokenOf(request);
     const { deviceId, name, created, lastUsedAt } = token;

@@ -16,7 +16,7 @@ import { LastUse } from './last-use.js';
 import { expiryOf, isLive } from './token-lifetime.js';
 import { type Identity, identifyToken, matchesDigest } from './token-secret.js';
 import type { Token, TokenPurpose } from './token.entity.js';
-import { TokenEvents } from './token.events.js';
+import { type Tell, TokenEvents } from './token.events.js';
 import type {
   Authentication,
   DeviceOptions,
@@ -73,7 +73,7 @@ export class ExpiringTokenService {
     checkUserId(userId);
     const lifespan =
       options.lifespan === undefined ? null : parseDuration('lifespan', options.lifespan, { never: true });
-    return this.serially(userId, () => this.scripts.issue(userId, options, lifespan));
+    return this.serially(userId, (tell) => this.scripts.issue(userId, options, lifespan, tell));
   }
 
   /**
@@ -85,7 +85,7 @@ export class ExpiringTokenService {
    */
   async logIn(userId: string, options: DeviceOptions = {}): Promise<LoggedIn> {
     checkUserId(userId);
-    return this.serially(userId, () => this.scripts.logIn(userId, options));
+    return this.serially(userId, (tell) => this.scripts.logIn(userId, options, tell));
   }
 
   /**
@@ -97,7 +97,7 @@ export class ExpiringTokenService {
    */
   async obtain(userId: string, options: DeviceOptions = {}): Promise<IssuedToken> {
     checkUserId(userId);
-    return this.serially(userId, () => this.scripts.obtain(userId, options));
+    return this.serially(userId, (tell) => this.scripts.obtain(userId, options, tell));
   }
 
   /**
@@ -114,6 +114,7 @@ export class ExpiringTokenService {
       const { token, user } = found;
       if (!isAdmitted(this.users, user)) throw new ExpiringTokenException('user_inactive');
       if (!this.isLive(token)) {
+        this.events.tell?.('expiring-token.expired', { userId: token.userId, deviceId: token.deviceId });
         throw new ExpiringTokenException('token_expired', { statusCode: this.options.expiredStatus });
       }
       const lastUsedAt = this.lastUse.note(token);
@@ -141,7 +142,11 @@ export class ExpiringTokenService {
       if (!isIt) throw new ExpiringTokenException('refresh_invalid');
       const { id, userId, deviceId } = found.token;
       const admitted = isAdmitted(this.users, await this.users.findById(userId));
-      const pair = await this.store.serially(userId, () => this.scripts.refresh(id, refreshToken, admitted), signal);
+      const pair = await this.transact(
+        userId,
+        (tell) => this.scripts.refresh(id, refreshToken, admitted, tell),
+        signal,
+      );
       if (!pair) {
         this.events.reused({ userId, deviceId });
         throw new ExpiringTokenException('refresh_invalid');
@@ -193,7 +198,7 @@ export class ExpiringTokenService {
   async revoke(userId: string, id: string): Promise<boolean> {
     checkUserId(userId);
     if (!isUuid(id)) return false;
-    return this.serially(userId, () => this.scripts.revoke(userId, id));
+    return this.serially(userId, (tell) => this.scripts.revoke(userId, id, 'revoked', tell));
   }
 
   /**
@@ -206,7 +211,7 @@ export class ExpiringTokenService {
   async revokeAll(userId: string, options: { except?: string } = {}): Promise<number> {
     checkUserId(userId);
     const except = checkExcept(options.except);
-    return this.serially(userId, () => this.scripts.revokeAll(userId, except));
+    return this.serially(userId, (tell) => this.scripts.revokeAll(userId, except, 'revoked', tell));
   }
 
   /**
@@ -278,8 +283,12 @@ export class ExpiringTokenService {
   }
 
   /** Runs a script in one transaction, alone among those of the user, that is not committed once nobody waits for it. */
-  private serially<T>(userId: string, script: () => Script<T>): Promise<T> {
-    return this.within((signal) => this.store.serially(userId, script, signal));
+  private serially<T>(userId: string, script: (tell: Tell | undefined) => Script<T>): Promise<T> {
+    return this.within((signal) => this.transact(userId, script, signal));
+  }
+
+  private transact<T>(userId: string, script: (tell: Tell | undefined) => Script<T>, signal: AbortSignal): Promise<T> {
+    return this.events.afterCommit((made) => this.store.serially(userId, made, signal), script);
   }
 
   private within<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {

@@ -1,14 +1,11 @@
 import { Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
+import type { Script } from '../database/database.js';
 import { describe } from '../log-text.js';
+import type { ExpiringTokenEvents, ReusedEvent } from './event.interfaces.js';
 
-/** Payload of `expiring-token.reused`: a refresh token was used again after its time, and its device was ended. */
-export interface ReusedEvent {
-  /** What `UserStore.getId` returns for its user. */
-  userId: string;
-  /** The device that was ended. */
-  deviceId: string;
-}
+/** Tells that something happened. */
+export type Tell = <Name extends keyof ExpiringTokenEvents>(name: Name, event: ExpiringTokenEvents[Name]) => void;
 
 /** The part of `@nestjs/event-emitter`'s emitter that is used here. */
 interface Emitter {
@@ -24,28 +21,50 @@ const isEmitter = (instance: unknown): instance is Emitter =>
  */
 @Injectable()
 export class TokenEvents implements OnApplicationBootstrap {
+  /** Not there where nobody could hear: called as `tell?.(…)`, no payload is made then. */
+  tell?: Tell;
   private readonly logger = new Logger('ExpiringToken');
-  private emitter?: Emitter;
 
   constructor(private readonly modules: ModulesContainer) {}
 
   onApplicationBootstrap(): void {
     // Found by the name of its module: importing an optional package would need it to be there.
     const module = [...this.modules.values()].find(({ metatype }) => metatype.name === 'EventEmitterModule');
-    this.emitter = [...(module?.providers.values() ?? [])].map(({ instance }) => instance).find(isEmitter);
+    const emitter = [...(module?.providers.values() ?? [])].map(({ instance }) => instance).find(isEmitter);
+    if (emitter) this.tell = (name, event) => this.emit(emitter, name, event);
+  }
+
+  /**
+   * Tells what happens in a transaction once it is committed, and nothing of one that is rolled back.
+   *
+   * @param transact - may make the script again, which then begins anew with what it tells
+   */
+  async afterCommit<T>(
+    transact: (script: () => Script<T>) => Promise<T>,
+    script: (tell: Tell | undefined) => Script<T>,
+  ): Promise<T> {
+    const { tell } = this;
+    if (!tell) return transact(() => script(undefined));
+    let happened: Parameters<Tell>[] = [];
+    const result = await transact(() => {
+      happened = [];
+      return script((...event) => happened.push(event));
+    });
+    for (const event of happened) tell(...event);
+    return result;
   }
 
   /** A theft, or a client that keeps its tokens badly: worth a line in the log in any case. */
   reused(event: ReusedEvent): void {
     this.logger.warn(`A refresh token was used again, its device is ended: ${JSON.stringify(event)}`);
-    this.emit('expiring-token.reused', event);
+    this.tell?.('expiring-token.reused', event);
   }
 
-  private emit(name: string, event: object): void {
+  private emit(emitter: Emitter, name: string, event: object): void {
     // Listeners run later, so that one that is slow delays nobody.
     setImmediate(async () => {
       try {
-        await this.emitter?.emitAsync(name, event);
+        await emitter.emitAsync(name, event);
       } catch (error) {
         this.logger.error(`A listener of ${name} failed: ${describe(error)}`);
       }

@@ -6,7 +6,9 @@ import { BackgroundTask } from '../background-task.js';
 import { within } from '../deadline.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import type { PrunedEvent } from './event.interfaces.js';
 import { NEVER_MS, type TokenPurpose } from './token.entity.js';
+import { TokenEvents } from './token.events.js';
 import { FIRST_PLACE, type Kind, type SweepPlace, TokenStore } from './token.store.js';
 
 /**
@@ -41,6 +43,7 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(CLOCK) private readonly clock: Clock,
     private readonly store: TokenStore,
+    private readonly events: TokenEvents,
   ) {
     const { everyMs } = options.prune;
     const sweep = (signal: AbortSignal) => this.sweep({ ref: false, signal }).then(() => everyMs);
@@ -76,17 +79,22 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
     await this.forgetSealed();
     // More than the retention ago: what ended at this instant, or before.
     const at = this.clock() - this.options.prune.retentionMs - 1;
-    let deleted = 0;
-    for (const [purpose, { lifespanMs, idleMs }] of Object.entries(this.options.lifetimes)) {
-      let own: number | null = null;
-      do {
-        const longestMs = Math.min(own ?? lifespanMs, idleMs);
-        const kind: Kind = { purpose: purpose as TokenPurpose, lifespan: own };
-        if (longestMs < NEVER_MS) deleted += await this.sweepKind(kind, at, at - longestMs, pausing);
-        own = await this.within((signal) => this.store.nextLifespan(kind.purpose, kind.lifespan ?? -1, signal));
-      } while (own !== null);
+    const swept: PrunedEvent = { count: 0 };
+    try {
+      for (const [purpose, { lifespanMs, idleMs }] of Object.entries(this.options.lifetimes)) {
+        let own: number | null = null;
+        do {
+          const longestMs = Math.min(own ?? lifespanMs, idleMs);
+          const kind: Kind = { purpose: purpose as TokenPurpose, lifespan: own };
+          if (longestMs < NEVER_MS) await this.sweepKind(kind, at, at - longestMs, pausing, swept);
+          own = await this.within((signal) => this.store.nextLifespan(kind.purpose, kind.lifespan ?? -1, signal));
+        } while (own !== null);
+      }
+    } finally {
+      // One that was cut short has deleted something too.
+      if (swept.count > 0) this.events.tell?.('expiring-token.pruned', swept);
     }
-    return deleted;
+    return swept.count;
   }
 
   /**
@@ -94,14 +102,20 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
    *
    * @param at - what was dead then is deleted
    * @param createdUntil - no token created later can have been
+   * @param swept - counts what is deleted
    */
-  private async sweepKind(kind: Kind, at: number, createdUntil: number, pausing: TimerOptions): Promise<number> {
+  private async sweepKind(
+    kind: Kind,
+    at: number,
+    createdUntil: number,
+    pausing: TimerOptions,
+    swept: PrunedEvent,
+  ): Promise<void> {
     const { batch: most } = this.options.prune;
     // Of few sizes, because the statement of each is prepared.
     let size = FEW_ROWS;
     let isLast: boolean;
     let found: SweepPlace[] = [];
-    let deleted = 0;
     // What every statement takes, however little it does: much, where the server is far away.
     let roundTripMs = Infinity;
     do {
@@ -116,7 +130,7 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
           found.map(({ id }) => id),
           at,
         );
-        deleted += await this.within((signal) => this.store.write(removal, signal));
+        swept.count += await this.within((signal) => this.store.write(removal, signal));
         this.store.settle();
       }
       const tookMs = performance.now() - startedAt;
@@ -126,7 +140,6 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
       // As long as the work took: half of the time is left to the requests.
       await pause(tookMs, undefined, pausing);
     } while (!isLast);
-    return deleted;
   }
 
   private async forgetSealed(): Promise<number | null> {

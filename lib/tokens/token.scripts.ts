@@ -5,10 +5,12 @@ import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { cleanLabel, type Device, liveDevices, unusedLongest } from './device.js';
+import type { RevocationReason } from './event.interfaces.js';
 import { isLive } from './token-lifetime.js';
 import { open, seal } from './token-seal.js';
 import { deriveToken, digestToken, generateToken, matchesDigest, parseToken } from './token-secret.js';
 import type { Token, TokenPurpose } from './token.entity.js';
+import type { Tell } from './token.events.js';
 import type { DeviceOptions, IssuedPair, IssuedToken, LoggedIn } from './token.interfaces.js';
 import { type StoredToken, type TokenRow, TokenStore } from './token.store.js';
 
@@ -21,7 +23,7 @@ const notBefore = (noted: Date | null, now: Date) => (noted && noted > now ? not
 
 /**
  * What is done to the tokens of a user, each in one transaction that is alone among those of the user: what it reads stays
- * true until it is done.
+ * true until it is done. Each tells what it does, for it to be known once it is committed.
  */
 @Injectable()
 export class TokenScripts {
@@ -32,30 +34,32 @@ export class TokenScripts {
   ) {}
 
   /** A token for a new device. */
-  *issue(userId: string, device: DeviceOptions, lifespan: number | null): Script<IssuedToken> {
-    yield* this.makeRoom(userId);
-    return yield* this.insert({ ...this.newDevice(userId, device), purpose: 'access', lifespan });
+  *issue(userId: string, options: DeviceOptions, lifespan: number | null, tell?: Tell): Script<IssuedToken> {
+    const device = yield* this.newDevice(userId, options, tell);
+    return yield* this.insert({ ...device, purpose: 'access', lifespan });
   }
 
   /** A token for a new device, and a refresh token where there are such. */
-  *logIn(userId: string, options: DeviceOptions): Script<LoggedIn> {
-    yield* this.makeRoom(userId);
-    const device = this.newDevice(userId, options);
+  *logIn(userId: string, options: DeviceOptions, tell?: Tell): Script<LoggedIn> {
+    const device = yield* this.newDevice(userId, options, tell);
     const refresh = this.options.refresh ? yield* this.insert({ ...device, purpose: 'refresh' }) : null;
     return { access: yield* this.insert({ ...device, purpose: 'access' }), refresh };
   }
 
   /** The one token of a user that can be had again, as the option `obtain` says. */
-  *obtain(userId: string, options: DeviceOptions): Script<IssuedToken> {
+  *obtain(userId: string, options: DeviceOptions, tell?: Tell): Script<IssuedToken> {
     const { store } = this;
     const { rows } = yield store.select({ userId, purpose: 'obtained' });
     for (const { token, digest } of store.stored(rows)) {
       const plainText = this.options.obtain !== 'replace' && this.isLive(token) && this.reveal(token.id, digest);
       if (plainText && (yield* this.keep(token))) return { plainText, token };
-      yield store.remove({ id: token.id });
+      const { affected } = yield store.remove({ id: token.id });
+      if (affected === 1 && this.isLive(token)) {
+        tell?.('expiring-token.revoked', { userId, deviceId: token.deviceId, reason: 'replaced' });
+      }
     }
-    yield* this.makeRoom(userId);
-    return yield* this.insert({ ...this.newDevice(userId, options), purpose: 'obtained' });
+    const device = yield* this.newDevice(userId, options, tell);
+    return yield* this.insert({ ...device, purpose: 'obtained' });
   }
 
   /**
@@ -67,17 +71,19 @@ export class TokenScripts {
    * @returns null when the token was used before and its time is over: its device is ended then
    * @throws ExpiringTokenException `refresh_invalid`, `user_inactive`
    */
-  *refresh(id: string, presented: string, isAdmitted: boolean): Script<IssuedPair | null> {
+  *refresh(id: string, presented: string, isAdmitted: boolean, tell?: Tell): Script<IssuedPair | null> {
     const found = yield* this.find(id);
     if (found?.token.purpose === 'rotated') {
       const successors = yield* this.successors(found, presented);
       if (successors && !isAdmitted) throw new ExpiringTokenException('user_inactive');
-      if (!successors) yield this.store.remove({ userId: found.token.userId, deviceId: found.token.deviceId });
+      if (!successors) yield* this.revoke(found.token.userId, found.token.deviceId, 'reused', tell);
       return successors;
     }
     if (!found) throw new ExpiringTokenException('refresh_invalid');
     if (!isAdmitted) throw new ExpiringTokenException('user_inactive');
     if (!this.isLive(found.token)) throw new ExpiringTokenException('refresh_invalid');
+    const { userId, deviceId } = found.token;
+    tell?.('expiring-token.refreshed', { userId, deviceId });
     return yield* this.rotate(found.token, presented);
   }
 
@@ -90,17 +96,19 @@ export class TokenScripts {
   }
 
   /** The end of a device. Returns whether it was live. */
-  *revoke(userId: string, deviceId: string): Script<boolean> {
+  *revoke(userId: string, deviceId: string, reason: RevocationReason, tell?: Tell): Script<boolean> {
     const [device] = yield* this.devices(userId, { deviceId });
     yield this.store.remove({ userId, deviceId });
+    if (device) tell?.('expiring-token.revoked', { userId, deviceId, reason });
     return device !== undefined;
   }
 
   /** The end of all devices of a user but one. Returns how many were live. */
-  *revokeAll(userId: string, except: { deviceId?: string }): Script<number> {
-    const devices = yield* this.devices(userId);
+  *revokeAll(userId: string, except: { deviceId?: string }, reason: RevocationReason, tell?: Tell): Script<number> {
+    const devices = (yield* this.devices(userId)).filter(({ id }) => id !== except.deviceId);
     yield this.store.remove({ userId }, except);
-    return devices.filter(({ id }) => id !== except.deviceId).length;
+    for (const { id } of devices) tell?.('expiring-token.revoked', { userId, deviceId: id, reason });
+    return devices.length;
   }
 
   /** The live devices of a user, newest first. */
@@ -111,14 +119,17 @@ export class TokenScripts {
   }
 
   /** Keeps the option `limit`, before one more device is made. */
-  private *makeRoom(userId: string): Script<void> {
+  private *makeRoom(userId: string, tell?: Tell): Script<void> {
     const { limit } = this.options;
     if (!limit) return;
     const devices = yield* this.devices(userId);
     const surplus = devices.length + 1 - limit.perUser;
     if (surplus <= 0) return;
     if (limit.policy === 'reject') throw new ExpiringTokenException('limit_reached');
-    for (const { id } of unusedLongest(devices, surplus)) yield this.store.remove({ userId, deviceId: id });
+    for (const { id: deviceId } of unusedLongest(devices, surplus)) {
+      yield this.store.remove({ userId, deviceId });
+      tell?.('expiring-token.revoked', { userId, deviceId, reason: 'limit' });
+    }
   }
 
   private *find(id: string): Script<StoredToken | undefined> {
@@ -183,12 +194,19 @@ export class TokenScripts {
     return candidates.find((candidate) => matchesDigest(candidate, digest)) ?? null;
   }
 
-  /** What all tokens that a device begins with have in common. */
-  private newDevice(userId: string, { name, userAgent }: DeviceOptions) {
+  /** What all tokens that a device begins with have in common, once there is room for it. */
+  private *newDevice(
+    userId: string,
+    { name, userAgent }: DeviceOptions,
+    tell?: Tell,
+  ): Script<Omit<NewToken, 'purpose'>> {
+    yield* this.makeRoom(userId, tell);
     const now = this.clock();
+    const deviceId = uuidV7(now);
+    tell?.('expiring-token.issued', { userId, deviceId });
     return {
       userId,
-      deviceId: uuidV7(now),
+      deviceId,
       name: cleanLabel(name),
       userAgent: cleanLabel(userAgent),
       created: new Date(now),

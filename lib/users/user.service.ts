@@ -9,7 +9,8 @@ import { CLOCK, type Clock, DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../e
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { Opaque } from '../opaque.js';
 import { checkExcept } from '../tokens/device.js';
-import { TokenStore } from '../tokens/token.store.js';
+import { type Tell, TokenEvents } from '../tokens/token.events.js';
+import { TokenScripts } from '../tokens/token.scripts.js';
 import { checkCredential, checkNewUsername } from './credentials.js';
 import { hashPassword } from './password-hash.js';
 import { User } from './user.entity.js';
@@ -24,7 +25,8 @@ export class UserService {
   constructor(
     @Inject(DATA_SOURCE) dataSource: DataSource,
     @Inject(DATABASE) private readonly database: Database,
-    private readonly tokens: TokenStore,
+    private readonly tokens: TokenScripts,
+    private readonly events: TokenEvents,
     @Inject(CLOCK) private readonly clock: Clock,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
   ) {
@@ -62,11 +64,11 @@ export class UserService {
     if (!isUuid(id)) return false;
     const hash = password === null ? null : await hashPassword(checkCredential('password', password));
     const { table, tokens } = this;
-    return this.transact(id, function* () {
+    return this.transact(id, function* (tell) {
       const { rows } = yield table.select({ id });
       if (rows.length === 0) return false;
       yield table.update({ password: hash }, { id });
-      yield tokens.remove({ userId: id }, except);
+      yield* tokens.revokeAll(id, except, 'password', tell);
       return true;
     });
   }
@@ -79,9 +81,9 @@ export class UserService {
   async delete(id: string): Promise<boolean> {
     if (!isUuid(id)) return false;
     const { table, tokens } = this;
-    return this.transact(id, function* () {
+    return this.transact(id, function* (tell) {
       const { affected } = yield table.remove({ id });
-      yield tokens.remove({ userId: id });
+      yield* tokens.revokeAll(id, {}, 'deleted', tell);
       return affected > 0;
     });
   }
@@ -103,11 +105,13 @@ export class UserService {
   }
 
   /** In a transaction, so that nothing is done after it was answered that it could not be. */
-  private transact<T>(userId: string, script: () => Script<T>): Promise<T> {
+  private transact<T>(userId: string, script: (tell: Tell | undefined) => Script<T>): Promise<T> {
     return availableWithin(this.options.timeoutMs, (signal) =>
-      this.database.transaction(userId, script, signal).catch((error: unknown) => {
-        throw failureOf(error) === 'duplicate' ? new ConflictException('User name is taken') : error;
-      }),
+      this.events
+        .afterCommit((made) => this.database.transaction(userId, made, signal), script)
+        .catch((error: unknown) => {
+          throw failureOf(error) === 'duplicate' ? new ConflictException('User name is taken') : error;
+        }),
     );
   }
 }

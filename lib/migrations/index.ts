@@ -1,0 +1,19 @@
+import type { MigrationInterface } from 'typeorm';
+import { CreateAuthToken1795564800000 } from './create-auth-token.migration.js';
+import { CreateAuthUser1795564800001 } from './create-auth-user.migration.js';
+
+export { CreateAuthToken1795564800000, CreateAuthUser1795564800001 };
+
+/** The migrations of the table `auth_token` alone, for an application whose users are in a store of its own. */
+export const tokenMigrations: (new () => MigrationInterface)[] = [CreateAuthToken1795564800000];
+
+/**
+ * All migrations of the package, for SQLite, PostgreSQL, MariaDB and MySQL: the tables `auth_token` and `auth_user`, with
+ * their indexes, in the names that the data source's naming strategy gives them.
+ *
+ * @example
+ * ```ts
+ * TypeOrmModule.forRoot({ type: 'postgres', url, autoLoadEntities: true, migrations, migrationsRun: true })
+ * ```
+ */
+export const migrations: (new () => MigrationInterface)[] = [...tokenMigrations, CreateAuthUser1795564800001];

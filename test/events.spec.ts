@@ -1,0 +1,318 @@
+import { ForbiddenException, Injectable, Module } from '@nestjs/common';
+import { EventEmitter2, EventEmitterModule, OnEvent } from '@nestjs/event-emitter';
+import type { Credentials, ExpiringTokenEvents, ExpiringTokenModuleOptions, User } from 'nestjs-expiring-token';
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { TokenEvents } from '../lib/tokens/token.events.js';
+import { TokenStore } from '../lib/tokens/token.store.js';
+import { logged, onEveryDatabase, onEveryStack, PASSWORD, type Stack, type TestApp } from './fixtures/app.js';
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+
+/** Writes down what is told, as an application would hear it. */
+@Injectable()
+class Journal {
+  readonly heard: [name: string, event: object][] = [];
+
+  @OnEvent('expiring-token.issued')
+  issued(event: ExpiringTokenEvents['expiring-token.issued']) {
+    this.heard.push(['issued', event]);
+  }
+
+  @OnEvent('expiring-token.refreshed')
+  refreshed(event: ExpiringTokenEvents['expiring-token.refreshed']) {
+    this.heard.push(['refreshed', event]);
+  }
+
+  @OnEvent('expiring-token.reused')
+  reused(event: ExpiringTokenEvents['expiring-token.reused']) {
+    this.heard.push(['reused', event]);
+  }
+
+  @OnEvent('expiring-token.revoked')
+  revoked(event: ExpiringTokenEvents['expiring-token.revoked']) {
+    this.heard.push(['revoked', event]);
+  }
+
+  @OnEvent('expiring-token.expired')
+  expired(event: ExpiringTokenEvents['expiring-token.expired']) {
+    this.heard.push(['expired', event]);
+  }
+
+  @OnEvent('expiring-token.pruned')
+  pruned(event: ExpiringTokenEvents['expiring-token.pruned']) {
+    this.heard.push(['pruned', event]);
+  }
+
+  @OnEvent('expiring-token.login-failed')
+  loginFailed(event: ExpiringTokenEvents['expiring-token.login-failed']) {
+    this.heard.push(['login-failed', event]);
+  }
+}
+
+@Module({ providers: [Journal] })
+class JournalModule {}
+
+const bootWith = (stack: Stack, options: ExpiringTokenModuleOptions) =>
+  stack.boot({ options, imports: [EventEmitterModule.forRoot(), JournalModule] });
+
+/** What was told since the last look: every listener was called once the turn is over. */
+async function heard(app: TestApp): Promise<[name: string, event: object][]> {
+  await new Promise((resolve) => setImmediate(resolve));
+  return app.nest.get(Journal).heard.splice(0);
+}
+
+const byDevice = (events: [string, object][]) =>
+  events.toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
+
+afterEach(() => vi.restoreAllMocks());
+
+describe('An application with @nestjs/event-emitter', () => {
+  onEveryDatabase((stack) => {
+    let app: TestApp;
+    let user: User;
+    let userId: string;
+    beforeAll(async () => {
+      app = await bootWith(stack, { refresh: {}, limit: { perUser: 3, policy: 'evict' } });
+    });
+    beforeEach(async () => {
+      user = await app.createUser();
+      userId = user.id;
+      await heard(app);
+    });
+
+    const logIn = async () =>
+      (await app.login(user.username)).json as Record<'token' | 'refreshToken' | 'deviceId', string>;
+    const refresh = (refreshToken: string) => app.post('/auth/refresh', { refreshToken });
+
+    it('hears of each device that is made, whichever way', async () => {
+      const { deviceId } = await logIn();
+      expect(await heard(app)).toEqual([['issued', { userId, deviceId }]]);
+      const { token } = await app.tokens.issue(userId);
+      expect(await heard(app)).toEqual([['issued', { userId, deviceId: token.deviceId }]]);
+      const { access } = await app.tokens.logIn(userId);
+      expect(await heard(app)).toEqual([['issued', { userId, deviceId: access.token.deviceId }]]);
+    });
+
+    it('hears of an obtained token that is replaced, and not of one that had expired', async () => {
+      const obtain = async () =>
+        (await app.post('/auth/obtain-token', { username: user.username, password: PASSWORD })).json.deviceId;
+      const first = await obtain();
+      expect(await heard(app)).toEqual([['issued', { userId, deviceId: first }]]);
+      const second = await obtain();
+      expect(await heard(app)).toEqual([
+        ['revoked', { userId, deviceId: first, reason: 'replaced' }],
+        ['issued', { userId, deviceId: second }],
+      ]);
+      app.clock.advance(HOUR_MS);
+      const third = await obtain();
+      expect(await heard(app)).toEqual([['issued', { userId, deviceId: third }]]);
+    });
+
+    it('hears of a refresh once, however often it is repeated, and of a reuse', async () => {
+      const { refreshToken, deviceId } = await logIn();
+      await heard(app);
+      await refresh(refreshToken);
+      expect(await heard(app)).toEqual([['refreshed', { userId, deviceId }]]);
+      expect((await refresh(refreshToken)).status).toBe(200);
+      expect(await heard(app)).toEqual([]);
+      app.clock.advance(30_000);
+      expect((await refresh(refreshToken)).status).toBe(401);
+      expect(byDevice(await heard(app))).toEqual([
+        ['reused', { userId, deviceId }],
+        ['revoked', { userId, deviceId, reason: 'reused' }],
+      ]);
+      expect((await refresh(refreshToken)).status).toBe(401);
+      expect(await heard(app)).toEqual([]);
+    });
+
+    it('hears of each device that is ended on request, and not of one that was not live', async () => {
+      const [one, two, three] = [await logIn(), await logIn(), await logIn()];
+      await heard(app);
+      await app.post('/auth/logout', undefined, one.token);
+      expect(await heard(app)).toEqual([['revoked', { userId, deviceId: one.deviceId, reason: 'revoked' }]]);
+      const { status } = await app.send(`/auth/devices/${one.deviceId}`, {
+        method: 'DELETE',
+        headers: [['Authorization', `Bearer ${two.token}`]],
+      });
+      expect(status).toBe(404);
+      expect(await heard(app)).toEqual([]);
+      await app.post('/auth/logout-all', { keepCurrent: true }, two.token);
+      expect(await heard(app)).toEqual([['revoked', { userId, deviceId: three.deviceId, reason: 'revoked' }]]);
+      const { token } = await app.tokens.issue(userId);
+      await heard(app);
+      await app.tokens.revokeAll(userId);
+      const revoked = (deviceId: string): [string, object] => ['revoked', { userId, deviceId, reason: 'revoked' }];
+      expect(byDevice(await heard(app))).toEqual(byDevice([revoked(two.deviceId), revoked(token.deviceId)]));
+      expect(await app.tokens.revokeAll(userId)).toBe(0);
+      const expired = await app.tokens.issue(userId, { lifespan: '1m' });
+      app.clock.advance(HOUR_MS);
+      await heard(app);
+      expect(await app.tokens.revoke(userId, expired.token.deviceId)).toBe(false);
+      expect(await heard(app)).toEqual([]);
+    });
+
+    it('hears of a device that the limit ends', async () => {
+      const [{ deviceId: oldest }] = [await logIn(), app.clock.advance(1), await logIn(), await logIn()];
+      await heard(app);
+      const { deviceId } = await logIn();
+      expect(await heard(app)).toEqual([
+        ['revoked', { userId, deviceId: oldest, reason: 'limit' }],
+        ['issued', { userId, deviceId }],
+      ]);
+    });
+
+    it('hears of what a changed password and a deleted user end', async () => {
+      const [one, two] = [await logIn(), await logIn()];
+      await heard(app);
+      await app.users.changePassword(userId, PASSWORD, { except: two.deviceId });
+      expect(await heard(app)).toEqual([['revoked', { userId, deviceId: one.deviceId, reason: 'password' }]]);
+      await app.users.setActive(userId, false);
+      await app.users.delete(userId);
+      expect(await heard(app)).toEqual([['revoked', { userId, deviceId: two.deviceId, reason: 'deleted' }]]);
+      expect(await app.users.delete(userId)).toBe(false);
+      expect(await app.users.changePassword(userId, PASSWORD)).toBe(false);
+      expect(await heard(app)).toEqual([]);
+    });
+
+    it('hears of an expired token each time that it is presented, and of no other that is refused', async () => {
+      const { token, deviceId } = await logIn();
+      app.clock.advance(HOUR_MS);
+      await heard(app);
+      await app.get('/me', token);
+      await app.get('/me', token);
+      expect(await heard(app)).toEqual(Array(2).fill(['expired', { userId, deviceId }]));
+      await app.get('/me', `${token}x`);
+      await app.get('/me');
+      expect(await heard(app)).toEqual([]);
+    });
+
+    it('hears of a sweep that deleted something', async () => {
+      await logIn();
+      app.clock.advance(200 * DAY_MS);
+      const dead = await app.countTokens();
+      await heard(app);
+      expect(await app.tokens.prune()).toBe(dead);
+      expect(await heard(app)).toEqual([['pruned', { count: dead }]]);
+      expect(await app.tokens.prune()).toBe(0);
+      expect(await heard(app)).toEqual([]);
+    });
+
+    it('hears nothing of what is rolled back, and once of what is tried again', async () => {
+      await logIn();
+      const taken = (await app.tokens.issue(userId)).token.id;
+      await heard(app);
+      const store = app.nest.get(TokenStore);
+      const insert = store.insert.bind(store);
+      let collisions = 3;
+      vi.spyOn(store, 'insert').mockImplementation((row, like) =>
+        insert(collisions-- > 0 ? { ...row, id: taken } : row, like),
+      );
+      await expect(app.tokens.issue(userId)).rejects.toMatchObject({ code: 'unavailable' });
+      expect(await heard(app)).toEqual([]);
+      collisions = 2;
+      const { deviceId } = (await app.tokens.issue(userId)).token;
+      expect(await heard(app)).toEqual([['issued', { userId, deviceId }]]);
+    });
+  });
+});
+
+describe('A failed login', () => {
+  onEveryStack(
+    (stack) => {
+      it('is told with its code and the address, and never with the name that was typed', async () => {
+        const app = await bootWith(stack, { loginThrottle: { limit: 1 } });
+        const { username } = await app.createUser();
+        const address = '127.0.0.1';
+        await app.login(username, 'wrong');
+        expect(await heard(app)).toEqual([['login-failed', { code: 'credentials_invalid', address }]]);
+        await app.post('/auth/obtain-token', { username, password: PASSWORD });
+        expect(await heard(app)).toEqual([['login-failed', { code: 'throttled', address }]]);
+        await app.post('/auth/login', { username });
+        expect(await heard(app)).toEqual([]);
+      });
+    },
+    { databases: ['sqlite'] },
+  );
+
+  onEveryDatabase(
+    (stack) => {
+      /** People in a directory that has its own ways. */
+      class Directory {
+        failure: Error = new ForbiddenException('not from here');
+
+        async findById(): Promise<null> {
+          return null;
+        }
+
+        async validateCredentials(_: Credentials): Promise<null> {
+          throw this.failure;
+        }
+
+        getId(): string {
+          return '';
+        }
+      }
+
+      it('has no code where the user store refused in its own way, and an outage is none', async () => {
+        const app = await bootWith(stack, { users: Directory });
+        expect((await app.login('ann')).status).toBe(403);
+        expect(await heard(app)).toEqual([['login-failed', { code: null, address: '127.0.0.1' }]]);
+        app.nest.get(Directory).failure = new Error('the directory is down');
+        expect((await app.login('ann')).status).toBe(503);
+        expect(await heard(app)).toEqual([]);
+      });
+    },
+    ['sqlite'],
+  );
+});
+
+describe('A listener', () => {
+  onEveryDatabase(
+    (stack) => {
+      it('that throws, rejects or hangs changes no answer and delays none', async () => {
+        const app = await bootWith(stack, { refresh: {}, lifespan: '1m' });
+        const emitter = app.nest.get(EventEmitter2);
+        const calls: string[] = [];
+        const listeners = {
+          throws: () => {
+            throw new Error('the listener throws');
+          },
+          rejects: () => Promise.reject(new Error('the listener rejects')),
+          hangs: () => new Promise(() => undefined),
+        };
+        const user = await app.createUser();
+        const { username } = user;
+        for (const [name, listener] of Object.entries(listeners)) {
+          const called = () => {
+            calls.push(name);
+            return listener();
+          };
+          for (const event of ['issued', 'refreshed', 'revoked', 'expired', 'login-failed'])
+            emitter.on(`expiring-token.${event}`, called);
+          const login = await app.login(username);
+          expect(login.status).toBe(200);
+          const pair = await app.post('/auth/refresh', { refreshToken: login.json.refreshToken });
+          expect(pair.status).toBe(200);
+          expect((await app.login(username, 'wrong')).status).toBe(401);
+          app.clock.advance(60_000);
+          expect((await app.get('/me', pair.json.token)).json.code).toBe('token_expired');
+          expect(await app.tokens.revoke(user.id, pair.json.deviceId)).toBe(true);
+          await vi.waitUntil(() => calls.filter((call) => call === name).length === 5);
+          emitter.removeAllListeners();
+        }
+        for (const told of ['the listener throws', 'the listener rejects']) {
+          expect(logged.filter((line) => line.includes(told)).length).toBe(5);
+        }
+      });
+
+      it('is not there without @nestjs/event-emitter, and then nothing is made to be told', async () => {
+        const deaf = await stack.boot();
+        expect(deaf.nest.get(TokenEvents).tell).toBeUndefined();
+        const { username } = await deaf.createUser();
+        expect((await deaf.login(username)).status).toBe(200);
+      });
+    },
+    ['sqlite'],
+  );
+});

@@ -1,0 +1,189 @@
+import { Token, typeOrmUsers, User } from 'nestjs-expiring-token';
+import { CreateAuthToken1795564800000, migrations, tokenMigrations } from 'nestjs-expiring-token/migrations';
+import { Column, DataSource, DefaultNamingStrategy, Entity, Index, PrimaryGeneratedColumn } from 'typeorm';
+import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
+import { logged, onEveryDatabase, PASSWORD, Stack } from './fixtures/app.js';
+import { createDatabase, type TestDatabase } from './fixtures/databases.js';
+
+@Entity({ name: 'auth_token', withoutRowid: true })
+class TenantToken extends Token {
+  @Index()
+  @Column('varchar', { name: 'tenant', length: 40, nullable: true })
+  tenant: string | null;
+}
+
+@Entity('account')
+class Account {
+  @PrimaryGeneratedColumn()
+  id: number;
+
+  @Column({ unique: true })
+  email: string;
+
+  @Column('varchar', { nullable: true, select: false })
+  passwordHash?: string | null;
+}
+
+/** Gives everything another name than TypeORM would, also what the entities name. */
+class OtherNames extends DefaultNamingStrategy {
+  override tableName(_entity: string, given?: string) {
+    return `my_${given}`;
+  }
+  override columnName(property: string) {
+    return `c_${property}`;
+  }
+  override primaryKeyName() {
+    return `pk_${Math.random()}`;
+  }
+  override indexName(_table: unknown, columns: string[]) {
+    return `ix_${columns.join('_')}`;
+  }
+  override uniqueConstraintName(_table: unknown, columns: string[]) {
+    return `uq_${columns.join('_')}`;
+  }
+}
+
+/** What `migration:generate` would write down. */
+async function pending(dataSource: DataSource): Promise<string[]> {
+  return (await dataSource.driver.createSchemaBuilder().log()).upQueries.map(({ query }) => query);
+}
+
+describe('The migrations', () => {
+  for (const name of inject('databases')) {
+    describe(`on ${name}`, () => {
+      const opened: DataSource[] = [];
+      let database: TestDatabase;
+      beforeEach(async () => {
+        database = await createDatabase(name);
+      });
+      afterEach(async () => {
+        for (const dataSource of opened.splice(0)) await dataSource.destroy();
+        await database.drop();
+      });
+
+      async function open(options: object = {}): Promise<DataSource> {
+        const all = {
+          ...database.options,
+          logging: false,
+          entities: [Token, User],
+          migrations,
+          ...options,
+        } as TestDatabase['options'];
+        const dataSource = await new DataSource(all).initialize();
+        opened.push(dataSource);
+        return dataSource;
+      }
+
+      const tablesOf = async (dataSource: DataSource) => {
+        const runner = dataSource.createQueryRunner();
+        const found: string[] = [];
+        for (const table of ['auth_token', 'auth_user']) if (await runner.hasTable(table)) found.push(table);
+        return found;
+      };
+
+      /** The tables as the database describes them. */
+      async function described(dataSource: DataSource): Promise<unknown[]> {
+        const statements = {
+          sqlite: [`SELECT name, sql FROM sqlite_master WHERE tbl_name LIKE 'auth_%' ORDER BY name`],
+          postgres: [
+            `SELECT table_name, column_name, ordinal_position, column_default, is_nullable, udt_name, character_maximum_length
+              FROM information_schema.columns WHERE table_name LIKE 'auth_%' ORDER BY 1, 3`,
+            `SELECT indexname, indexdef FROM pg_indexes WHERE tablename LIKE 'auth_%' ORDER BY 1`,
+          ],
+          mariadb: [`SHOW CREATE TABLE auth_token`, `SHOW CREATE TABLE auth_user`],
+        }[name];
+        const found: unknown[] = [];
+        for (const statement of statements) found.push(await dataSource.query(statement));
+        return found;
+      }
+
+      it('make what synchronize makes, leave migration:generate nothing to do, and are undone one by one', async () => {
+        const dataSource = await open();
+        expect(await pending(dataSource)).not.toEqual([]);
+        const run = await dataSource.runMigrations();
+        expect(run.map((migration) => migration.name)).toEqual(migrations.map((migration) => migration.name));
+        expect(await pending(dataSource)).toEqual([]);
+        const tables = await described(dataSource);
+        await dataSource.undoLastMigration();
+        expect(await tablesOf(dataSource)).toEqual(['auth_token']);
+        await dataSource.undoLastMigration();
+        expect(await tablesOf(dataSource)).toEqual([]);
+        await dataSource.synchronize();
+        expect(tables).toEqual(await described(dataSource));
+      });
+
+      it('use the names that the data source gives, its prefix and its schema', async () => {
+        const schema = name === 'postgres' ? { schema: 'auth' } : {};
+        if (name === 'postgres') await (await open()).query('CREATE SCHEMA auth');
+        const dataSource = await open({ ...schema, namingStrategy: new OtherNames(), entityPrefix: 'app_' });
+        await dataSource.runMigrations();
+        expect(await pending(dataSource)).toEqual([]);
+        const { tablePath } = dataSource.getMetadata(Token);
+        expect(tablePath).toMatch(name === 'postgres' ? 'auth.app_my_auth_token' : 'app_my_auth_token');
+        expect(await dataSource.getRepository(Token).find()).toEqual([]);
+        await dataSource.undoLastMigration();
+        await dataSource.undoLastMigration();
+        expect(await dataSource.createQueryRunner().hasTable(tablePath)).toBe(false);
+      });
+
+      it('are marked as run where synchronize made the tables', async () => {
+        const dataSource = await open({ synchronize: true });
+        await expect(dataSource.runMigrations()).rejects.toThrow(/exists/);
+        await dataSource.runMigrations({ fake: true });
+        expect(await dataSource.showMigrations()).toBe(false);
+        expect(await pending(dataSource)).toEqual([]);
+      });
+
+      it('leave what a token entity of the application adds, and that alone, to a migration of its own', async () => {
+        const dataSource = await open({ entities: [TenantToken], migrations: tokenMigrations });
+        await dataSource.runMigrations();
+        const queries = await pending(dataSource);
+        expect(queries.join('\n')).toContain('tenant');
+        // SQLite copies the whole table.
+        if (name !== 'sqlite') expect(queries.filter((query) => !query.includes('tenant'))).toEqual([]);
+        for (const query of queries) await dataSource.query(query);
+        expect(await pending(dataSource)).toEqual([]);
+        expect(await tablesOf(dataSource)).toEqual(['auth_token']);
+      });
+    });
+  }
+
+  onEveryDatabase((stack) => {
+    it('are all that an application needs', async () => {
+      const app = await stack.boot({
+        options: { refresh: {}, limit: { perUser: 3, policy: 'evict' }, secret: 's'.repeat(32) },
+        typeOrm: { synchronize: false, migrations, migrationsRun: true },
+      });
+      const { id, username } = await app.createUser();
+      const { json } = await app.login(username);
+      const { json: pair } = await app.post('/auth/refresh', { refreshToken: json.refreshToken });
+      expect((await app.get('/me', pair.token)).json.user).toEqual({ id, username, active: true });
+      const obtained = await app.post('/auth/obtain-token', { username, password: PASSWORD });
+      expect((await app.get('/auth/devices', obtained.json.token)).json).toHaveLength(2);
+      expect((await app.post('/auth/logout-all', {}, pair.token)).json).toEqual({ revoked: 2 });
+      await expect(app.createUser(username)).rejects.toThrow('User name is taken');
+      app.clock.advance(200 * 24 * 3_600_000);
+      expect(await app.tokens.prune()).toBe(0);
+      await stack.closeApplications();
+    });
+  });
+
+  it('make no auth_user where users are elsewhere', async () => {
+    const stack = new Stack('sqlite', 'express');
+    await stack.open();
+    const users = typeOrmUsers(Account, { id: 'id', username: 'email', password: 'passwordHash' });
+    const typeOrm = { synchronize: false, entities: [Account], migrations: tokenMigrations, migrationsRun: true };
+    const app = await stack.boot({ options: { users }, typeOrm });
+    const runner = app.dataSource.createQueryRunner();
+    expect([await runner.hasTable('auth_token'), await runner.hasTable('auth_user')]).toEqual([true, false]);
+    expect((await app.tokens.issue('1')).token.userId).toBe('1');
+    expect(logged.filter((line) => line.includes('auth_user'))).toEqual([]);
+    await stack.close();
+  });
+
+  it('refuse a kind of database that the package does not know', async () => {
+    const runner = { dataSource: { options: { type: 'mssql' } } };
+    const run = new CreateAuthToken1795564800000().up(runner as never);
+    await expect(run).rejects.toThrow('of type better-sqlite3, postgres, mysql, mariadb, not mssql');
+  });
+});

@@ -1,0 +1,354 @@
+import { Controller, Delete, Get, HttpCode, Post, UseGuards } from '@nestjs/common';
+import { ApiOkResponse, ApiProperty, ApiSecurity, ApiUnauthorizedResponse } from '@nestjs/swagger';
+import {
+  ApiExpiringToken,
+  ExpiringTokenGuard,
+  ExpiringTokenModule,
+  type ExpiringTokenModuleOptions,
+  OptionalToken,
+  Public,
+} from 'nestjs-expiring-token';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
+import { ApiDocument } from './fixtures/api-document.js';
+import { bearer } from './fixtures/http.js';
+
+const MINUTE_MS = 60_000;
+
+/** Options that change what the routes take and answer. */
+const FULL: ExpiringTokenModuleOptions = {
+  lifespan: '1m',
+  refresh: { header: 'X-Renewal' },
+  limit: { perUser: 3, policy: 'reject' },
+  loginThrottle: { limit: 1 },
+  usernameField: 'email',
+  passwordField: 'pass-phrase',
+  expiredStatus: 400,
+  realm: 'shop',
+};
+
+const BEARER = { bearer: [] };
+
+describe('The document of @nestjs/swagger', () => {
+  onEveryStack(
+    (stack) => {
+      let app: TestApp;
+      let plain: TestApp;
+      let document: ApiDocument;
+      beforeAll(async () => {
+        app = await stack.boot({ options: FULL });
+        // Of another application in the same process, which is made in between.
+        plain = await stack.boot();
+        document = await ApiDocument.of(app);
+      });
+
+      it('has every route with every status, as the options are', async () => {
+        expect(document.statuses).toEqual({
+          'post /auth/login': '200 400 401 403 429 503',
+          'post /auth/obtain-token': '200 400 401 403 429 503',
+          'get /auth/token': '200 400 401 503',
+          'post /auth/refresh': '200 400 401 503',
+          'post /auth/logout': '204 400 401 503',
+          'post /auth/logout-all': '200 400 401 503',
+          'get /auth/devices': '200 400 401 503',
+          'patch /auth/devices/{id}': '200 400 401 404 503',
+          'delete /auth/devices/{id}': '204 400 401 404 503',
+        });
+        const other = await ApiDocument.of(plain);
+        expect(other.statuses).toEqual({
+          'post /auth/login': '200 400 401 503',
+          'post /auth/obtain-token': '200 400 401 503',
+          'get /auth/token': '200 400 401 503',
+          'post /auth/logout': '204 400 401 503',
+          'post /auth/logout-all': '200 400 401 503',
+          'get /auth/devices': '200 400 401 503',
+          'patch /auth/devices/{id}': '200 400 401 404 503',
+          'delete /auth/devices/{id}': '204 400 401 404 503',
+        });
+        for (const [json, codes] of [
+          [document, ['request_invalid', 'token_expired']],
+          [other, ['request_invalid']],
+        ] as const) {
+          const { examples } = json.operation('get', '/auth/token').responses['400']!.content!['application/json']!;
+          expect(Object.keys(examples!).toSorted()).toEqual(codes);
+        }
+      });
+
+      it('has the bearer scheme, and says which routes want it', () => {
+        expect(document.json.components!.securitySchemes).toEqual({
+          bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
+        });
+        for (const open of ['login', 'obtain-token', 'refresh']) {
+          expect(document.operation('post', `/auth/${open}`).security, open).toEqual([{}]);
+        }
+        for (const guarded of ['logout', 'logout-all']) {
+          expect(document.operation('post', `/auth/${guarded}`).security, guarded).toEqual([BEARER]);
+        }
+        expect(document.operation('get', '/auth/token').security).toEqual([BEARER]);
+        expect(document.operation('get', '/auth/devices').security).toEqual([BEARER]);
+        expect(document.operation('patch', '/auth/devices/{id}').security).toEqual([BEARER]);
+        expect(document.operation('delete', '/auth/devices/{id}').security).toEqual([BEARER]);
+      });
+
+      it('has the bodies and headers that the routes read', () => {
+        const credentials = { email: 'ann', 'pass-phrase': PASSWORD };
+        for (const route of ['/auth/login', '/auth/obtain-token']) {
+          expect(document.takes('post', route, { ...credentials, deviceName: 'Laptop' })).toBe(true);
+          expect(document.takes('post', route, credentials)).toBe(true);
+          expect(document.takes('post', route, { email: 'ann' })).toBe(false);
+          expect(document.takes('post', route, { username: 'ann', password: PASSWORD })).toBe(false);
+          expect(document.operation('post', route).requestBody!.required).toBe(true);
+          expect(document.operation('post', route).parameters).toMatchObject([
+            { in: 'header', name: 'X-Device-Model' },
+          ]);
+        }
+        expect(document.takes('post', '/auth/refresh', { refreshToken: 'ext_' })).toBe(true);
+        expect(document.takes('post', '/auth/refresh', { refreshToken: 7 })).toBe(false);
+        expect(document.operation('post', '/auth/refresh').requestBody!.required).toBe(false);
+        expect(document.operation('post', '/auth/refresh').parameters).toMatchObject([
+          { in: 'header', name: 'x-renewal' },
+        ]);
+        expect(document.takes('post', '/auth/logout-all', { keepCurrent: true })).toBe(true);
+        expect(document.takes('post', '/auth/logout-all', {})).toBe(true);
+        expect(document.takes('post', '/auth/logout-all', { keepCurrent: 1 })).toBe(false);
+        expect(document.takes('patch', '/auth/devices/{id}', { name: 'Laptop' })).toBe(true);
+        expect(document.takes('patch', '/auth/devices/{id}', {})).toBe(false);
+        expect(document.operation('patch', '/auth/devices/{id}').parameters).toMatchObject([
+          { in: 'path', name: 'id' },
+        ]);
+      });
+
+      it('says what is answered when all is well', async () => {
+        const { username: email } = await app.createUser();
+        const credentials = { email, 'pass-phrase': PASSWORD };
+        const login = await app.post('/auth/login', credentials);
+        document.expectDocumented('post', '/auth/login', login);
+        const obtained = await app.post('/auth/obtain-token', credentials);
+        document.expectDocumented('post', '/auth/obtain-token', obtained);
+        const refreshed = await app.post('/auth/refresh', { refreshToken: login.json.refreshToken });
+        document.expectDocumented('post', '/auth/refresh', refreshed);
+        const { token } = obtained.json;
+        document.expectDocumented('get', '/auth/token', await app.get('/auth/token', token));
+        const listed = await app.get('/auth/devices', token);
+        expect(listed.json).toHaveLength(2);
+        document.expectDocumented('get', '/auth/devices', listed);
+        const device = `/auth/devices/${login.json.deviceId}`;
+        const send = (method: string, body?: unknown) => app.send(device, { method, body, headers: bearer(token) });
+        document.expectDocumented('patch', '/auth/devices/{id}', await send('PATCH', { name: 'Laptop' }));
+        document.expectDocumented('delete', '/auth/devices/{id}', await send('DELETE'));
+        document.expectDocumented(
+          'post',
+          '/auth/logout-all',
+          await app.post('/auth/logout-all', { keepCurrent: true }, token),
+        );
+        document.expectDocumented('post', '/auth/logout', await app.post('/auth/logout', undefined, token));
+        const eternal = await app.tokens.issue((await app.createUser()).id, { lifespan: null });
+        document.expectDocumented('get', '/auth/token', await app.get('/auth/token', eternal.plainText));
+        const plainLogin = await plain.login((await plain.createUser()).username);
+        (await ApiDocument.of(plain)).expectDocumented('post', '/auth/login', plainLogin);
+      });
+
+      it('says what is refused', async () => {
+        const user = await app.createUser();
+        const credentials = { email: user.username, 'pass-phrase': PASSWORD };
+        const { token, refreshToken } = (await app.post('/auth/login', credentials)).json;
+        const seen: string[] = [];
+        const expectDocumented = (...[method, path, answer]: Parameters<ApiDocument['expectDocumented']>) => {
+          document.expectDocumented(method, path, answer);
+          seen.push(`${answer.status} ${answer.json.code}`);
+        };
+        await app.tokens.issue(user.id);
+        await app.tokens.issue(user.id);
+        for (const path of ['/auth/login', '/auth/obtain-token']) {
+          expectDocumented('post', path, await app.post(path, { email: 7 }));
+          expectDocumented('post', path, await app.post(path, credentials));
+          const renewal = { method: 'POST', body: credentials, headers: [['X-Renewal', refreshToken]] as const };
+          expectDocumented('post', path, await app.send(path, renewal));
+          const nobody = { email: `nobody at ${path}`, 'pass-phrase': PASSWORD };
+          // The address has one attempt, which a right login gives back.
+          expectDocumented('post', path, await app.post(path, nobody));
+        }
+        expectDocumented('post', '/auth/refresh', await app.post('/auth/refresh'));
+        expectDocumented('post', '/auth/refresh', await app.post('/auth/refresh', { refreshToken: 7 }));
+        expectDocumented(
+          'post',
+          '/auth/refresh',
+          await app.send('/auth/refresh', {
+            method: 'POST',
+            body: { refreshToken },
+            headers: [['X-Renewal', refreshToken]],
+          }),
+        );
+        expectDocumented('post', '/auth/logout-all', await app.post('/auth/logout-all', { keepCurrent: 1 }, token));
+        const unknown = '/auth/devices/01890000-0000-7000-8000-000000000000';
+        const named = (body: unknown) => app.send(unknown, { method: 'PATCH', body, headers: bearer(token) });
+        expectDocumented('patch', '/auth/devices/{id}', await named({ name: 7 }));
+        expectDocumented('patch', '/auth/devices/{id}', await named({ name: 'Laptop' }));
+        const deleted = await app.send(unknown, { method: 'DELETE', headers: bearer(token) });
+        expectDocumented('delete', '/auth/devices/{id}', deleted);
+        const guarded = [
+          ['get', '/auth/token'],
+          ['get', '/auth/devices'],
+          ['post', '/auth/logout'],
+          ['post', '/auth/logout-all'],
+          ['patch', '/auth/devices/{id}'],
+          ['delete', '/auth/devices/{id}'],
+        ] as const;
+        const refusedEverywhere = async (headers: readonly (readonly [string, string])[]) => {
+          for (const [method, path] of guarded) {
+            const answer = await app.send(path.replace('{id}', 'x'), { method: method.toUpperCase(), headers });
+            expectDocumented(method, path, answer);
+          }
+        };
+        await refusedEverywhere([]);
+        await refusedEverywhere(bearer('ext_x'));
+        await refusedEverywhere([...bearer(token), ['X-Renewal', refreshToken]]);
+        app.clock.advance(MINUTE_MS);
+        await refusedEverywhere(bearer(token));
+        await app.users.setActive(user.id, false);
+        await refusedEverywhere(bearer(token));
+        expectDocumented('post', '/auth/refresh', await app.post('/auth/refresh', { refreshToken }));
+        await app.dataSource.query('ALTER TABLE auth_token RENAME TO gone');
+        await refusedEverywhere(bearer(token));
+        expectDocumented('post', '/auth/refresh', await app.post('/auth/refresh', { refreshToken }));
+        await app.dataSource.query('ALTER TABLE gone RENAME TO auth_token');
+        expect([...new Set(seen)].toSorted()).toEqual([
+          '400 request_invalid',
+          '400 token_expired',
+          '400 validation_failed',
+          '401 credentials_invalid',
+          '401 refresh_invalid',
+          '401 token_invalid',
+          '401 token_missing',
+          '401 user_inactive',
+          '403 limit_reached',
+          '404 device_not_found',
+          '429 throttled',
+          '503 unavailable',
+        ]);
+      });
+
+      it('leaves out the refresh that forRootAsync has turned off', async () => {
+        const module = [ExpiringTokenModule.forRootAsync({ useFactory: () => ({ prune: false as const }) })];
+        const { statuses } = await ApiDocument.of(await stack.boot({ module }));
+        expect(statuses).toHaveProperty(['post /auth/login']);
+        expect(statuses).not.toHaveProperty(['post /auth/refresh']);
+      });
+    },
+    { databases: ['sqlite'] },
+  );
+});
+
+class Cat {
+  @ApiProperty()
+  name: string;
+}
+
+@ApiExpiringToken()
+@UseGuards(ExpiringTokenGuard)
+@Controller('cats')
+class CatsController {
+  @Get()
+  @ApiOkResponse({ type: Cat, isArray: true })
+  list(): Cat[] {
+    return [];
+  }
+
+  @Post()
+  create() {}
+
+  @Get('first')
+  @Public()
+  first() {}
+
+  @OptionalToken()
+  @Get('second')
+  second() {}
+
+  @Delete()
+  @HttpCode(202)
+  @ApiUnauthorizedResponse({ description: 'as the application says it' })
+  @ApiSecurity('other')
+  remove() {}
+}
+
+@Controller('dogs')
+class DogsController {
+  /** As the plugin of @nestjs/swagger writes it at compilation. */
+  static _OPENAPI_METADATA_FACTORY() {
+    return { list: { type: [Cat] }, show: { type: Cat } };
+  }
+
+  @ApiExpiringToken()
+  @UseGuards(ExpiringTokenGuard)
+  @Get()
+  list() {}
+
+  @Get('first')
+  show() {}
+}
+
+describe('ApiExpiringToken', () => {
+  onEveryStack(
+    (stack) => {
+      it('says of the handlers of an application what the guard answers, and nothing of the others', async () => {
+        const app = await stack.boot({ controllers: [CatsController, DogsController] });
+        const document = await ApiDocument.of(app);
+        const cats = document.operation('get', '/cats');
+        expect(cats.security).toEqual([BEARER]);
+        expect(Object.keys(cats.responses)).toEqual(['200', '400', '401', '503']);
+        expect(cats.responses['200']!.content!['application/json']!.schema).toEqual({
+          type: 'array',
+          items: { $ref: '#/components/schemas/Cat' },
+        });
+        document.expectDocumented('get', '/cats', await app.get('/cats'));
+        document.expectDocumented('get', '/cats', await app.get('/cats', 'ext_x'));
+        document.expectDocumented('get', '/cats', await app.get('/cats', await app.token()));
+        expect(Object.keys(document.operation('post', '/cats').responses)).toEqual(['201', '400', '401', '503']);
+
+        const open = document.operation('get', '/cats/first');
+        expect([open.security, Object.keys(open.responses)]).toEqual([[{}], ['200']]);
+        const optional = document.operation('get', '/cats/second');
+        expect(optional.security).toEqual([BEARER, {}]);
+        expect(Object.keys(optional.responses['401']!.content!['application/json']!.examples!)).toEqual([
+          'token_invalid',
+          'token_expired',
+          'user_inactive',
+        ]);
+        const own = document.operation('delete', '/cats');
+        expect(own.security).toEqual([{ other: [] }]);
+        expect(own.responses['401']).toEqual({ description: 'as the application says it' });
+        expect(own.responses).toHaveProperty('202');
+
+        const dogs = document.operation('get', '/dogs');
+        expect(dogs.security).toEqual([BEARER]);
+        expect(dogs.responses['200']!.content!['application/json']!.schema).toMatchObject({ type: 'array' });
+        const unmarked = document.operation('get', '/dogs/first');
+        expect([unmarked.security, Object.keys(unmarked.responses)]).toEqual([undefined, ['200']]);
+      });
+
+      it('stands on every route by itself where the guard does', async () => {
+        @Controller('birds')
+        class BirdsController {
+          @Get()
+          list() {}
+
+          @Public()
+          @Get('first')
+          first() {}
+        }
+
+        const app = await stack.boot({ options: { globalGuard: true }, controllers: [BirdsController] });
+        const document = await ApiDocument.of(app);
+        expect(document.operation('get', '/birds')).toMatchObject({
+          security: [BEARER],
+          responses: { 200: {}, 401: {} },
+        });
+        const open = document.operation('get', '/birds/first');
+        expect([open.security, Object.keys(open.responses)]).toEqual([[{}], ['200']]);
+        document.expectDocumented('get', '/birds', await app.get('/birds'));
+      });
+    },
+    { databases: ['sqlite'], adapters: ['express'] },
+  );
+});

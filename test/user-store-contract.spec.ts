@@ -1,0 +1,222 @@
+import { scrypt } from 'node:crypto';
+import { promisify } from 'node:util';
+import { type Credentials, typeOrmUsers, User, UserService, type UserStore } from 'nestjs-expiring-token';
+import { userStoreContract, type UserStoreUnderTest } from 'nestjs-expiring-token/testing';
+import { Column, Entity, PrimaryGeneratedColumn } from 'typeorm';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { USER_STORE } from '../lib/expiring-token.constants.js';
+import { hashPassword } from '../lib/users/password-hash.js';
+import { onEveryDatabase } from './fixtures/app.js';
+
+const ANN = { username: 'Ann-Élise', password: 'correct horse' };
+const BOB = { username: 'bob', password: 'battery staple' };
+
+@Entity('person')
+class Person {
+  @PrimaryGeneratedColumn()
+  id: number;
+
+  @Column({ unique: true })
+  email: string;
+
+  @Column('varchar', { nullable: true, select: false })
+  passwordHash?: string | null;
+
+  @Column({ default: true })
+  enabled: boolean;
+}
+
+const PersonStore = typeOrmUsers(Person, { id: 'id', username: 'email', password: 'passwordHash', active: 'enabled' });
+
+describe('The user stores of the package keep the contract', () => {
+  onEveryDatabase((stack) => {
+    describe('the built-in one', () => {
+      let under: UserStoreUnderTest;
+      beforeAll(async () => {
+        const app = await stack.boot();
+        const users = app.nest.get(UserService);
+        const inactive = await users.create('carl', 'password of carl');
+        await users.setActive(inactive.id, false);
+        for (const { username, password } of [ANN, BOB]) await users.create(username, password);
+        under = { store: app.nest.get(USER_STORE), users: [ANN, BOB], inactiveId: inactive.id };
+      });
+      for (const { name, check } of userStoreContract(() => under)) it(name, check);
+    });
+
+    describe('typeOrmUsers', () => {
+      let under: UserStoreUnderTest;
+      beforeAll(async () => {
+        const app = await stack.boot({ options: { users: PersonStore }, typeOrm: { entities: [Person, User] } });
+        const people = app.dataSource.getRepository(Person);
+        const carl = await people.save({ email: 'carl', passwordHash: null, enabled: false });
+        for (const { username, password } of [ANN, BOB])
+          await people.save({ email: username, passwordHash: await hashPassword(password) });
+        under = { store: app.nest.get(USER_STORE), users: [ANN, BOB], inactiveId: String(carl.id) };
+      });
+      for (const { name, check } of userStoreContract(() => under)) it(name, check);
+    });
+  });
+});
+
+interface Member extends Credentials {
+  id: number;
+  active: boolean;
+}
+
+const MEMBERS: Member[] = [
+  { ...ANN, id: 1, active: true },
+  { ...BOB, id: 2, active: true },
+  { username: 'carl', password: 'password of carl', id: 3, active: false },
+];
+
+const byName = (name: string) => MEMBERS.find(({ username }) => username === name) ?? null;
+const byId = (id: string) => MEMBERS.find((member) => String(member.id) === id) ?? null;
+const hash = promisify<string, string, number, Buffer>(scrypt);
+
+/** A store as its author may have written it. */
+const store: Required<UserStore<Member>> = {
+  findById: async (id) => byId(id),
+  findByIds: async (ids) => MEMBERS.filter(({ id }) => ids.includes(String(id))),
+  validateCredentials: async ({ username, password }) => {
+    const member = byName(username);
+    return member?.password === password ? member : null;
+  },
+  getId: ({ id }) => String(id),
+  isActive: ({ active }) => active,
+};
+
+/** By the promise, stores that break it, as the checks tell it. */
+const BROKEN: [promise: string, broken: Partial<UserStore<Member>>, told: RegExp][] = [
+  ['knows each user by the right name and password', { getId: () => '1' }, /two users one id/],
+  ['knows each user by the right name and password', { validateCredentials: async () => null }, /gave no user/],
+  [
+    'knows nobody by a wrong password',
+    // As a hash that stops at a NUL.
+    {
+      validateCredentials: async ({ username, password }) =>
+        byName(username)?.password === password.split('\0')[0] ? byName(username) : null,
+    },
+    /took the password "correct horse\\u0000"/,
+  ],
+  [
+    'knows nobody by a wrong password',
+    {
+      validateCredentials: async ({ username, password }) =>
+        password.startsWith(byName(username)?.password.slice(0, 8) ?? '\0') ? byName(username) : null,
+    },
+    /took the password/,
+  ],
+  [
+    'compares names exactly',
+    {
+      validateCredentials: ({ username, password }) => {
+        const found = MEMBERS.find((member) => member.username.toLowerCase() === username.toLowerCase());
+        return store.validateCredentials({ username: found?.username ?? username, password });
+      },
+    },
+    /took the name "ANN-ÉLISE"/,
+  ],
+  [
+    'compares names exactly',
+    {
+      validateCredentials: ({ username, password }) =>
+        store.validateCredentials({ username: username.trimEnd(), password }),
+    },
+    /took the name "Ann-Élise "/,
+  ],
+  [
+    'compares names exactly',
+    {
+      validateCredentials: ({ username, password }) =>
+        store.validateCredentials({ username: username.normalize('NFC'), password }),
+    },
+    /took the name "Ann-E\u0301lise"/,
+  ],
+  [
+    'knows nobody by an odd name, and does not throw',
+    {
+      validateCredentials: async (credentials) => {
+        encodeURIComponent(credentials.username);
+        return store.validateCredentials(credentials);
+      },
+    },
+    /threw for the name "\\ud800": URIError/,
+  ],
+  [
+    'takes as long for an unknown name as for a wrong password',
+    {
+      validateCredentials: async (credentials) => {
+        if (byName(credentials.username)) await hash(credentials.password, 'salt', 64);
+        return store.validateCredentials(credentials);
+      },
+    },
+    /compute one hash either way/,
+  ],
+  [
+    'gives ids that tokens can be stored under, the same each time',
+    { getId: ({ id }) => id as never },
+    /must be a string/,
+  ],
+  [
+    'gives ids that tokens can be stored under, the same each time',
+    { getId: ({ id }) => `${id} ` },
+    /must be a string/,
+  ],
+  [
+    'gives ids that tokens can be stored under, the same each time',
+    { getId: ({ id }) => `${id}-${Math.random()}` },
+    /one user two ids/,
+  ],
+  ['finds each user by the id', { findById: async () => null }, /did not find/],
+  ['finds each user by the id', { findById: async () => MEMBERS[0]! }, /found another user/],
+  [
+    'finds nobody by an id that it did not give, and does not throw',
+    { findById: async (id) => byId(String(Number.parseInt(id))) },
+    /for the id "1 " another user/,
+  ],
+  [
+    'finds nobody by an id that it did not give, and does not throw',
+    {
+      findById: async (id) => {
+        if (id.includes('\0')) throw new Error('invalid byte sequence');
+        return byId(id);
+      },
+    },
+    /threw for the id "1\\u0000": Error: invalid byte/,
+  ],
+  ['finds several users at once, if it offers to', { findByIds: async () => MEMBERS }, /found others/],
+  ['finds several users at once, if it offers to', { findByIds: async () => [] }, /found others/],
+  [
+    'says of each user, with true or false, who may log in',
+    { isActive: () => true },
+    /gave true for the user of inactiveId/,
+  ],
+  ['says of each user, with true or false, who may log in', { isActive: () => false }, /gave false for a user who may/],
+  [
+    'says of each user, with true or false, who may log in',
+    { isActive: () => 1 as never },
+    /gave 1 for a user who may/,
+  ],
+];
+
+describe('The contract of a user store', () => {
+  it('is kept by a store that offers all, and by one that has only what it must', async () => {
+    const { findById, validateCredentials, getId } = store;
+    const least: UserStore<Member> = { findById, validateCredentials, getId };
+    for (const offered of [store, least]) {
+      const under = { store: offered, users: [ANN, BOB], inactiveId: offered.isActive ? '3' : '4' } as const;
+      for (const { check } of userStoreContract<Member>(() => under)) await check();
+    }
+  });
+
+  it.each(BROKEN)('is not kept by one that breaks: %s (%#)', async (promise, broken, told) => {
+    const under = { store: { ...store, ...broken }, users: [ANN, BOB], inactiveId: '3' } as const;
+    const { check } = userStoreContract(() => under).find(({ name }) => name === promise)!;
+    await expect(check()).rejects.toThrow(told);
+  });
+
+  it('has no promise that nothing breaks', () => {
+    const names = userStoreContract(() => ({ store, users: [ANN, BOB] })).map(({ name }) => name);
+    expect(new Set(BROKEN.map(([name]) => name))).toEqual(new Set(names));
+  });
+});
