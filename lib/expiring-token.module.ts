@@ -46,9 +46,12 @@ import { RequestAuthenticator } from './http/request-authenticator.js';
 import { LogoutController } from './http/logout.controller.js';
 import { ownController } from './http/own-controller.js';
 import { RefreshController } from './http/refresh.controller.js';
+import { SocketAuthenticator } from './http/socket-authenticator.js';
 import { TokenController } from './http/token.controller.js';
 import { TokenAnswers } from './http/token-answers.js';
 import { hideUnparsedBodies } from './http/unparsed-body.js';
+import { UpgradeRequests } from './http/upgrade-requests.js';
+import { OpenConnections } from './sockets/open-connections.js';
 import { ExpiringTokenService } from './tokens/expiring-token.service.js';
 import { LastUse } from './tokens/last-use.js';
 import { TokenEvents } from './tokens/token.events.js';
@@ -206,7 +209,10 @@ function assemble(definition: DynamicModule, resolve: () => Structure): DynamicM
     TokenLookup,
     TokenCache,
     ExpiringTokenService,
+    OpenConnections,
     RequestAuthenticator,
+    SocketAuthenticator,
+    UpgradeRequests,
     AnswerHeaders,
     AuthenticationLog,
     LoginThrottle,
@@ -232,6 +238,7 @@ function assemble(definition: DynamicModule, resolve: () => Structure): DynamicM
       RequestAuthenticator,
       AnswerHeaders,
       ExpiringTokenService,
+      SocketAuthenticator,
       ...(builtIn ? [UserService] : []),
       ...repositories.map(({ provide }) => provide),
     ],

@@ -152,7 +152,8 @@ function parseCache(value: ExpiringTokenOptions['cache']) {
   });
 }
 
-function parsePrune(value: ExpiringTokenOptions['prune']) {
+/** The option `prune`, or what a sweep of its own is to do otherwise. */
+export function parsePrune(value: ExpiringTokenOptions['prune']) {
   const {
     every = '1h',
     retention = '7d',

@@ -18,6 +18,7 @@ export { ApiExpiringToken } from './http/api-documentation.js';
 export { CurrentToken, CurrentUser, OptionalToken, Public } from './http/decorators.js';
 export { ExpiringTokenGuard } from './http/expiring-token.guard.js';
 export type { ExpiringTokenAuthInfo, HttpRequest } from './http/http-request.js';
+export { SocketAuthenticator } from './http/socket-authenticator.js';
 export { ExpiringTokenOptionsError } from './option-checks.js';
 export type { Device } from './tokens/device.js';
 export { ExpiringTokenService } from './tokens/expiring-token.service.js';
@@ -41,6 +42,8 @@ export type {
   IssuedToken,
   IssueOptions,
   LoggedIn,
+  PruneJob,
+  PruneProgress,
 } from './tokens/token.interfaces.js';
 export type { ImportedShape } from './tokens/token-secret.js';
 export { Token, type TokenPurpose } from './tokens/token.entity.js';

@@ -33,6 +33,8 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
   /** Counts what was forgotten. */
   private age = 0;
   private bus?: RevocationBus;
+  /** Told whose tokens may have changed, here or in another process; null: those of any user. */
+  onChange: (userId: string | null) => void = () => undefined;
 
   constructor(
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
@@ -41,7 +43,7 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
   ) {
     const { cache } = options;
     // Whatever changes a user's tokens, or whether the user may use them, is a transaction under the lock of the user.
-    if (cache) database.onTransactionEnd = (userId) => this.revoke(userId);
+    database.onTransactionEnd = (userId) => this.revoke(userId);
     this.entries =
       cache &&
       new LRUCache({
@@ -135,6 +137,7 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
     this.age++;
     if (userId === null) this.entries?.clear();
     else for (const key of this.keysByUser.get(userId) ?? []) this.entries?.delete(key);
+    this.onChange(userId);
   }
 
   private addKey(userId: string, key: string): void {

@@ -1,3 +1,4 @@
+import { Handshake } from './handshake.js';
 import { countHeaderLines, type HttpRequest, mediaType, refuseRequest } from './http-request.js';
 
 /** RFC 6750 §2.3: the query parameter of this name, however it is encoded. */
@@ -19,7 +20,8 @@ function hasTokenInForm(request: HttpRequest): boolean {
 }
 
 /**
- * The token of a request: from the `Authorization` header alone (RFC 6750 §2.1).
+ * The token of a request: from the `Authorization` header alone (RFC 6750 §2.1). A client that opens a connection can also
+ * give it by itself, because a browser sets no such header there.
  *
  * @param schemes - accepted schemes, compared without regard to case (RFC 9110 §11.1)
  * @returns whatever follows the scheme, which may be empty; null when there is no such header, or one of another scheme
@@ -28,7 +30,12 @@ function hasTokenInForm(request: HttpRequest): boolean {
 export function readBearerToken(request: HttpRequest, schemes: readonly string[]): string | null {
   if (countHeaderLines(request, 'authorization') > 1) refuseRequest('More than one Authorization header');
   const [scheme, token] = splitCredentials(request.headers.authorization ?? '');
-  if (!schemes.some((accepted) => accepted.toLowerCase() === scheme)) return null;
+  const given = request instanceof Handshake ? request.token : undefined;
+  if (!schemes.some((accepted) => accepted.toLowerCase() === scheme)) {
+    // Whatever is no text is no token either.
+    return given === undefined ? null : typeof given === 'string' ? given : '';
+  }
+  if (given !== undefined) refuseRequest('Token in the Authorization header and in auth.token');
   if (hasTokenInQuery(request)) refuseRequest('Token in the Authorization header and in the query');
   if (hasTokenInForm(request)) refuseRequest('Token in the Authorization header and in the form');
   return token;

@@ -1,5 +1,5 @@
-import { createParamDecorator, type ExecutionContext, SetMetadata } from '@nestjs/common';
-import type { HttpRequest } from './http-request.js';
+import { createParamDecorator, SetMetadata } from '@nestjs/common';
+import { requestOf } from './request-of.js';
 
 /** Metadata key of what the guard asks of a route: `public`, nothing; `optional`, a good token or none; else a good token. */
 export const AUTHENTICATION = 'expiring-token:authentication';
@@ -9,8 +9,6 @@ export const Public = () => SetMetadata(AUTHENTICATION, 'public');
 
 /** A request without a token passes, and `request.user` is null; one with a bad token is refused all the same. */
 export const OptionalToken = () => SetMetadata(AUTHENTICATION, 'optional');
-
-const requestOf = (context: ExecutionContext) => context.switchToHttp().getRequest<HttpRequest>();
 
 /** Parameter: the user that the token belongs to, as `UserStore.findById` returned it; null where there is none. */
 export const CurrentUser = createParamDecorator((_: unknown, context) => requestOf(context).user ?? null);

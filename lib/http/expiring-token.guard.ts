@@ -6,16 +6,22 @@ import { AUTHENTICATION } from './decorators.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
 import type { Token } from '../tokens/token.entity.js';
 import type { ExpiringTokenAuthInfo, HttpRequest } from './http-request.js';
+import { refusalOf } from './refusal-of.js';
 import { RequestAuthenticator } from './request-authenticator.js';
+import { isAnsweredOnce, requestOf, responseOf } from './request-of.js';
 
-/** On a request that a guard has let pass already: where it stands on the application and on the route, it asks once. */
+/**
+ * On a request that a guard has let pass already: where it stands on the application and on the route, or on several
+ * resolvers, it asks once.
+ */
 class Passed implements ExpiringTokenAuthInfo {
   constructor(readonly token: Token) {}
 }
 
 /**
  * Lets a request pass that presents a live token of an active user. Sets `request.user` to the user and
- * `request.authInfo.token` to the token's row.
+ * `request.authInfo.token` to the token's row. Guards controllers, GraphQL resolvers and the messages of gateways; the
+ * connection of a subscription or a socket that it let in is closed once the token is dead.
  *
  * Refusals are {@link ExpiringTokenException}s with the challenge that RFC 6750 §3 asks for. A subclass gets what it needs
  * by property injection, and leaves the constructor alone.
@@ -42,7 +48,7 @@ export class ExpiringTokenGuard implements CanActivate {
     const need = this.getNeed(context);
     if (need === 'public') return true;
     const request = this.getRequest(context);
-    if (request.authInfo instanceof Passed) return true;
+    if (request.authInfo instanceof Passed && isAnsweredOnce(request)) return true;
     try {
       const authentication: Authentication | null =
         need === 'optional'
@@ -52,8 +58,9 @@ export class ExpiringTokenGuard implements CanActivate {
       request.authInfo = authentication ? new Passed(authentication.token) : undefined;
       return true;
     } catch (error) {
-      if (context.getType() === 'http') this.headers.ofError(error, context.switchToHttp().getResponse());
-      throw error;
+      const response = responseOf(context);
+      if (response) this.headers.ofError(error, response);
+      throw await refusalOf(error, context.getType());
     }
   }
 
@@ -62,11 +69,11 @@ export class ExpiringTokenGuard implements CanActivate {
     return this.reflector.getAllAndOverride(AUTHENTICATION, [context.getHandler(), context.getClass()]);
   }
 
-  /** The request to authenticate. Override it for a context that is not HTTP. */
+  /**
+   * The request to authenticate: of a GraphQL operation the one that brought it, of a socket its handshake. Override it for a
+   * context of another kind.
+   */
   protected getRequest(context: ExecutionContext): HttpRequest {
-    if (context.getType() !== 'http') {
-      throw new Error(`ExpiringTokenGuard: ${context.getType()} is not supported. Override getRequest for it.`);
-    }
-    return context.switchToHttp().getRequest();
+    return requestOf(context);
   }
 }

@@ -2,10 +2,12 @@ import { Inject, Injectable } from '@nestjs/common';
 import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import { OpenConnections } from '../sockets/open-connections.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
 import { AuthenticationLog } from './authentication.log.js';
 import { readBearerToken } from './bearer-token.js';
+import { Handshake } from './handshake.js';
 import type { HttpRequest } from './http-request.js';
 import { refuseRefreshToken } from './refresh-token.js';
 
@@ -16,6 +18,7 @@ export class RequestAuthenticator {
     private readonly tokens: ExpiringTokenService,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     private readonly log: AuthenticationLog,
+    private readonly connections: OpenConnections,
   ) {}
 
   /**
@@ -33,7 +36,9 @@ export class RequestAuthenticator {
       throw new ExpiringTokenException('token_missing');
     }
     try {
-      return await this.tokens.authenticate(token);
+      const authentication = await this.tokens.authenticate(token);
+      if (request instanceof Handshake) this.connections.watch(request.connection, token, authentication.token);
+      return authentication;
     } catch (error) {
       this.log.refused(request, error);
       throw error;

@@ -25,8 +25,9 @@ import type {
   IssuedToken,
   IssueOptions,
   LoggedIn,
+  PruneJob,
 } from './token.interfaces.js';
-import type { LookedUp } from './token.lookup.js';
+import { type LookedUp, TokenLookup } from './token.lookup.js';
 import { TokenPruner } from './token.pruner.js';
 import { TokenScripts } from './token.scripts.js';
 import { TokenStore } from './token.store.js';
@@ -56,6 +57,7 @@ export class ExpiringTokenService {
     private readonly events: TokenEvents,
     private readonly lastUse: LastUse,
     private readonly cache: TokenCache,
+    private readonly lookup: TokenLookup,
   ) {}
 
   /**
@@ -109,20 +111,24 @@ export class ExpiringTokenService {
     const identity = this.identify(plainText);
     if (!identity) throw new ExpiringTokenException('token_invalid');
     try {
-      const found = await this.cache.find(identity, (seen) => this.isLetIn(seen));
-      if (!found) throw new ExpiringTokenException('token_invalid');
-      const { token, user } = found;
-      if (!isAdmitted(this.users, user)) throw new ExpiringTokenException('user_inactive');
-      if (!this.isLive(token)) {
-        this.events.tell?.('expiring-token.expired', { userId: token.userId, deviceId: token.deviceId });
-        throw new ExpiringTokenException('token_expired', { statusCode: this.options.expiredStatus });
-      }
+      const { user, token } = this.judge(await this.cache.find(identity, (seen) => this.isLetIn(seen)));
       const lastUsedAt = this.lastUse.note(token);
       if (lastUsedAt !== token.lastUsedAt) this.cache.touch(identity, lastUsedAt);
       return { user, token };
     } catch (error) {
       return unavailable(error);
     }
+  }
+
+  /**
+   * The row of a token, without using it: the database is asked whatever the cache remembers, and no use is noted. For what
+   * was let in before and goes on, such as a socket.
+   *
+   * @throws ExpiringTokenException `token_invalid`, `token_expired` or `user_inactive`; what the database fails with as it is
+   */
+  async look(plainText: string): Promise<Token> {
+    const identity = this.identify(plainText);
+    return this.judge(identity && (await this.lookup.find(identity))).token;
   }
 
   /**
@@ -218,10 +224,16 @@ export class ExpiringTokenService {
    * Deletes all tokens that expired more than the option `prune.retention` ago, in batches and with pauses. The module does
    * it by itself every `prune.every`; with `prune: false` call it from a job of your own.
    *
-   * @returns how many were deleted
+   * @param job - `retention` and `batch` in place of the options'; `onProgress` is told how far it is; `signal` ends it early
+   * @returns how many were deleted, until the signal was aborted if it was
+   * @throws ExpiringTokenOptionsError for a `retention` or `batch` that is none
+   * @example
+   * ```ts
+   * const deleted = await tokens.prune({ retention: '1d', signal: AbortSignal.timeout(60_000) });
+   * ```
    */
-  prune(): Promise<number> {
-    return this.pruner.prune();
+  prune(job: PruneJob = {}): Promise<number> {
+    return this.pruner.prune(job);
   }
 
   /**
@@ -267,6 +279,18 @@ export class ExpiringTokenService {
         throw error;
       }),
     );
+  }
+
+  /** @throws ExpiringTokenException for what is not let in */
+  private judge(found: LookedUp | null): Authentication {
+    if (!found) throw new ExpiringTokenException('token_invalid');
+    const { token, user } = found;
+    if (!isAdmitted(this.users, user)) throw new ExpiringTokenException('user_inactive');
+    if (!this.isLive(token)) {
+      this.events.tell?.('expiring-token.expired', { userId: token.userId, deviceId: token.deviceId });
+      throw new ExpiringTokenException('token_expired', { statusCode: this.options.expiredStatus });
+    }
+    return { user, token };
   }
 
   private isLetIn({ token, user }: LookedUp): boolean {

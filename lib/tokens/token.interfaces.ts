@@ -1,4 +1,5 @@
 import type { Duration } from '../duration.js';
+import type { PruneOptions } from '../expiring-token.options.js';
 import type { Token } from './token.entity.js';
 
 /** A token at the one moment when it can be shown. */
@@ -63,4 +64,22 @@ export interface ImportedToken {
   name?: string | null;
   /** When it was last used. Left out, idling is counted from `created`. */
   lastUsedAt?: Date | null;
+}
+
+/** How a sweep is done that an application asks for itself. */
+export interface PruneJob extends Pick<PruneOptions, 'retention' | 'batch'> {
+  /** Is told after each batch how far it is. Without it nothing is counted beforehand. */
+  onProgress?: (progress: PruneProgress) => void;
+  /** Ends the sweep before its next batch: what was deleted until then stays deleted. */
+  signal?: AbortSignal;
+}
+
+/** How far a sweep is. */
+export interface PruneProgress {
+  /** Tokens deleted so far. */
+  deleted: number;
+  /** Tokens looked at so far. */
+  examined: number;
+  /** Tokens old enough to be looked at, as they were counted at its start; null where counting them took too long. */
+  total: number | null;
 }

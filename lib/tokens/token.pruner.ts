@@ -5,10 +5,10 @@ import { available } from '../availability.js';
 import { BackgroundTask } from '../background-task.js';
 import { within } from '../deadline.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
-import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
-import type { PrunedEvent } from './event.interfaces.js';
+import { parsePrune, type ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { NEVER_MS, type TokenPurpose } from './token.entity.js';
 import { TokenEvents } from './token.events.js';
+import type { PruneJob, PruneProgress } from './token.interfaces.js';
 import { FIRST_PLACE, type Kind, type SweepPlace, TokenStore } from './token.store.js';
 
 /**
@@ -46,7 +46,7 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
     private readonly events: TokenEvents,
   ) {
     const { everyMs } = options.prune;
-    const sweep = (signal: AbortSignal) => this.sweep({ ref: false, signal }).then(() => everyMs);
+    const sweep = (signal: AbortSignal) => this.sweep(options.prune, { ref: false, signal }).then(() => everyMs);
     this.sweeping = new BackgroundTask('Pruning', sweep, everyMs);
     this.forgetting = new BackgroundTask('Forgetting sealed tokens', () => this.forgetSealed(), RETRY_MS);
   }
@@ -62,9 +62,15 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
     await Promise.all([this.sweeping.stop(), this.forgetting.stop()]);
   }
 
-  /** One whole sweep. Returns how many tokens were deleted. */
-  prune(): Promise<number> {
-    return available(() => this.sweep({}));
+  /**
+   * One whole sweep, or the part of it that was done when the signal was aborted. Returns how many tokens were deleted.
+   *
+   * @throws ExpiringTokenOptionsError for a retention or batch that is none
+   */
+  async prune({ retention, batch, onProgress, signal }: PruneJob = {}): Promise<number> {
+    const usual = this.options.prune;
+    const how = parsePrune({ retention: retention ?? usual.retentionMs, batch: batch ?? usual.batch });
+    return available(() => this.sweep(how, { signal }, onProgress));
   }
 
   /** Plans to forget the successors of a token that was just rotated. */
@@ -73,28 +79,57 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
     if (graceMs) this.forgetting.schedule(graceMs);
   }
 
-  /** @param pausing - how to pause between batches */
-  private async sweep(pausing: TimerOptions): Promise<number> {
+  /** @param pausing - how to pause between batches, and what ends the sweep in one */
+  private async sweep(
+    { retentionMs, batch }: Pick<ResolvedOptions['prune'], 'retentionMs' | 'batch'>,
+    pausing: TimerOptions,
+    onProgress?: (progress: PruneProgress) => void,
+  ): Promise<number> {
     // What is still sealed is not swept.
     await this.forgetSealed();
     // More than the retention ago: what ended at this instant, or before.
-    const at = this.clock() - this.options.prune.retentionMs - 1;
-    const swept: PrunedEvent = { count: 0 };
+    const at = this.clock() - retentionMs - 1;
+    const progress: PruneProgress = { deleted: 0, examined: 0, total: onProgress ? await this.count(at) : null };
     try {
-      for (const [purpose, { lifespanMs, idleMs }] of Object.entries(this.options.lifetimes)) {
-        let own: number | null = null;
-        do {
-          const longestMs = Math.min(own ?? lifespanMs, idleMs);
-          const kind: Kind = { purpose: purpose as TokenPurpose, lifespan: own };
-          if (longestMs < NEVER_MS) await this.sweepKind(kind, at, at - longestMs, pausing, swept);
-          own = await this.within((signal) => this.store.nextLifespan(kind.purpose, kind.lifespan ?? -1, signal));
-        } while (own !== null);
+      for await (const { kind, createdUntil } of this.due(at)) {
+        await this.sweepKind(kind, at, createdUntil, batch, pausing, (examined, deleted) => {
+          progress.examined += examined;
+          progress.deleted += deleted;
+          onProgress?.({ ...progress });
+        });
+        if (pausing.signal?.aborted) break;
       }
     } finally {
       // One that was cut short has deleted something too.
-      if (swept.count > 0) this.events.tell?.('expiring-token.pruned', swept);
+      if (progress.deleted > 0) this.events.tell?.('expiring-token.pruned', { count: progress.deleted });
     }
-    return swept.count;
+    return progress.deleted;
+  }
+
+  /** How many tokens a sweep has to look at; null where it takes too long to count them. */
+  private async count(at: number): Promise<number | null> {
+    let total = 0;
+    try {
+      for await (const { kind, createdUntil } of this.due(at)) {
+        total += await this.within((signal) => this.store.count(kind, createdUntil, signal));
+      }
+      return total;
+    } catch {
+      return null;
+    }
+  }
+
+  /** The kinds of token that there are, each with the time until which one must have been created to be dead at an instant. */
+  private async *due(at: number): AsyncGenerator<{ kind: Kind; createdUntil: number }> {
+    for (const [purpose, { lifespanMs, idleMs }] of Object.entries(this.options.lifetimes)) {
+      let own: number | null = null;
+      do {
+        const longestMs = Math.min(own ?? lifespanMs, idleMs);
+        const kind: Kind = { purpose: purpose as TokenPurpose, lifespan: own };
+        if (longestMs < NEVER_MS) yield { kind, createdUntil: at - longestMs };
+        own = await this.within((signal) => this.store.nextLifespan(kind.purpose, kind.lifespan ?? -1, signal));
+      } while (own !== null);
+    }
   }
 
   /**
@@ -102,16 +137,17 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
    *
    * @param at - what was dead then is deleted
    * @param createdUntil - no token created later can have been
-   * @param swept - counts what is deleted
+   * @param most - size of the largest batch
+   * @param tell - is told of each batch how many were looked at, and how many of them deleted
    */
   private async sweepKind(
     kind: Kind,
     at: number,
     createdUntil: number,
+    most: number,
     pausing: TimerOptions,
-    swept: PrunedEvent,
+    tell: (examined: number, deleted: number) => void,
   ): Promise<void> {
-    const { batch: most } = this.options.prune;
     // Of few sizes, because the statement of each is prepared.
     let size = FEW_ROWS;
     let isLast: boolean;
@@ -130,16 +166,16 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
           found.map(({ id }) => id),
           at,
         );
-        swept.count += await this.within((signal) => this.store.write(removal, signal));
+        tell(found.length, await this.within((signal) => this.store.write(removal, signal)));
         this.store.settle();
       }
       const tookMs = performance.now() - startedAt;
       const workMs = tookMs - 2 * roundTripMs;
       if (workMs < LONGEST_BATCH_MS / 2 && size < most) size *= 2;
       else if (workMs > LONGEST_BATCH_MS && size > FEW_ROWS) size /= 2;
-      // As long as the work took: half of the time is left to the requests.
-      await pause(tookMs, undefined, pausing);
-    } while (!isLast);
+      // As long as the work took: half of the time is left to the requests. It fails where the sweep is to end.
+      await pause(tookMs, undefined, pausing).catch(() => undefined);
+    } while (!isLast && !pausing.signal?.aborted);
   }
 
   private async forgetSealed(): Promise<number | null> {

@@ -180,17 +180,23 @@ export class TokenStore {
     return this.readNumber(this.table.statement(sql, [purpose, above]), signal);
   }
 
+  /** How many tokens a sweep of one kind has to look at: those created until then. */
+  async count(kind: Kind, until: number, signal: AbortSignal): Promise<number> {
+    const { sql, values } = this.due(kind, until);
+    const counted = this.table.statement(`SELECT COUNT(*) AS found FROM {} WHERE ${sql}`, values);
+    return (await this.readNumber(counted, signal)) ?? 0;
+  }
+
   /** The next tokens of a sweep: as many as that, of those created until then. */
-  async next({ purpose, lifespan }: Kind, after: SweepPlace, until: number, limit: number, signal: AbortSignal) {
-    const [own, ...lifespans] = lifespan === null ? ['IS NULL'] : ['= ?', lifespan];
+  async next(kind: Kind, after: SweepPlace, until: number, limit: number, signal: AbortSignal) {
+    const due = this.due(kind, until);
     const from = this.table.driverValue('created', after.created);
     const behind = this.database.seesOrderBehindNull ? '' : '{sealedUntil}, {purpose}, {lifespan}, ';
     const statement = this.table.statement(
-      `SELECT {created}, {id} FROM {} WHERE {sealedUntil} IS NULL AND {purpose} = ? AND {lifespan} ${own}` +
-        ' AND {created} <= ? AND {created} >= ? AND ({created} > ? OR {id} > ?)' +
+      `SELECT {created}, {id} FROM {} WHERE ${due.sql} AND {created} >= ? AND ({created} > ? OR {id} > ?)` +
         // MySQL takes no number of ours for a LIMIT.
         ` ORDER BY ${behind}{created}, {id} LIMIT ${limit}`,
-      [purpose, ...lifespans, until, from, from, this.table.driverValue('id', after.id)],
+      [...due.values, from, from, this.table.driverValue('id', after.id)],
     );
     const rows = await this.database.read(statement, signal);
     const read = (row: Row, property: keyof SweepPlace) => this.table.readColumn(row, property);
@@ -244,6 +250,15 @@ export class TokenStore {
   /** A token as it was inserted, without the columns that the application added. */
   tokenOf({ digest, ...row }: TokenRow): Token {
     return this.table.create(row);
+  }
+
+  /** The condition, still with the names of properties, that a token is of a kind and was created until then. */
+  private due({ purpose, lifespan }: Kind, until: number): Statement {
+    const [own, ...lifespans] = lifespan === null ? ['IS NULL'] : ['= ?', lifespan];
+    return {
+      sql: `{sealedUntil} IS NULL AND {purpose} = ? AND {lifespan} ${own} AND {created} <= ?`,
+      values: [purpose, ...lifespans, until],
+    };
   }
 
   private async readNumber(statement: Statement, signal: AbortSignal): Promise<number | null> {

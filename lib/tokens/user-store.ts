@@ -26,6 +26,12 @@ export interface UserStore<User = unknown> {
   findByIds?(ids: readonly string[]): Promise<User[]>;
 
   /**
+   * The user of this name, compared exactly; null if there is none. With this method the command line finds a user by name as
+   * well as by id; nothing else calls it.
+   */
+  findByUsername?(username: string): Promise<User | null>;
+
+  /**
    * The user of this name if the password is right, else null. Names and passwords are compared exactly as sent. It should
    * take as long for an unknown name as for a wrong password: compute one password hash either way.
    */

@@ -75,6 +75,11 @@ export function typeOrmUsers<User extends ObjectLiteral>(
       return user && this.getId(user) === userId ? user : null;
     }
 
+    async findByUsername(name: string): Promise<User | null> {
+      const row = await this.findRow(name);
+      return row ? this.table.read(row) : null;
+    }
+
     async findByIds(ids: readonly string[]): Promise<User[]> {
       // A subclass that looks for one user in its own way is to be asked for each.
       if (this.findsInItsOwnWay()) {

@@ -1,0 +1,118 @@
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { pipeline } from 'node:stream';
+import { CsvError, parse } from 'csv-parse';
+import { describe } from '../log-text.js';
+import { ExpiringTokenOptionsError } from '../option-checks.js';
+import type { ExpiringTokenService } from '../tokens/expiring-token.service.js';
+import type { ImportedToken } from '../tokens/token.interfaces.js';
+
+type Cells = Partial<Record<keyof ImportedToken, string>>;
+
+/** The columns that a file may have, in any order. */
+const COLUMNS: readonly (keyof ImportedToken)[] = [
+  'userId',
+  'key',
+  'digest',
+  'created',
+  'lifespan',
+  'name',
+  'lastUsedAt',
+];
+
+/** What came of an import. */
+export interface Imported {
+  imported: number;
+  /** Those that were there already. */
+  skipped: number;
+}
+
+/** What is wrong with a file: tells the line, and never a value, which may be a token. */
+class FileError extends Error {
+  constructor(path: string, line: number, problem: string) {
+    const rest = line > 1 ? '. The lines before it were imported: mend it, and run the import again' : '';
+    super(`${path}, line ${line}: ${problem}${rest}`);
+  }
+}
+
+/**
+ * Imports the tokens of a CSV file (RFC 4180), whose first line names the columns. It is never in memory as a whole.
+ *
+ * @param onProgress - is told of each token how many were read, and how much of the file, from 0 to 1
+ * @param signal - ends it before the next token
+ */
+export async function importFile(
+  tokens: ExpiringTokenService,
+  path: string,
+  onProgress: (read: number, share: number) => void,
+  signal: AbortSignal,
+): Promise<Imported> {
+  const { size } = await stat(path);
+  const file = createReadStream(path);
+  const parser = parse({ bom: true, info: true, skip_empty_lines: true, columns: checkHeader });
+  // Its failure is that of the loop.
+  pipeline(file, parser, () => undefined);
+  let read = 0;
+  let line = 1;
+  const rows = async function* (): AsyncGenerator<ImportedToken> {
+    for await (const { record, info } of parser as AsyncIterable<{ record: Cells; info: { lines: number } }>) {
+      if (signal.aborted) return;
+      line = info.lines;
+      yield tokenOf(record);
+      onProgress(++read, size > 0 ? Math.min(file.bytesRead / size, 1) : 1);
+    }
+  };
+  try {
+    const imported = await tokens.import(rows());
+    return { imported, skipped: read - imported };
+  } catch (error) {
+    if (error instanceof CsvError) {
+      // What follows the colon quotes the file.
+      throw new FileError(path, error.lines as number, error.message.replace(/:.*/s, ''));
+    }
+    const isOfToken = error instanceof TypeError || error instanceof ExpiringTokenOptionsError;
+    throw isOfToken ? new FileError(path, line, describe(error).replace(/^tokens\[\d+\]: /, '')) : error;
+  }
+}
+
+/** The names of the columns. The first line may be no header but a token: it is not quoted. */
+function checkHeader(header: string[]): string[] {
+  const stray = header.findIndex((name) => !(COLUMNS as readonly string[]).includes(name));
+  if (stray !== -1) {
+    throw new TypeError(`column ${stray + 1} has another name than ${COLUMNS.join(', ')}`);
+  }
+  const missing = ['userId', 'created'].find((name) => !header.includes(name));
+  if (missing) throw new TypeError(`there is no column ${missing}`);
+  return header;
+}
+
+/** An empty cell is left out. */
+function tokenOf(cells: Cells): ImportedToken {
+  const {
+    userId = '',
+    created = '',
+    lastUsedAt,
+    lifespan,
+    ...rest
+  } = Object.fromEntries(Object.entries(cells).filter(([, cell]) => cell !== '')) as Cells;
+  return {
+    ...rest,
+    userId,
+    created: parseInstant('created', created),
+    ...(lastUsedAt && { lastUsedAt: parseInstant('lastUsedAt', lastUsedAt) }),
+    ...(lifespan && { lifespan: lifespan === 'never' ? null : lifespan }),
+  };
+}
+
+const INSTANT = /^(\d{4}-\d\d-(\d\d))[T ](\d\d:\d\d:\d\d(?:\.\d+)?) ?(?:Z|([+-]\d\d):?(\d\d)?)?$/;
+
+/** A time as ISO 8601 or a database writes it: in UTC, unless it says another offset. */
+function parseInstant(field: string, text: string): Date {
+  const [, date, day, time, hours = '+00', minutes = '00'] = INSTANT.exec(text) ?? [];
+  const instant = new Date(`${date}T${time}${hours}:${minutes}`);
+  // Node takes the 30th of February for the 2nd of March.
+  if (Number.isNaN(instant.getTime()) || new Date(`${date}T00:00Z`).getUTCDate() !== Number(day)) {
+    throw new TypeError(`${field} must be a time such as 2026-01-31T12:00:00Z, in UTC if it says nothing else`);
+  }
+  return instant;
+}

@@ -1,0 +1,10 @@
+#!/usr/bin/env node
+import { Console } from 'node:console';
+import { run } from './program.js';
+
+// What the file of a data source prints as it is loaded, the banner of dotenv say, is no part of a result.
+globalThis.console = new Console(process.stderr);
+
+const exitCode = await run(process.argv);
+// A pool or a client that the file opened would keep the process alive. What was written is on its way by then.
+process.stdout.write('', () => process.exit(exitCode));

@@ -1,0 +1,32 @@
+import { text as readAll } from 'node:stream/consumers';
+import { isCancel, password, text } from '@clack/prompts';
+import { interruptedBy } from './exit-codes.js';
+
+/** A person answered a question with Ctrl-C. */
+export class Cancelled extends Error {
+  readonly exitCode = interruptedBy('SIGINT');
+}
+
+// Results alone are on stdout.
+const PROMPT = { output: process.stderr, withGuide: false };
+
+/** Asks on the terminal for a user name. */
+export const askUsername = async (): Promise<string> => answer(await text({ ...PROMPT, message: 'User name' }));
+
+/**
+ * A new password: asked for twice on a terminal, read from standard input where that is none. Never an argument, which
+ * every user of the machine can see and the shell remembers.
+ */
+export async function readPassword(): Promise<string> {
+  if (!process.stdin.isTTY) return (await readAll(process.stdin)).replace(/\r?\n$/, '');
+  const first = answer(await password({ ...PROMPT, message: 'Password' }));
+  const second = answer(await password({ ...PROMPT, message: 'Password again' }));
+  if (first !== second) throw new Error('The passwords differ');
+  return first;
+}
+
+function answer(given: string | symbol | undefined): string {
+  if (isCancel(given)) throw new Cancelled('Cancelled');
+  // What is left empty is undefined.
+  return (given as string | undefined) ?? '';
+}

@@ -1,0 +1,48 @@
+import { Injectable } from '@nestjs/common';
+import { ExpiringTokenException } from '../expiring-token.exception.js';
+import { Opaque } from '../opaque.js';
+import type { Authentication } from '../tokens/token.interfaces.js';
+import { RequestAuthenticator } from './request-authenticator.js';
+import { handshakeOf } from './request-of.js';
+
+/**
+ * Authenticates the clients of a gateway when they connect: guards run for messages alone, and a client may never send one.
+ *
+ * @example
+ * ```ts
+ * @WebSocketGateway()
+ * export class NewsGateway implements OnGatewayConnection {
+ *   constructor(private readonly sockets: SocketAuthenticator) {}
+ *
+ *   async handleConnection(client: Socket) {
+ *     const authentication = await this.sockets.authenticate(client);
+ *     if (authentication) await client.join(authentication.token.userId);
+ *   }
+ * }
+ * ```
+ */
+@Opaque()
+@Injectable()
+export class SocketAuthenticator {
+  constructor(private readonly authenticator: RequestAuthenticator) {}
+
+  /**
+   * The user and the token of a client, whose connection ends with the token from now on. A client that is refused is told
+   * so by the event `exception`, and its connection is closed; by `ws` with the code 4401, or 1013 for `unavailable`.
+   *
+   * @param client - of `socket.io` or `ws`
+   * @param request - the second parameter of `handleConnection`, which `ws` needs
+   * @returns null for a client that was refused
+   */
+  async authenticate(client: object, request?: object): Promise<Authentication | null> {
+    const handshake = handshakeOf(client, request);
+    try {
+      return await this.authenticator.authenticate(handshake);
+    } catch (error) {
+      const { connection } = handshake;
+      const refusal = error instanceof ExpiringTokenException ? error : new ExpiringTokenException('unavailable');
+      if (connection.isOpen) connection.close(refusal);
+      return null;
+    }
+  }
+}

@@ -1,0 +1,116 @@
+import { type BeforeApplicationShutdown, Inject, Injectable } from '@nestjs/common';
+import { BackgroundTask } from '../background-task.js';
+import { TokenCache } from '../cache/token.cache.js';
+import { LONGEST_TIMER_MS } from '../deadline.js';
+import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import { type ExpiringTokenErrorCode, ExpiringTokenException } from '../expiring-token.exception.js';
+import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
+import type { Token } from '../tokens/token.entity.js';
+import type { Connection } from './connection.js';
+
+/** How often the tokens of all connections are looked up without the option `cache`, which says it otherwise. */
+const SWEEP_MS = 10_000;
+
+/** What a token is dead by. All else, an outage say, closes nobody. */
+const DEAD: readonly ExpiringTokenErrorCode[] = ['token_invalid', 'token_expired', 'user_inactive'];
+
+interface Watched {
+  readonly connection: Connection;
+  readonly userId: string;
+  /** In a function, so that the token is not shown with this. */
+  readonly look: () => Promise<Token>;
+  /** Fires when the token expires. */
+  timer?: NodeJS.Timeout;
+}
+
+/**
+ * The connections that were let in with a token and are still open. Each is closed once its token is dead: when this process
+ * revoked it, another one says that it did, or it expires; for all that nobody tells, tokens are looked up now and then.
+ */
+@Injectable()
+export class OpenConnections implements BeforeApplicationShutdown {
+  private readonly watched = new Map<Connection, Watched>();
+  private readonly byUser = new Map<string, Set<Watched>>();
+  private readonly sweeping: BackgroundTask;
+  private readonly sweepMs: number;
+
+  constructor(
+    @Inject(RESOLVED_OPTIONS) { cache: cacheOptions }: ResolvedOptions,
+    @Inject(CLOCK) private readonly clock: Clock,
+    private readonly tokens: ExpiringTokenService,
+    cache: TokenCache,
+  ) {
+    this.sweepMs = cacheOptions?.ttlMs ?? SWEEP_MS;
+    this.sweeping = new BackgroundTask('Looking up the tokens of open connections', () => this.sweep(), this.sweepMs);
+    cache.onChange = (userId) => void this.check(this.of(userId));
+  }
+
+  /** How many there are. */
+  get size(): number {
+    return this.watched.size;
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    await this.sweeping.stop();
+    for (const watched of this.watched.values()) this.forget(watched);
+  }
+
+  /** Closes a connection once the token that it was let in with is dead. Nothing, where it is watched already. */
+  watch(connection: Connection, plainText: string, { userId }: Token): void {
+    if (!connection.isOpen || this.watched.has(connection)) return;
+    const watched: Watched = { connection, userId, look: () => this.tokens.look(plainText) };
+    this.watched.set(connection, watched);
+    const ofUser = this.byUser.get(userId);
+    if (ofUser) ofUser.add(watched);
+    else this.byUser.set(userId, new Set([watched]));
+    connection.onceClosed(() => this.forget(watched));
+    this.sweeping.schedule(this.sweepMs);
+    // It may have been revoked since it was let in, or be remembered by the cache alone.
+    void this.check([watched]);
+  }
+
+  /** @param userId - null: those of all users */
+  private of(userId: string | null): Iterable<Watched> {
+    return userId === null ? this.watched.values() : (this.byUser.get(userId) ?? []);
+  }
+
+  private async sweep(): Promise<number | null> {
+    const failed = (await this.check(this.of(null))).find(({ status }) => status === 'rejected');
+    if (failed) throw (failed as PromiseRejectedResult).reason;
+    return this.watched.size > 0 ? this.sweepMs : null;
+  }
+
+  /** All at once, which is one statement for many. What could not be looked up now is looked up by the next sweep. */
+  private async check(some: Iterable<Watched>): Promise<PromiseSettledResult<void>[]> {
+    return Promise.allSettled(Array.from(some, (watched) => this.checkOne(watched)));
+  }
+
+  private async checkOne(watched: Watched): Promise<void> {
+    try {
+      const token = await watched.look();
+      if (this.watched.has(watched.connection)) this.expectEnd(watched, token);
+    } catch (error) {
+      if (!(error instanceof ExpiringTokenException) || !DEAD.includes(error.code)) throw error;
+      this.forget(watched);
+      if (watched.connection.isOpen) watched.connection.close(error);
+    }
+  }
+
+  /** A token that is used may live longer: it is looked up again then. */
+  private expectEnd(watched: Watched, token: Token): void {
+    clearTimeout(watched.timer);
+    const end = this.tokens.expiryOf(token);
+    if (!end) return;
+    const leftMs = Math.min(Math.max(end.getTime() - this.clock(), 1), LONGEST_TIMER_MS);
+    watched.timer = setTimeout(() => void this.check([watched]), leftMs).unref();
+  }
+
+  private forget(watched: Watched): void {
+    clearTimeout(watched.timer);
+    this.watched.delete(watched.connection);
+    const ofUser = this.byUser.get(watched.userId);
+    ofUser?.delete(watched);
+    if (ofUser?.size === 0) this.byUser.delete(watched.userId);
+  }
+}

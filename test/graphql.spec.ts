@@ -1,0 +1,370 @@
+import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
+import { Module, UseGuards } from '@nestjs/common';
+import {
+  Field,
+  GraphQLModule,
+  ID,
+  Mutation,
+  ObjectType,
+  Parent,
+  Query,
+  ResolveField,
+  Resolver,
+  Subscription,
+} from '@nestjs/graphql';
+import { MercuriusDriver, type MercuriusDriverConfig } from '@nestjs/mercurius';
+import { type Client, createClient } from 'graphql-ws';
+import {
+  CurrentToken,
+  CurrentUser,
+  type ExpiringTokenModuleOptions,
+  ExpiringTokenGuard,
+  OptionalToken,
+  Public,
+  type Token,
+  type User,
+} from 'nestjs-expiring-token';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { WebSocket } from 'ws';
+import { OpenConnections } from '../lib/sockets/open-connections.js';
+import { onEveryStack, TestClock, type TestApp } from './fixtures/app.js';
+import { bearer } from './fixtures/http.js';
+import { Statements } from './fixtures/statements.js';
+
+@ObjectType()
+class Note {
+  @Field(() => ID)
+  id: string;
+
+  @Field()
+  owner: string;
+}
+
+/** What a subscription yields: one note at once, and the next when it is over. */
+async function* notes(): AsyncGenerator<{ noted: Note }> {
+  yield { noted: { id: '1', owner: 'first' } };
+  await new Promise(() => undefined);
+}
+
+@Resolver(() => Note)
+@UseGuards(ExpiringTokenGuard)
+class NotesResolver {
+  @Query(() => Note)
+  note(@CurrentUser() user: User, @CurrentToken() token: Token): Note {
+    return { id: token.deviceId, owner: user.username };
+  }
+
+  @Mutation(() => Note)
+  addNote(@CurrentUser() user: User): Note {
+    return { id: '2', owner: user.username };
+  }
+
+  @ResolveField(() => String, { nullable: true })
+  secret(@Parent() note: Note, @CurrentUser() user: User | null): string {
+    return `${note.id} of ${user?.username ?? 'nobody'}`;
+  }
+
+  @OptionalToken()
+  @Query(() => String)
+  greeting(@CurrentUser() user: User | null): string {
+    return `hello ${user?.username ?? 'stranger'}`;
+  }
+
+  @Public()
+  @Query(() => Note)
+  welcome(): Note {
+    return { id: '0', owner: 'everybody' };
+  }
+
+  @Subscription(() => Note)
+  noted(@CurrentUser() _user: User) {
+    return notes();
+  }
+}
+
+@Module({ providers: [NotesResolver] })
+class NotesModule {}
+
+/** Without a guard of its own. */
+@Resolver()
+class BareResolver {
+  @Query(() => String)
+  me(@CurrentUser() user: User): string {
+    return user.username;
+  }
+
+  @Public()
+  @Query(() => String)
+  open(): string {
+    return 'open';
+  }
+}
+
+@Module({ providers: [BareResolver] })
+class BareModule {}
+
+const COMMON = { autoSchemaFile: true, fieldResolverEnhancers: ['guards'] } as const;
+
+const DRIVERS = [
+  {
+    driver: 'Apollo',
+    adapter: 'express',
+    module: () =>
+      GraphQLModule.forRoot<ApolloDriverConfig>({
+        driver: ApolloDriver,
+        ...COMMON,
+        fieldResolverEnhancers: ['guards'],
+        graphiql: false,
+        subscriptions: { 'graphql-ws': true },
+      }),
+  },
+  {
+    driver: 'Mercurius',
+    adapter: 'fastify',
+    module: () =>
+      GraphQLModule.forRoot<MercuriusDriverConfig>({
+        driver: MercuriusDriver,
+        ...COMMON,
+        fieldResolverEnhancers: ['guards'],
+        subscription: true,
+      }),
+  },
+] as const;
+
+interface Refusal {
+  message: string;
+  extensions: { code: string };
+}
+
+describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
+  onEveryStack(
+    (stack) => {
+      let app: TestApp;
+      const boot = async (
+        options: ExpiringTokenModuleOptions = {},
+        resolvers = NotesModule,
+        clock = new TestClock(),
+      ) => {
+        app = await stack.boot({ imports: [module(), resolvers], options: { isGlobal: true, ...options }, clock });
+        return app;
+      };
+      afterEach(() => stack.closeApplications());
+
+      const ask = (query: string, token?: string) =>
+        app.send('/graphql', { method: 'POST', body: { query }, headers: token ? bearer(token) : [] });
+
+      const refusalOf = ({ json }: Awaited<ReturnType<typeof ask>>) =>
+        (json.errors as Refusal[]).map(({ message, extensions: { code } }) => ({ message, code }));
+
+      it('lets queries, mutations and field resolvers in by the token of the request', async () => {
+        await boot();
+        const user = await app.createUser();
+        const { plainText, token } = await app.tokens.issue(user.id);
+        const { json } = await ask('{ note { id owner secret } greeting welcome { owner } }', plainText);
+        expect(json).toEqual({
+          data: {
+            note: { id: token.deviceId, owner: user.username, secret: `${token.deviceId} of ${user.username}` },
+            greeting: `hello ${user.username}`,
+            welcome: { owner: 'everybody' },
+          },
+        });
+        expect((await ask('mutation { addNote { owner } }', plainText)).json).toEqual({
+          data: { addNote: { owner: user.username } },
+        });
+      });
+
+      it('refuses in errors, with the code of its own and the challenge', async () => {
+        await boot();
+        const user = await app.createUser();
+        const expired = await app.tokens.issue(user.id, { lifespan: 1 });
+        const inactive = await app.createUser();
+        const ofInactive = await app.tokens.issue(inactive.id);
+        await app.users.setActive(inactive.id, false);
+        app.clock.advance(1);
+        for (const [token, code, message] of [
+          [undefined, 'token_missing', 'Authentication credentials were not provided'],
+          ['nonsense', 'token_invalid', 'Invalid token'],
+          [expired.plainText, 'token_expired', 'Token has expired'],
+          [ofInactive.plainText, 'user_inactive', 'User inactive or deleted'],
+        ] as const) {
+          for (const query of ['{ note { owner } }', 'mutation { addNote { owner } }']) {
+            const answer = await ask(query, token);
+            expect(refusalOf(answer)).toEqual([{ message, code }]);
+            expect(answer.status).toBe(200);
+            expect(answer.headers['www-authenticate']).toBe(
+              token
+                ? `Bearer realm="api", error="invalid_token", error_description="${message}"`
+                : 'Bearer realm="api"',
+            );
+          }
+        }
+        const twice = await app.send('/graphql', {
+          method: 'POST',
+          body: { query: '{ greeting }' },
+          headers: [...bearer('x'), ...bearer('y')],
+        });
+        expect(refusalOf(twice)).toEqual([{ message: 'More than one Authorization header', code: 'request_invalid' }]);
+      });
+
+      it('lets in without a token what is optional or public, but none of their guarded fields', async () => {
+        await boot();
+        expect((await ask('{ greeting welcome { owner } }')).json).toEqual({
+          data: { greeting: 'hello stranger', welcome: { owner: 'everybody' } },
+        });
+        const answer = await ask('{ welcome { owner secret } }');
+        expect(answer.json.data).toEqual({ welcome: { owner: 'everybody', secret: null } });
+        expect(refusalOf(answer)).toMatchObject([{ code: 'token_missing' }]);
+        expect(refusalOf(await ask('{ greeting }', 'nonsense'))).toMatchObject([{ code: 'token_invalid' }]);
+      });
+
+      it('says of an outage that it is one, and asks the database once for an operation', async () => {
+        await boot();
+        const token = await app.token();
+        const statements = await Statements.of(app.dataSource);
+        statements.take();
+        await ask('{ a: note { secret } b: note { secret } c: greeting }', token);
+        expect(statements.take().filter(({ sql }) => sql.startsWith('SELECT'))).toHaveLength(1);
+        statements.close();
+        await app.dataSource.query('ALTER TABLE auth_token RENAME TO away');
+        const answer = await ask('{ note { owner } }', token);
+        await app.dataSource.query('ALTER TABLE away RENAME TO auth_token');
+        expect(refusalOf(answer)).toEqual([
+          { message: 'Authentication is temporarily unavailable', code: 'unavailable' },
+        ]);
+        expect(answer.headers['retry-after']).toBe('1');
+      });
+
+      it('is protected by the option globalGuard', async () => {
+        await boot({ globalGuard: true }, BareModule);
+        const user = await app.createUser();
+        expect(refusalOf(await ask('{ me }'))).toMatchObject([{ code: 'token_missing' }]);
+        expect((await ask('{ open }')).json).toEqual({ data: { open: 'open' } });
+        expect((await ask('{ me }', await app.token(user.id))).json).toEqual({ data: { me: user.username } });
+      });
+
+      describe('A subscription over graphql-ws', () => {
+        const clients: Client[] = [];
+        afterEach(() => clients.splice(0).map((client) => client.dispose()));
+
+        /** A client that connects once. */
+        function connect(connectionParams?: Record<string, unknown>, headers: Record<string, string> = {}): Client {
+          class WithHeaders extends WebSocket {
+            constructor(url: string, protocols: string[]) {
+              super(url, protocols, { headers });
+            }
+          }
+          const url = `${app.origin.replace('http', 'ws')}/graphql`;
+          const client = createClient({
+            url,
+            webSocketImpl: WithHeaders,
+            connectionParams,
+            retryAttempts: 0,
+            lazy: true,
+          });
+          clients.push(client);
+          return client;
+        }
+
+        const subscribe = (client: Client) =>
+          client.iterate<{ noted: Note }>({ query: 'subscription { noted { owner secret } }' });
+
+        /** How a subscription ended that was refused: Apollo's driver answers with errors, Mercurius ends with them. */
+        const refused = async (client: Client) => {
+          const errors = await subscribe(client)
+            .next()
+            .then(
+              ({ value }) => value.errors as Refusal[],
+              (thrown: Refusal[]) => thrown,
+            );
+          return errors.map(({ message, extensions: { code } }) => ({ message, code }));
+        };
+
+        const closed = (subscription: ReturnType<typeof subscribe>): Promise<{ code: number; reason: string }> =>
+          subscription.next().then(
+            (next) => Promise.reject(new Error(`not closed: ${JSON.stringify(next)}`)),
+            ({ code, reason }) => ({ code, reason }),
+          );
+
+        it('takes the token from the parameters of the connection, or the headers of its request', async () => {
+          await boot();
+          const user = await app.createUser();
+          const token = await app.token(user.id);
+          const authorization = `Bearer ${token}`;
+          for (const client of [
+            connect({ Authorization: authorization }),
+            connect({ authorization }),
+            connect({ auth: { token } }),
+            connect({ token }),
+            connect(undefined, { Authorization: authorization }),
+          ]) {
+            const { value } = await subscribe(client).next();
+            expect(value).toEqual({ data: { noted: { owner: 'first', secret: `1 of ${user.username}` } } });
+          }
+        });
+
+        it('is refused in errors of its own form', async () => {
+          await boot();
+          const expired = await app.tokens.issue((await app.createUser()).id, { lifespan: 1 });
+          app.clock.advance(1);
+          const authorization = `Bearer ${await app.token()}`;
+          for (const [client, code, message] of [
+            [connect(), 'token_missing', 'Authentication credentials were not provided'],
+            [connect({ Authorization: 'Bearer nonsense' }), 'token_invalid', 'Invalid token'],
+            [connect({ token: expired.plainText }), 'token_expired', 'Token has expired'],
+            [
+              connect({ authorization }, { Authorization: authorization }),
+              'request_invalid',
+              'More than one Authorization header',
+            ],
+          ] as const) {
+            expect(await refused(client)).toEqual([{ message, code }]);
+          }
+        });
+
+        it('is closed at once when its token is revoked, and no other is', async () => {
+          await boot();
+          const user = await app.createUser();
+          const [first, second] = [await app.token(user.id), await app.token(user.id)];
+          const [ending, staying] = [subscribe(connect({ token: first })), subscribe(connect({ token: second }))];
+          for (const subscription of [ending, staying]) await subscription.next();
+          await app.post('/auth/logout', undefined, first);
+          const endedAt = performance.now();
+          expect(await closed(ending)).toEqual({ code: 4401, reason: 'token_invalid' });
+          // Nobody would look for it that early.
+          expect(performance.now() - endedAt).toBeLessThan(2000);
+          expect(app.nest.get(OpenConnections).size).toBe(1);
+          await app.users.setActive(user.id, false);
+          expect(await closed(staying)).toEqual({ code: 4401, reason: 'user_inactive' });
+        });
+
+        it('is closed when its token expires', async () => {
+          await boot({}, NotesModule, Object.defineProperty(new TestClock(), 'now', { get: Date.now }));
+          const { plainText } = await app.tokens.issue((await app.createUser()).id, { lifespan: 500 });
+          const subscription = subscribe(connect({ token: plainText }));
+          await subscription.next();
+          expect(await closed(subscription)).toEqual({ code: 4401, reason: 'token_expired' });
+        });
+
+        it('is closed within cache.ttl when another process revoked its token', async () => {
+          await boot({ cache: { ttl: '300ms' } });
+          const user = await app.createUser();
+          const subscription = subscribe(connect({ token: await app.token(user.id) }));
+          await subscription.next();
+          const elsewhere = await stack.boot();
+          await elsewhere.tokens.revokeAll(user.id);
+          expect(await closed(subscription)).toEqual({ code: 4401, reason: 'token_invalid' });
+        });
+
+        it('is forgotten when its client leaves', async () => {
+          await boot();
+          const client = connect({ token: await app.token() });
+          await subscribe(client).next();
+          expect(app.nest.get(OpenConnections).size).toBe(1);
+          await client.dispose();
+          await vi.waitFor(() => expect(app.nest.get(OpenConnections).size).toBe(0));
+        });
+      });
+    },
+    { databases: ['sqlite'], adapters: [adapter] },
+  );
+});

@@ -1,0 +1,540 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { Inject, Module, UseGuards } from '@nestjs/common';
+import { WsAdapter } from '@nestjs/platform-ws';
+import { type OnGatewayConnection, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
+import {
+  CurrentToken,
+  CurrentUser,
+  type ExpiringTokenModuleOptions,
+  ExpiringTokenGuard,
+  OptionalToken,
+  Public,
+  SocketAuthenticator,
+  type Token,
+  type User,
+} from 'nestjs-expiring-token';
+import { io, type Socket } from 'socket.io-client';
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { WebSocket } from 'ws';
+import { BackgroundTask } from '../lib/background-task.js';
+import { TokenCache } from '../lib/cache/token.cache.js';
+import { OpenConnections } from '../lib/sockets/open-connections.js';
+import {
+  type BootOptions,
+  logged,
+  onEveryDatabase,
+  onEveryStack,
+  type Stack,
+  TestClock,
+  TestApp,
+} from './fixtures/app.js';
+import { SERVERS } from './fixtures/databases.js';
+import { bearer } from './fixtures/http.js';
+import { onRedis } from './fixtures/redis.js';
+
+/** What another process says of a revocation comes within this time, */
+const SOON_MS = 250;
+/** and what this process does itself too, on a machine that is busy. Nobody would look for it that early. */
+const AT_ONCE_MS = 2000;
+
+class NotesMessages {
+  @SubscribeMessage('whoami')
+  whoami(@CurrentUser() user: User, @CurrentToken() token: Token) {
+    return { event: 'whoami', data: { user: user.username, deviceId: token.deviceId } };
+  }
+
+  @OptionalToken()
+  @SubscribeMessage('optional')
+  optional(@CurrentUser() user: User | null) {
+    return { event: 'optional', data: { user: user?.username ?? null } };
+  }
+
+  @Public()
+  @SubscribeMessage('public')
+  public() {
+    return { event: 'public', data: { public: true } };
+  }
+}
+
+@WebSocketGateway({ path: '/notes' })
+@UseGuards(ExpiringTokenGuard)
+class NotesGateway extends NotesMessages {}
+
+@Module({ providers: [NotesGateway] })
+class NotesModule {}
+
+/** Without a guard of its own. */
+@WebSocketGateway({ path: '/notes' })
+class BareGateway extends NotesMessages {}
+
+@Module({ providers: [BareGateway] })
+class BareModule {}
+
+/** Tells its clients, which say nothing. */
+@WebSocketGateway({ path: '/notes' })
+class NewsGateway implements OnGatewayConnection {
+  readonly seen: (string | null)[] = [];
+
+  constructor(private readonly sockets: SocketAuthenticator) {}
+
+  async handleConnection(client: object, request?: object) {
+    const authentication = await this.sockets.authenticate(client, request);
+    this.seen.push(authentication && (authentication.user as User).username);
+  }
+}
+
+@Module({ providers: [NewsGateway] })
+class NewsModule {}
+
+interface Exception {
+  status: string;
+  message: string;
+  code: string;
+}
+
+/** A client of either kind, as the tests use both. */
+interface Client {
+  /** Sends a message, and waits for the answer or the exception. */
+  ask(event: string): Promise<unknown>;
+  readonly exceptions: Exception[];
+  /** Why it was closed. */
+  readonly closed: Promise<string>;
+  readonly isOpen: boolean;
+  leave(): void;
+}
+
+interface Presented {
+  header?: string;
+  token?: unknown;
+  query?: string;
+  refresh?: string;
+}
+
+const headersOf = ({ header, refresh }: Presented) => ({
+  ...(header === undefined ? {} : { Authorization: header }),
+  ...(refresh === undefined ? {} : { 'Refresh-Token': refresh }),
+});
+
+/** Time as it passes. */
+const realClock = () => Object.defineProperty(new TestClock(), 'now', { get: Date.now });
+
+/** A port that is free, as is the next one, most likely. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+async function socketIoClient(app: TestApp, presented: Presented): Promise<Client> {
+  const { token, query = '' } = presented;
+  const socket: Socket = io(`${app.origin}/?${query}`, {
+    path: '/notes',
+    transports: ['websocket'],
+    forceNew: true,
+    reconnection: false,
+    extraHeaders: headersOf(presented),
+    auth: token === undefined ? {} : { token },
+  });
+  const exceptions: Exception[] = [];
+  socket.on('exception', (exception: Exception) => exceptions.push(exception));
+  const closed = new Promise<string>((resolve) => socket.once('disconnect', resolve));
+  await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('connect_error', reject));
+  return {
+    exceptions,
+    closed,
+    get isOpen() {
+      return socket.connected;
+    },
+    leave: () => socket.disconnect(),
+    ask: (event) =>
+      new Promise((resolve) => {
+        socket.once(event, resolve).once('exception', resolve);
+        socket.emit(event, {});
+      }),
+  };
+}
+
+async function wsClient(app: TestApp, presented: Presented): Promise<Client> {
+  const address = `${app.origin.replace('http', 'ws')}/notes?${presented.query ?? ''}`;
+  const socket = new WebSocket(address, { headers: headersOf(presented) });
+  const exceptions: Exception[] = [];
+  socket.on('message', (text: Buffer) => {
+    const { event, data } = JSON.parse(text.toString());
+    if (event === 'exception') exceptions.push(data);
+  });
+  const closed = new Promise<string>((resolve) => {
+    socket.once('close', (code, reason) => resolve(`${code} ${String(reason)}`));
+  });
+  await once(socket, 'open');
+  return {
+    exceptions,
+    closed,
+    get isOpen() {
+      return socket.readyState === WebSocket.OPEN;
+    },
+    leave: () => socket.close(),
+    ask: async (event) => {
+      socket.send(JSON.stringify({ event, data: {} }));
+      const [text] = await once(socket, 'message');
+      return JSON.parse(String(text)).data;
+    },
+  };
+}
+
+const KINDS = [
+  { kind: 'socket.io', connect: socketIoClient, configure: undefined, dead: 'io server disconnect' },
+  {
+    kind: 'ws',
+    connect: wsClient,
+    configure: (nest: Parameters<NonNullable<BootOptions['configure']>>[0]) =>
+      void nest.useWebSocketAdapter(new WsAdapter(nest)),
+    dead: '4401 token_invalid',
+  },
+];
+
+const bearerOf = (token: string) => ({ header: `Bearer ${token}` });
+const exception = (code: string, message: string) => ({ status: 'error', message, code });
+
+describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
+  const boot = (stack: Stack, options: ExpiringTokenModuleOptions = {}, more: BootOptions = {}) =>
+    stack.boot({ imports: [NotesModule], configure, options: { isGlobal: true, ...options }, ...more });
+
+  onEveryStack(
+    (stack) => {
+      afterEach(() => stack.closeApplications());
+
+      it('lets messages in by the token of the handshake', async () => {
+        const app = await boot(stack);
+        const user = await app.createUser();
+        const { plainText, token } = await app.tokens.issue(user.id);
+        const client = await connect(app, bearerOf(plainText));
+        const answer = { user: user.username, deviceId: token.deviceId };
+        expect(await client.ask('whoami')).toEqual(answer);
+        expect(await client.ask('optional')).toEqual({ user: user.username });
+        expect(await client.ask('public')).toEqual({ public: true });
+        client.leave();
+      });
+
+      it('tells in an exception why it refuses, and stays open for what needs no token', async () => {
+        const app = await boot(stack);
+        const nobody = await connect(app, {});
+        expect(await nobody.ask('whoami')).toEqual(
+          exception('token_missing', 'Authentication credentials were not provided'),
+        );
+        expect(await nobody.ask('optional')).toEqual({ user: null });
+        expect(await nobody.ask('public')).toEqual({ public: true });
+        expect(nobody.isOpen).toBe(true);
+        nobody.leave();
+        const user = await app.createUser();
+        const expired = await app.tokens.issue(user.id, { lifespan: 1 });
+        const inactive = await app.createUser();
+        const ofInactive = await app.tokens.issue(inactive.id);
+        await app.users.setActive(inactive.id, false);
+        app.clock.advance(1);
+        for (const [token, code, message] of [
+          ['nonsense', 'token_invalid', 'Invalid token'],
+          [expired.plainText, 'token_expired', 'Token has expired'],
+          [ofInactive.plainText, 'user_inactive', 'User inactive or deleted'],
+        ] as const) {
+          const client = await connect(app, bearerOf(token));
+          expect(await client.ask('whoami')).toEqual(exception(code, message));
+          expect(await client.ask('optional')).toEqual(exception(code, message));
+          client.leave();
+        }
+      });
+
+      it('refuses two tokens, of which nobody can say which one is meant', async () => {
+        const app = await boot(stack);
+        const token = await app.token();
+        const client = await connect(app, { ...bearerOf(token), query: `access_token=${token}` });
+        expect(await client.ask('whoami')).toEqual(
+          exception('request_invalid', 'Token in the Authorization header and in the query'),
+        );
+        client.leave();
+      });
+    },
+    { databases: ['sqlite'] },
+  );
+
+  onEveryDatabase(
+    (stack) => {
+      afterEach(() => stack.closeApplications());
+
+      it('is protected by the option globalGuard', async () => {
+        const app = await boot(stack, { globalGuard: true }, { imports: [BareModule] });
+        const [nobody, somebody] = [await connect(app, {}), await connect(app, bearerOf(await app.token()))];
+        expect(await nobody.ask('whoami')).toMatchObject({ code: 'token_missing' });
+        expect(await nobody.ask('public')).toEqual({ public: true });
+        expect(await somebody.ask('whoami')).toHaveProperty('deviceId');
+        for (const client of [nobody, somebody]) client.leave();
+      });
+
+      /** A connection that was let in, of a user who has another one of another device. */
+      async function twoDevices(app: TestApp) {
+        const user = await app.createUser();
+        const issued = [
+          await app.tokens.issue(user.id, { name: 'first' }),
+          await app.tokens.issue(user.id, { name: 'second' }),
+        ] as const;
+        const clients = await Promise.all(issued.map(({ plainText }) => connect(app, bearerOf(plainText))));
+        for (const client of clients) expect(await client.ask('whoami')).toMatchObject({ user: user.username });
+        const [{ plainText, token }, other] = issued;
+        return { user, plainText, token, other, client: clients[0]!, otherClient: clients[1]! };
+      }
+
+      it('closes at once the connections whose token this process revoked, and no other', async () => {
+        const app = await boot(stack);
+        type Device = Awaited<ReturnType<typeof twoDevices>>;
+        const ways: ((device: Device) => Promise<unknown>)[] = [
+          ({ plainText }) => app.post('/auth/logout', undefined, plainText),
+          ({ other }) => app.post('/auth/logout-all', { keepCurrent: true }, other.plainText),
+          ({ token, other }) =>
+            app.send(`/auth/devices/${token.deviceId}`, { method: 'DELETE', headers: bearer(other.plainText) }),
+          ({ user, token }) => app.tokens.revoke(user.id, token.deviceId),
+          ({ user, other }) => app.users.changePassword(user.id, 'another password', { except: other.token.deviceId }),
+        ];
+        for (const end of ways) {
+          const device = await twoDevices(app);
+          await end(device);
+          const endedAt = performance.now();
+          expect(await device.client.closed).toBe(dead);
+          expect(performance.now() - endedAt).toBeLessThan(AT_ONCE_MS);
+          expect(device.client.exceptions).toEqual([exception('token_invalid', 'Invalid token')]);
+          expect(await device.otherClient.ask('whoami')).toMatchObject({ user: device.user.username });
+          device.otherClient.leave();
+        }
+      });
+
+      it('closes all connections of a user who is gone, or no longer active', async () => {
+        const app = await boot(stack);
+        for (const [end, code] of [
+          [(id: string) => app.users.delete(id), 'token_invalid'],
+          [(id: string) => app.users.setActive(id, false), 'user_inactive'],
+          [(id: string) => app.tokens.revokeAll(id), 'token_invalid'],
+        ] as const) {
+          const { user, client, otherClient } = await twoDevices(app);
+          await end(user.id);
+          const endedAt = performance.now();
+          for (const one of [client, otherClient]) {
+            expect(await one.closed).toBe(dead.replace('token_invalid', code));
+            expect(one.exceptions.map((told) => told.code)).toEqual([code]);
+          }
+          expect(performance.now() - endedAt).toBeLessThan(AT_ONCE_MS);
+        }
+      });
+
+      it('closes a connection when its token expires, by age or by idling', async () => {
+        const app = await boot(stack, { idle: '700ms' }, { clock: realClock() });
+        const { id } = await app.createUser();
+        const short = await app.tokens.issue(id, { lifespan: 400 });
+        const usual = await app.tokens.issue(id);
+        const clients = await Promise.all([short, usual].map(({ plainText }) => connect(app, bearerOf(plainText))));
+        for (const client of clients) await client.ask('whoami');
+        for (const client of clients) {
+          expect(await client.closed).toBe(dead.replace('token_invalid', 'token_expired'));
+          expect(client.exceptions).toEqual([exception('token_expired', 'Token has expired')]);
+        }
+        expect(Date.now()).toBeGreaterThanOrEqual(usual.token.created.getTime() + 700);
+      });
+
+      it('keeps it open where the token lives longer by then', async () => {
+        const app = await boot(stack, {}, { clock: realClock() });
+        const { plainText, token } = await app.tokens.issue((await app.createUser()).id, { lifespan: 500 });
+        const look = vi.spyOn(app.tokens, 'look');
+        const client = await connect(app, bearerOf(plainText));
+        await client.ask('whoami');
+        await look.mock.results[0]!.value;
+        await app.dataSource.query(`UPDATE auth_token SET lifespan = 3600000 WHERE user_id = '${token.userId}'`);
+        await vi.waitFor(() => expect(look).toHaveBeenCalledTimes(2), { timeout: 5000 });
+        expect(await client.ask('whoami')).toMatchObject({ deviceId: token.deviceId });
+        client.leave();
+      });
+
+      it('closes within cache.ttl what another process revoked, or a statement of the application', async () => {
+        const app = await boot(stack, { cache: { ttl: '300ms' } });
+        const elsewhere = await stack.boot();
+        const { user, token, client, otherClient } = await twoDevices(app);
+        await elsewhere.tokens.revoke(user.id, token.deviceId);
+        expect(await client.closed).toBe(dead);
+        expect(otherClient.isOpen).toBe(true);
+        await app.dataSource.query('DELETE FROM auth_token');
+        expect(await otherClient.closed).toBe(dead);
+      });
+
+      it('closes nobody while the database cannot be asked, and afterwards who was revoked meanwhile', async () => {
+        const app = await boot(stack, { cache: { ttl: '100ms' } });
+        const { user, client, otherClient } = await twoDevices(app);
+        await app.dataSource.query('ALTER TABLE auth_token RENAME TO away');
+        const sweeps = () => logged.filter((line) => line.includes('tokens of open connections')).length;
+        const before = sweeps();
+        await vi.waitFor(() => expect(sweeps()).toBeGreaterThan(before + 1), { timeout: 5000 });
+        expect(await client.ask('whoami')).toEqual(
+          exception('unavailable', 'Authentication is temporarily unavailable'),
+        );
+        expect([client.isOpen, otherClient.isOpen]).toEqual([true, true]);
+        await app.dataSource.query("DELETE FROM away WHERE name = 'first'");
+        await app.dataSource.query('ALTER TABLE away RENAME TO auth_token');
+        expect(await client.closed).toBe(dead);
+        expect(await otherClient.ask('whoami')).toMatchObject({ user: user.username });
+        otherClient.leave();
+      });
+
+      it('remembers a connection once, and not when it has ended', async () => {
+        const app = await boot(stack);
+        const connections = app.nest.get(OpenConnections);
+        const schedule = vi.spyOn(BackgroundTask.prototype, 'schedule');
+        const { client, otherClient } = await twoDevices(app);
+        await client.ask('whoami');
+        expect(connections.size).toBe(2);
+        // Without the option cache.
+        expect(schedule).toHaveBeenCalledWith(10_000);
+        schedule.mockRestore();
+        client.leave();
+        await vi.waitFor(() => expect(connections.size).toBe(1));
+        otherClient.leave();
+        await vi.waitFor(() => expect(connections.size).toBe(0));
+      });
+
+      it('authenticates clients that say nothing when they connect', async () => {
+        const app = await boot(stack, {}, { imports: [NewsModule] });
+        const { seen } = app.nest.get(NewsGateway, { strict: false });
+        const user = await app.createUser();
+        const { plainText, token } = await app.tokens.issue(user.id);
+        const client = await connect(app, bearerOf(plainText));
+        await vi.waitFor(() => expect(seen).toEqual([user.username]));
+        await app.tokens.revoke(user.id, token.deviceId);
+        expect(await client.closed).toBe(dead);
+        const nobody = await connect(app, {});
+        expect(await nobody.closed).toBe(dead.replace('token_invalid', 'token_missing'));
+        expect(nobody.exceptions).toEqual([exception('token_missing', 'Authentication credentials were not provided')]);
+        await app.dataSource.query('ALTER TABLE auth_token RENAME TO away');
+        const early = await connect(app, bearerOf(plainText));
+        expect(await early.closed).toBe(dead.replace('4401 token_invalid', '1013 unavailable'));
+        expect(early.exceptions).toEqual([exception('unavailable', 'Authentication is temporarily unavailable')]);
+        await app.dataSource.query('ALTER TABLE away RENAME TO auth_token');
+        expect(seen).toEqual([user.username, null, null]);
+      });
+
+      onRedis(() => {
+        it('closes at once what another process says over Redis that it revoked', async () => {
+          const options = { cache: { ttl: '1h', redis: SERVERS.redis } };
+          const [app, elsewhere] = [await boot(stack, options), await stack.boot({ options })];
+          const { user, token, client, otherClient } = await twoDevices(app);
+          for (const { nest } of [app, elsewhere]) {
+            await vi.waitFor(() => expect(nest.get(TokenCache)['bus']!.isUp).toBe(true), { timeout: 5000 });
+          }
+          const revokedAt = performance.now();
+          await elsewhere.tokens.revoke(user.id, token.deviceId);
+          expect(await client.closed).toBe(dead);
+          expect(performance.now() - revokedAt).toBeLessThan(SOON_MS);
+          expect(otherClient.isOpen).toBe(true);
+          otherClient.leave();
+        });
+      });
+    },
+    ['sqlite'],
+  );
+
+  onEveryDatabase(
+    (stack) => {
+      it('closes a connection when its device logs out', async () => {
+        const app = await boot(stack);
+        const token = await app.token();
+        const client = await connect(app, bearerOf(token));
+        await client.ask('whoami');
+        await app.post('/auth/logout', undefined, token);
+        expect(await client.closed).toBe(dead);
+      });
+    },
+    ['postgres'],
+  );
+});
+
+describe('Socket.IO', () => {
+  onEveryDatabase(
+    (stack) => {
+      let app: TestApp;
+      beforeAll(async () => {
+        app = await stack.boot({ imports: [NotesModule], options: { isGlobal: true, refresh: {} } });
+      });
+
+      it('gives the token in auth.token, where a browser has no headers to set', async () => {
+        const user = await app.createUser();
+        const { plainText, token } = await app.tokens.issue(user.id);
+        const client = await socketIoClient(app, { token: plainText });
+        expect(await client.ask('whoami')).toEqual({ user: user.username, deviceId: token.deviceId });
+        await app.post('/auth/logout', undefined, plainText);
+        expect(await client.closed).toBe('io server disconnect');
+      });
+
+      it.each([
+        ['nonsense', 'token_invalid'],
+        ['', 'token_invalid'],
+        [7, 'token_invalid'],
+        [{ token: 'x' }, 'token_invalid'],
+        [null, 'token_missing'],
+      ])('answers %j there with %s', async (token, code) => {
+        const client = await socketIoClient(app, { token });
+        expect(await client.ask('whoami')).toMatchObject({ code });
+        client.leave();
+      });
+
+      it('gives it once: not in the header as well, nor beside a refresh token', async () => {
+        const token = await app.token();
+        const twice = await socketIoClient(app, { token, ...bearerOf(token) });
+        expect(await twice.ask('whoami')).toEqual(
+          exception('request_invalid', 'Token in the Authorization header and in auth.token'),
+        );
+        const both = await socketIoClient(app, { token, refresh: 'x' });
+        expect(await both.ask('whoami')).toMatchObject({ code: 'request_invalid' });
+        for (const client of [twice, both]) client.leave();
+      });
+    },
+    ['sqlite'],
+  );
+});
+
+describe('A gateway of ws on a port of its own', () => {
+  onEveryDatabase(
+    (stack) => {
+      it('needs SocketAuthenticator, because nobody else is told the handshake', async () => {
+        const port = await freePort();
+        @WebSocketGateway(port)
+        @UseGuards(ExpiringTokenGuard)
+        class DeafGateway extends NotesMessages {}
+        @WebSocketGateway(port + 1)
+        @UseGuards(ExpiringTokenGuard)
+        class HearingGateway extends NotesMessages {
+          @Inject(SocketAuthenticator)
+          private readonly sockets: SocketAuthenticator;
+
+          async handleConnection(client: object, request: object) {
+            await this.sockets.authenticate(client, request);
+          }
+        }
+        @Module({ providers: [DeafGateway, HearingGateway] })
+        class PortsModule {}
+        const app = await stack.boot({
+          imports: [PortsModule],
+          configure: (nest) => void nest.useWebSocketAdapter(new WsAdapter(nest)),
+          options: { isGlobal: true },
+        });
+        const token = await app.token();
+        const at = (number: number) => new TestApp(app.nest, `http://127.0.0.1:${number}`, app.clock);
+        const deaf = await wsClient(at(port), bearerOf(token));
+        expect(await deaf.ask('whoami')).toMatchObject({ message: 'Internal server error' });
+        expect(logged.join()).toContain('call SocketAuthenticator.authenticate(client, request)');
+        const hearing = await wsClient(at(port + 1), bearerOf(token));
+        expect(await hearing.ask('whoami')).toHaveProperty('deviceId');
+        await app.post('/auth/logout', undefined, token);
+        expect(await hearing.closed).toBe('4401 token_invalid');
+        deaf.leave();
+      });
+    },
+    ['sqlite'],
+  );
+});
