@@ -99,6 +99,7 @@ function refuseWithoutOptions(): never {
 @Opaque()
 @Module({ providers: [{ provide: STRUCTURE_OPTIONS, useFactory: refuseWithoutOptions }] })
 export class ExpiringTokenModule extends ConfigurableModuleClass implements OnModuleInit, OnApplicationBootstrap {
+  /** @internal Nest makes it. */
   constructor(
     modules: ModulesContainer,
     private readonly host: HttpAdapterHost,
@@ -141,6 +142,7 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
     return assemble(super.forRootAsync(options), () => resolveAsyncStructure(options));
   }
 
+  /** Puts into effect what the options say of the whole process, and of the HTTP server. */
   onModuleInit(): void {
     const { hashConcurrency } = this.module.get<ResolvedOptions>(RESOLVED_OPTIONS);
     if (hashConcurrency !== null) limitHashes(hashConcurrency);

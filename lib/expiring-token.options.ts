@@ -153,9 +153,10 @@ export interface ExpiringTokenOptions {
   idle?: Duration | null;
 
   /**
-   * The last use of a token is written at most once in this time. Shorter than any `idle`.
+   * The last use of a token is written at most once in this time. Shorter than any `idle`, whose half is the default where
+   * that is less.
    *
-   * @defaultValue `'30m'`, or half of the shortest `idle` if that is less
+   * @defaultValue `'30m'`, or half of the shortest `idle`
    */
   lastUsedAccuracy?: Duration;
 
@@ -168,9 +169,9 @@ export interface ExpiringTokenOptions {
   refresh?: RefreshOptions | false;
 
   /**
-   * How many devices a user can have at once.
+   * How many devices a user can have at once. `null`: any number.
    *
-   * @defaultValue `null`, no limit
+   * @defaultValue `null`
    */
   limit?: LimitOptions | null;
 
@@ -189,7 +190,7 @@ export interface ExpiringTokenOptions {
    * `UV_THREADPOOL_SIZE` says otherwise, a processor for some 20 ms and 19 MiB. The more, the sooner a crowd is logged in, and
    * the longer other requests wait meanwhile. Of users of another store than this package's it says nothing.
    *
-   * @defaultValue one less than there are processors, from 1 to 3
+   * @defaultValue processors − 1, 1 to 3
    */
   hashConcurrency?: number;
 

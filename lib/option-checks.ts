@@ -5,6 +5,7 @@ import { inspect } from 'node:util';
  * lifespan that is none.
  */
 export class ExpiringTokenOptionsError extends Error {
+  /** By which it is known where `instanceof` does not reach: in logs, in another copy of the package. */
   override readonly name = 'ExpiringTokenOptionsError';
 
   /**

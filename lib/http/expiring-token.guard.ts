@@ -36,6 +36,7 @@ class Passed implements ExpiringTokenAuthInfo {
 @Opaque()
 @Injectable()
 export class ExpiringTokenGuard implements CanActivate {
+  /** @internal Nest makes it. */
   constructor(
     private readonly authenticator: RequestAuthenticator,
     private readonly headers: AnswerHeaders,

@@ -21,7 +21,10 @@ export interface HttpRequest {
   /** Express: the names and values of all header lines, in turn. Node drops repeated ones from `headers`. */
   rawHeaders?: readonly string[];
   /** Fastify: Node's own request. */
-  raw?: { rawHeaders?: readonly string[] };
+  raw?: {
+    /** As above. */
+    rawHeaders?: readonly string[];
+  };
   /** As the framework parsed it. */
   body?: unknown;
   /** The user that the guard let in; null where it let in a request without a token. */

@@ -24,6 +24,7 @@ import { handshakeOf } from './request-of.js';
 @Opaque()
 @Injectable()
 export class SocketAuthenticator {
+  /** @internal Nest makes it. */
   constructor(private readonly authenticator: RequestAuthenticator) {}
 
   /**

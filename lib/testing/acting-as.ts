@@ -23,7 +23,7 @@ export async function actingAs(
   app: INestApplicationContext,
   user: object,
   options: Pick<IssueOptions, 'lifespan' | 'name'> = {},
-): Promise<{ Authorization: string }> {
+): Promise<Record<'Authorization', string>> {
   if (typeof user !== 'object' || user === null) throw new TypeError('actingAs takes the user itself, not its id.');
   const find = <T>(token: Parameters<typeof app.get<T>>[0]) => app.get<T>(token, { strict: false });
   const userId = find<UserStore>(USER_STORE).getId(user);

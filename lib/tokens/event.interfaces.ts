@@ -31,6 +31,7 @@ export type RevocationReason = 'revoked' | 'replaced' | 'limit' | 'reused' | 'pa
 
 /** Payload of `expiring-token.revoked`: a live device was ended. Each one of many has an event of its own. */
 export interface RevokedEvent extends DeviceEvent {
+  /** Why. */
   reason: RevocationReason;
 }
 
@@ -66,11 +67,18 @@ export interface LoginFailedEvent {
  * ```
  */
 export interface ExpiringTokenEvents {
+  /** A device was made. */
   'expiring-token.issued': IssuedEvent;
+  /** A device has got a new pair. */
   'expiring-token.refreshed': RefreshedEvent;
+  /** A refresh token was used again after its time: somebody may have stolen it. */
   'expiring-token.reused': ReusedEvent;
+  /** A live device was ended. */
   'expiring-token.revoked': RevokedEvent;
+  /** An expired token was presented. */
   'expiring-token.expired': ExpiredEvent;
+  /** Expired tokens were deleted. */
   'expiring-token.pruned': PrunedEvent;
+  /** A login was refused. */
   'expiring-token.login-failed': LoginFailedEvent;
 }

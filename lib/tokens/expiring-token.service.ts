@@ -46,6 +46,7 @@ const REFRESH: readonly TokenPurpose[] = ['refresh', 'rotated'];
 @Opaque()
 @Injectable()
 export class ExpiringTokenService {
+  /** @internal Nest makes it. */
   constructor(
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(USER_STORE) private readonly users: UserStore,

@@ -21,6 +21,7 @@ import { User } from './user.entity.js';
 export class UserService {
   private readonly table: Table<User, Pick<User, 'id' | 'username' | 'password' | 'active'>>;
 
+  /** @internal Nest makes it. */
   constructor(
     @Inject(DATA_SOURCE) dataSource: DataSource,
     @Inject(DATABASE) private readonly database: Database,

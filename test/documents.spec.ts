@@ -1,0 +1,255 @@
+import { existsSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { runInNewContext } from 'node:vm';
+import { Controller, Get, type INestApplication, type ModuleMetadata } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { JwtService } from '@nestjs/jwt';
+import { Test } from '@nestjs/testing';
+import { TypeOrmModule, type TypeOrmModuleOptions } from '@nestjs/typeorm';
+import { hashSync } from 'bcryptjs';
+import { CurrentToken, CurrentUser, ExpiringTokenModule, Public, Token, UserService } from 'nestjs-expiring-token';
+import { DataSource } from 'typeorm';
+import ts from 'typescript';
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { resolveOptions } from '../lib/expiring-token.resolved-options.js';
+import { resolveStructure } from '../lib/expiring-token.structure.js';
+import { hashPassword } from '../lib/users/password-hash.js';
+import { sqliteDriver } from './fixtures/databases.js';
+import { anchorsOf, type Block, blocksOf, compileBlocks, compiled, documents, linksOf } from './fixtures/documents.js';
+import { bearer, request } from './fixtures/http.js';
+
+const ROOT = resolve(import.meta.dirname, '..');
+const blocks = documents.flatMap(blocksOf);
+const readme = documents.find(({ path }) => path === 'README.md')!;
+
+const ANN = { username: 'ann', email: 'ann@example.org', password: 'correct horse battery staple' };
+
+const database = (): TypeOrmModuleOptions => ({
+  type: 'better-sqlite3',
+  driver: sqliteDriver,
+  database: ':memory:',
+  autoLoadEntities: true,
+  synchronize: true,
+});
+
+@Controller('me')
+class MeController {
+  @Get()
+  me(@CurrentUser() user: unknown, @CurrentToken() token: Token | null) {
+    return { user, device: token && token.name };
+  }
+
+  @Public()
+  @Get('public')
+  public() {
+    return { public: true };
+  }
+}
+
+/** An application with modules of the documents. */
+async function start(imports: ModuleMetadata['imports']): Promise<INestApplication> {
+  const module = await Test.createTestingModule({
+    imports: [TypeOrmModule.forRoot(database()), ...imports!],
+    controllers: [MeController],
+  }).compile();
+  const app = module.createNestApplication({ logger: false });
+  await app.listen(0, '127.0.0.1');
+  return app;
+}
+
+describe('The blocks of TypeScript in the documents', () => {
+  let problems: Map<Block, string[]>;
+  let app: INestApplication | undefined;
+  // Of a machine with more to do it takes some patience.
+  beforeAll(() => {
+    problems = compileBlocks(blocks);
+  }, 180_000);
+  afterEach(async () => {
+    await app?.close();
+    app = undefined;
+    vi.unstubAllEnvs();
+    vi.restoreAllMocks();
+  });
+
+  it.each(blocks.map((block): [string, Block] => [`${block.document}:${block.line}`, block]))(
+    'compile against the package, %s',
+    (_, block) => {
+      expect(problems.get(block)).toEqual([]);
+    },
+  );
+
+  it('hold the application of README.md, which lets in and out as it says', async () => {
+    const forRoot = TypeOrmModule.forRoot.bind(TypeOrmModule);
+    // On the driver that the tests have.
+    vi.spyOn(TypeOrmModule, 'forRoot').mockImplementation((options) => forRoot({ ...options, driver: sqliteDriver }));
+    vi.stubEnv('DATABASE', ':memory:');
+    const { AppModule } = await import(compiled('README.md', 'app.module.js'));
+    app = await NestFactory.create(AppModule, { logger: false });
+    await app.listen(0, '127.0.0.1');
+    const origin = await app.getUrl();
+    await app.get(UserService).create(ANN.username, ANN.password);
+
+    expect(await request(origin, '/me')).toMatchObject({ status: 401, json: { code: 'token_missing' } });
+    const { token } = (await request(origin, '/auth/login', { method: 'POST', body: ANN })).json;
+    const me = () => request(origin, '/me', { headers: bearer(token) });
+    expect(await me()).toMatchObject({ status: 200, json: { username: ANN.username } });
+    const logout = await request(origin, '/auth/logout', { method: 'POST', headers: bearer(token) });
+    expect(logout.status).toBe(204);
+    expect(await me()).toMatchObject({ status: 401, json: { code: 'token_invalid' } });
+  });
+
+  it('hold that of docs/from-jwt.md, which lets in with both kinds of token', async () => {
+    const secret = 'a secret that is long enough for HS256';
+    vi.stubEnv('JWT_SECRET', secret);
+    const { AuthModule } = await import(compiled('docs/from-jwt.md', 'auth.module.js'));
+    app = await start([AuthModule]);
+    const origin = await app.getUrl();
+    const me = (token?: string, path = '/me') => request(origin, path, { headers: token ? bearer(token) : [] });
+    const { id } = await app
+      .get(DataSource)
+      .getRepository('Account')
+      .save({
+        email: ANN.email,
+        passwordHash: await hashPassword(ANN.password),
+      });
+    const user = { id, email: ANN.email };
+
+    const jwt = new JwtService({ secret });
+    expect(await me(jwt.sign({ sub: id }))).toMatchObject({ status: 200, json: { user, device: null } });
+    expect((await me(jwt.sign({ sub: id }, { expiresIn: -1 }))).status).toBe(401);
+    expect((await me(jwt.sign({ sub: id }, { secret: 'another' }))).status).toBe(401);
+    expect((await me(jwt.sign({ sub: id + 1 }))).status).toBe(401);
+    expect((await me(jwt.sign({ sub: id }, { expiresIn: -1 }), '/me/public')).status).toBe(200);
+
+    const body = { email: ANN.email, password: ANN.password, deviceName: 'phone' };
+    const { token } = (await request(origin, '/auth/login', { method: 'POST', body })).json;
+    expect(await me(token)).toMatchObject({ status: 200, json: { user, device: 'phone' } });
+    await request(origin, '/auth/logout', { method: 'POST', headers: bearer(token) });
+    expect(await me(token)).toMatchObject({ status: 401, json: { code: 'token_invalid' } });
+    expect(await me()).toMatchObject({ status: 401, json: { code: 'token_missing' } });
+  });
+
+  it('hold the store of docs/users.md, which replaces a hash by bcrypt once it has seen the password', async () => {
+    const { Account } = await import(compiled('docs/users.md', 'accounts.js'));
+    const { BcryptAccounts } = await import(compiled('docs/users.md', 'bcrypt-accounts.js'));
+    const forFeature = TypeOrmModule.forFeature([Account]);
+    app = await start([ExpiringTokenModule.forRoot({ users: BcryptAccounts, imports: [forFeature] })]);
+    const origin = await app.getUrl();
+    const accounts = app.get(DataSource).getRepository<{ email: string; passwordHash: string }>('Account');
+    await accounts.save({ email: ANN.username, passwordHash: hashSync(ANN.password, 4) });
+    const login = async (password: string) =>
+      (await request(origin, '/auth/login', { method: 'POST', body: { username: ANN.username, password } })).status;
+    const stored = async () => (await accounts.findOne({ select: { passwordHash: true }, where: {} }))!.passwordHash;
+
+    expect(await login('wrong')).toBe(401);
+    expect(await stored()).toMatch(/^\$2/);
+    expect(await login(ANN.password)).toBe(200);
+    expect(await stored()).toMatch(/^\$argon2id\$/);
+    expect([await login('wrong'), await login(ANN.password)]).toEqual([401, 200]);
+  });
+});
+
+describe('The documents', () => {
+  it.each(documents)('link to what is there: $path', (document) => {
+    const broken = linksOf(document)
+      .filter((link) => !/^[a-z]+:/.test(link))
+      .filter((link) => {
+        const [path = '', anchor] = link.split('#');
+        const target = path === '' ? document.path : relative(ROOT, join(ROOT, dirname(document.path), path));
+        const other = documents.find((candidate) => candidate.path === target);
+        return !existsSync(join(ROOT, target)) || (anchor !== undefined && !(other && anchorsOf(other).has(anchor)));
+      });
+    expect(broken).toEqual([]);
+  });
+
+  it('are all to be found from README.md', () => {
+    const guides = documents.map(({ path }) => path).filter((path) => path.startsWith('docs/'));
+    const linked = new Set(linksOf(readme).map((link) => link.split('#')[0]));
+    expect(guides.filter((guide) => !linked.has(guide))).toEqual([]);
+  });
+});
+
+/** An option as its TSDoc tells it. */
+interface Documented {
+  name: string;
+  /** As `@defaultValue` has it. */
+  defaultValue: string;
+}
+
+const source = ts.createSourceFile(
+  'expiring-token.options.ts',
+  ts.sys.readFile(join(ROOT, 'lib/expiring-token.options.ts'))!,
+  ts.ScriptTarget.Latest,
+  true,
+);
+
+/** The options of an interface of `lib/expiring-token.options.ts`. */
+function optionsOf(name: string): Documented[] {
+  const declaration = source.statements.find(
+    (statement) => ts.isInterfaceDeclaration(statement) && statement.name.text === name,
+  ) as ts.InterfaceDeclaration;
+  return declaration.members.map((member) => {
+    const tag = ts.getJSDocTags(member).find(({ tagName }) => tagName.text === 'defaultValue');
+    return { name: member.name!.getText(source), defaultValue: ts.getTextOfJSDocComment(tag?.comment) ?? '' };
+  });
+}
+
+const RUNTIME = optionsOf('ExpiringTokenOptions');
+const STRUCTURAL = optionsOf('ExpiringTokenStructuralOptions');
+
+/** The options that have options of their own. */
+const GROUPS = {
+  refresh: optionsOf('RefreshOptions'),
+  limit: optionsOf('LimitOptions'),
+  loginThrottle: optionsOf('LoginThrottleOptions'),
+  cache: optionsOf('CacheOptions'),
+  prune: optionsOf('PruneOptions'),
+};
+
+/** The default where it is told as code, and not in words. */
+const literalOf = ({ defaultValue }: Documented): string | undefined => /^`([^`]+)`(?:;|$)/.exec(defaultValue)?.[1];
+
+/** Those of some options that have such a default, with its value. */
+const literals = (options: readonly Documented[]): [name: string, value: unknown][] =>
+  options.flatMap((option) => {
+    const code = literalOf(option);
+    return code === undefined ? [] : [[option.name, runInNewContext(`(${code})`, { Token })]];
+  });
+
+const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1);
+
+describe('The options', () => {
+  const rows = [...readme.text.matchAll(/^\| `(\w+)` +\| (.*?) +\| (.*?) +\|$/gm)].map(
+    ([, name = '', defaultValue = '', meaning = '']) => ({ name, defaultValue, meaning }),
+  );
+
+  it('are all in the tables of README.md, each once, with the default that its TSDoc has', () => {
+    const told = rows.map(({ name, defaultValue }) => ({ name, defaultValue }));
+    expect(told.toSorted(byName)).toEqual([...RUNTIME, ...STRUCTURAL].toSorted(byName));
+  });
+
+  it.each(Object.entries(GROUPS))('of %s are all in its row, with their defaults', (group, options) => {
+    const { defaultValue, meaning } = rows.find(({ name }) => name === group)!;
+    for (const option of options) {
+      const code = literalOf(option);
+      expect(defaultValue + meaning).toContain(code === undefined ? option.name : `${option.name}: ${code}`);
+    }
+  });
+
+  it('have the defaults that they are documented with', () => {
+    const told = literals(RUNTIME);
+    expect(told.length).toBeGreaterThan(12);
+    for (const [name, value] of told) expect(resolveOptions({ [name]: value }), name).toEqual(resolveOptions({}));
+    expect(resolveOptions({ refresh: {}, lifespan: '1h' })).toEqual(resolveOptions({ refresh: {} }));
+    for (const [group, options] of Object.entries(GROUPS).filter(([name]) => name !== 'limit')) {
+      for (const [name, value] of literals(options)) {
+        expect(resolveOptions({ [group]: { [name]: value } }), `${group}.${name}`).toEqual(
+          resolveOptions({ [group]: {} }),
+        );
+      }
+    }
+    for (const [name, value] of literals(STRUCTURAL)) {
+      expect(resolveStructure({ [name]: value }), name).toEqual(resolveStructure({}));
+    }
+  });
+});
