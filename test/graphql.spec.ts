@@ -281,7 +281,9 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
 
         const closed = (subscription: ReturnType<typeof subscribe>): Promise<{ code: number; reason: string }> =>
           subscription.next().then(
-            (next) => Promise.reject(new Error(`not closed: ${JSON.stringify(next)}`)),
+            (given) => {
+              throw new Error(`not closed: ${JSON.stringify(given)}`);
+            },
             ({ code, reason }) => ({ code, reason }),
           );
 

@@ -76,6 +76,7 @@ const hash = promisify<string, string, number, Buffer>(scrypt);
 /** A store as its author may have written it. */
 const store: Required<UserStore<Member>> = {
   findById: async (id) => byId(id),
+  findByUsername: async (name) => byName(name),
   findByIds: async (ids) => MEMBERS.filter(({ id }) => ids.includes(String(id))),
   validateCredentials: async ({ username, password }) => {
     const member = byName(username);
@@ -186,6 +187,17 @@ const BROKEN: [promise: string, broken: Partial<UserStore<Member>>, told: RegExp
   ],
   ['finds several users at once, if it offers to', { findByIds: async () => MEMBERS }, /found others/],
   ['finds several users at once, if it offers to', { findByIds: async () => [] }, /found others/],
+  ['finds a user by the exact name, if it offers to', { findByUsername: async () => null }, /did not find "Ann/],
+  [
+    'finds a user by the exact name, if it offers to',
+    { findByUsername: async () => MEMBERS[0]! },
+    /took the name|another/,
+  ],
+  [
+    'finds a user by the exact name, if it offers to',
+    { findByUsername: async (name) => byName(name.trim()) },
+    /took the name "Ann-Élise "/,
+  ],
   [
     'says of each user, with true or false, who may log in',
     { isActive: () => true },

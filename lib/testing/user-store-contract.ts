@@ -185,6 +185,26 @@ export function userStoreContract<User>(
       }
     }),
 
+    promise('finds a user by the exact name, if it offers to', async ({ store, users }) => {
+      if (!store.findByUsername) return;
+      for (const credentials of users) {
+        const { username } = credentials;
+        const found = await store.findByUsername(username);
+        assert.ok(found !== null, `findByUsername did not find ${JSON.stringify(username)}`);
+        assert.equal(
+          store.getId(found),
+          store.getId(await logIn(store, credentials)),
+          'findByUsername found another user',
+        );
+        for (const other of [...nearly(username), ...ODD])
+          assert.equal(
+            await store.findByUsername(other),
+            null,
+            `findByUsername took the name ${JSON.stringify(other)}`,
+          );
+      }
+    }),
+
     promise('says of each user, with true or false, who may log in', async ({ store, users, inactiveId }) => {
       for (const credentials of users) {
         const user = await logIn(store, credentials);
