@@ -1,11 +1,14 @@
 import { text as readAll } from 'node:stream/consumers';
-import { isCancel, password, text } from '@clack/prompts';
+import { isCancel, password, settings, text } from '@clack/prompts';
 import { interruptedBy } from './exit-codes.js';
 
 /** A person answered a question with Ctrl-C. */
 export class Cancelled extends Error {
   readonly exitCode = interruptedBy('SIGINT');
 }
+
+// Or Ctrl-D would end the input, and the question wait for ever.
+settings.aliases.set('\x04', 'cancel');
 
 // Results alone are on stdout.
 const PROMPT = { output: process.stderr, withGuide: false };

@@ -1,0 +1,408 @@
+import { randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { Token } from 'nestjs-expiring-token';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { uuidV7 } from '../lib/database/uuid-v7.js';
+import { onEveryDatabase, PASSWORD, type TestApp, type Stack } from './fixtures/app.js';
+import { Project } from './fixtures/command-line.js';
+
+const DAY_MS = 24 * 3_600_000;
+
+/** A process starts Nest and TypeORM each time. */
+const TIMEOUT_MS = 120_000;
+
+const options = { timeout: TIMEOUT_MS };
+
+let project: Project;
+beforeAll(async () => {
+  project = await Project.create();
+}, TIMEOUT_MS);
+
+/** An application beside the program, by the clock that it has too. */
+async function boot(stack: Stack): Promise<TestApp> {
+  const app = await stack.boot({ options: { imported: ['drf'] } });
+  app.clock.now = Date.now();
+  return app;
+}
+
+/** Tokens of a lifespan of 30 days. */
+async function putTokens(app: TestApp, count: number, ageDays: number): Promise<void> {
+  const row = () => ({
+    id: uuidV7(app.clock.now),
+    userId: 'somebody',
+    deviceId: uuidV7(app.clock.now),
+    purpose: 'access' as const,
+    digest: randomBytes(32),
+    created: new Date(app.clock.now - ageDays * DAY_MS),
+  });
+  await app.dataSource.getRepository(Token).insert(Array.from({ length: count }, row));
+}
+
+const key = () => randomBytes(20).toString('hex');
+
+describe('The command line', () => {
+  onEveryDatabase(
+    (stack) => {
+      it('creates a user whose password standard input has, and who then logs in', options, async () => {
+        const app = await boot(stack);
+        const source = project.dataSource('created.js', stack);
+        const run = await project.run(['create-user', 'ann', '-d', source, '--json'], `${PASSWORD}\n`);
+        expect(run).toMatchObject({ code: 0, stderr: '[dotenv] injecting env\n' });
+        const { id, username, ...rest } = JSON.parse(run.stdout);
+        expect({ username, rest }).toEqual({ username: 'ann', rest: {} });
+        expect((await app.login('ann')).status).toBe(200);
+        expect((await app.get('/me', await app.token(id))).json.user.id).toBe(id);
+        expect(await project.run(['create-user', 'ann', '-d', source, '--no-password'])).toMatchObject({
+          code: 1,
+          stdout: '',
+          stderr: expect.stringContaining('nestjs-expiring-token: User name is taken\n'),
+        });
+      });
+
+      it('issues a token alone on stdout, lists its device, and ends it', options, async () => {
+        const app = await boot(stack);
+        const user = await app.createUser();
+        const source = project.dataSource('issued.js', stack);
+        const name = ['--name', 'nightly export'];
+        const issued = await project.run(['issue', user.username, '-d', source, '--lifespan', '7d', ...name]);
+        expect(issued).toMatchObject({ code: 0, stdout: expect.stringMatching(/^ext_[\w-]{70}\n$/) });
+        const token = issued.stdout.trim();
+        expect(issued.stderr).not.toContain(token);
+        const me = await app.get('/me', token);
+        expect(me.json).toMatchObject({
+          user: { id: user.id },
+          token: { name: 'nightly export', lifespan: 7 * DAY_MS },
+        });
+
+        // The other one is by the id of the user.
+        const [device] = await app.tokens.list(user.id);
+        const listed = await project.run(['list', user.id, '-d', source, '--json']);
+        expect(JSON.parse(listed.stdout)).toEqual(JSON.parse(JSON.stringify([device])));
+
+        const revoke = ['revoke', user.username, device!.id, '-d', source];
+        expect(await project.run(revoke)).toMatchObject({ code: 0, stdout: '1 device revoked\n' });
+        app.clock.now = Date.now();
+        expect((await app.get('/me', token)).json.code).toBe('token_invalid');
+        expect(await project.run(revoke)).toMatchObject({
+          code: 1,
+          stdout: '',
+          stderr: expect.stringContaining(`${user.username} has no live device ${device!.id}`),
+        });
+      });
+
+      it('prunes what expired before the retention, and no more', options, async () => {
+        const app = await boot(stack);
+        await app.dataSource.getRepository(Token).deleteAll();
+        await putTokens(app, 40, 60);
+        await putTokens(app, 2, 32);
+        const source = project.dataSource(
+          'pruned.js',
+          stack,
+          "export const expiringToken = { prune: { retention: '40d' } };",
+        );
+        const prune = (...more: string[]) => project.run(['prune', '-d', source, ...more]);
+        expect(await prune('--json')).toMatchObject({ code: 0, stdout: '{"deleted":0}\n' });
+        expect(await prune('--retention', '7d')).toMatchObject({ code: 0, stdout: '40 expired tokens deleted\n' });
+        expect(await app.countTokens()).toBe(2);
+      });
+
+      it('imports tokens once, and the application lets them in', options, async () => {
+        const app = await boot(stack);
+        const user = await app.createUser();
+        const [first, second] = [key(), key()];
+        const yesterday = new Date(app.clock.now - DAY_MS).toISOString().slice(0, 19).replace('T', ' ');
+        const row = (imported: string, ...more: string[]) => [imported, user.id, yesterday, ...more].join(',');
+        const header = 'key,userId,created,lifespan,name,lastUsedAt';
+        const rows = [row(first, '', '', ''), row(second, 'never', '"A ""b"",\nc"', `${yesterday}.123456+00`)];
+        const file = project.write('tokens.csv', `\ufeff${[header, ...rows].join('\r\n')}\r\n`);
+        const source = project.dataSource('imported.js', stack, "export const expiringToken = { imported: ['drf'] };");
+        expect(await project.run(['import', file, '-d', source])).toMatchObject({
+          code: 0,
+          stdout: '2 tokens imported, 0 skipped that were there already\n',
+          stderr: '[dotenv] injecting env\n',
+        });
+        expect((await app.get('/me', first)).json.user.id).toBe(user.id);
+        expect((await app.get('/me', second)).json.token).toMatchObject({
+          name: 'A "b",c',
+          created: `${yesterday.replace(' ', 'T')}.000Z`,
+        });
+        expect((await app.tokens.list(user.id)).map(({ expiresAt }) => expiresAt === null).toSorted()).toEqual([
+          false,
+          true,
+        ]);
+        const again = await project.run(['import', file, '-d', source, '--json']);
+        expect(JSON.parse(again.stdout)).toEqual({ imported: 0, skipped: 2 });
+      });
+    },
+    ['sqlite', 'postgres'],
+  );
+
+  onEveryDatabase(
+    (stack) => {
+      it('issues a token that the application lets in', options, async () => {
+        const app = await boot(stack);
+        const user = await app.createUser();
+        const source = project.dataSource('smoke.js', stack);
+        const { stdout } = await project.run(['issue', user.username, '-d', source, '--json']);
+        const { token, deviceId, expiresAt } = JSON.parse(stdout);
+        expect((await app.get('/me', token)).json).toMatchObject({ user: { id: user.id }, token: { deviceId } });
+        expect(expiresAt).toBe((await app.tokens.list(user.id))[0]!.expiresAt!.toISOString());
+      });
+    },
+    ['mariadb'],
+  );
+
+  onEveryDatabase(
+    (stack) => {
+      let app: TestApp;
+      let source: string;
+      beforeEach(async () => {
+        app = await boot(stack);
+        source = project.dataSource('source.js', stack);
+      });
+
+      describe('takes a user', () => {
+        it('by whichever of id and name finds one, and asks where two are found', options, async () => {
+          const user = await app.createUser();
+          const other = await app.createUser(user.id);
+          await app.tokens.issue(other.id, { name: 'of the other' });
+          const list = (...more: string[]) => project.run(['list', user.id, '-d', source, ...more]);
+          expect(await list()).toMatchObject({
+            code: 1,
+            stdout: '',
+            stderr: expect.stringContaining('say --by id or --by username'),
+          });
+          expect((await list('--by', 'id')).stdout).toBe('No live devices\n');
+          expect((await list('--by', 'username')).stdout).toMatch(/^DEVICE +CREATED +.*\n.* of the other\n$/);
+        });
+
+        it('who is there, and says so of one who is not', options, async () => {
+          expect(await project.run(['revoke', 'nobody', '-d', source])).toMatchObject({
+            code: 1,
+            stdout: '',
+            stderr: '[dotenv] injecting env\nnestjs-expiring-token: There is no user nobody\n',
+          });
+        });
+
+        it(
+          'of a store of the application, and shows nothing in a name that would move the cursor',
+          options,
+          async () => {
+            const { dataSource } = app;
+            await dataSource.query('CREATE TABLE IF NOT EXISTS account (nr integer PRIMARY KEY, mail text, hash text)');
+            await dataSource.query("INSERT INTO account VALUES (7, 'ann@example.org', NULL)");
+            await app.tokens.issue('7', { name: 'zero\u200bwidth' });
+            const own = project.dataSource(
+              'own-users.js',
+              stack,
+              `import { typeOrmUsers } from 'nestjs-expiring-token';
+            import { Column, Entity, PrimaryColumn } from 'typeorm';
+            class Account {}
+            PrimaryColumn('integer')(Account.prototype, 'nr');
+            for (const name of ['mail', 'hash']) Column('text')(Account.prototype, name);
+            Entity('account')(Account);
+            options.entities = [Account];
+            const users = typeOrmUsers(Account, { id: 'nr', username: 'mail', password: 'hash' });
+            export const expiringToken = { users, prefix: 'acme_', lifespan: '15m' };`,
+            );
+            const listed = await project.run(['list', 'ann@example.org', '-d', own]);
+            expect(listed.stdout).toContain('zero\\u{200b}width\n');
+            expect((await project.run(['issue', '7', '-d', own])).stdout).toMatch(/^acme_/);
+            expect(await project.run(['create-user', 'bob', '-d', own], PASSWORD)).toMatchObject({
+              code: 1,
+              stderr: expect.stringContaining('The users are in a store of the application'),
+            });
+          },
+        );
+      });
+
+      describe('takes a data source', () => {
+        it.each([
+          [
+            'that a CommonJS file promises',
+            'promised.cjs',
+            'exports.source = Promise.resolve(new DataSource(options));',
+          ],
+          ['that a default export makes', 'made.cjs', 'exports.default = async () => new DataSource(options);'],
+        ])('%s', options, async (_, name, end) => {
+          const given = JSON.stringify({ ...stack.databaseOptions, driver: undefined });
+          const driver = JSON.stringify(process.env.TEST_SQLITE_DRIVER ?? 'libsql');
+          project.write(
+            name,
+            `const { DataSource } = require('typeorm');
+            const options = { ...${given}, driver: require(${driver}) };
+            ${end}`,
+          );
+          const run = await project.run(['prune', '-d', name, '--json']);
+          expect(run).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\{"deleted":\d+\}\n$/) });
+        });
+
+        it('whose tables are there, and makes none', options, async () => {
+          const empty = join(project.directory, 'empty.sqlite');
+          const bare = project.dataSource(
+            'bare.js',
+            stack,
+            `options.database = ${JSON.stringify(empty)}; options.synchronize = true;`,
+          );
+          expect(await project.run(['prune', '-d', bare])).toMatchObject({
+            code: 1,
+            stderr: expect.stringMatching(/\nnestjs-expiring-token: no such table: auth_token.*\n$/),
+          });
+        });
+
+        it.each([
+          ['that is not there', 'nowhere.js', undefined, 'There is no file nowhere.js'],
+          [
+            'that exports none',
+            'none.js',
+            'export const a = 1;',
+            'none.js must export a DataSource, or a promise of one',
+          ],
+          ['that cannot be read', 'broken.js', 'export const = 1;', 'Cannot load broken.js: '],
+          [
+            'that cannot be reached, of whose URL it does not show the password',
+            'away.js',
+            `import { DataSource } from 'typeorm';
+            export default new DataSource({ type: 'postgres', url: 'postgres://app:geheim@127.0.0.1:1/app' });`,
+            'Cannot connect to the database: connect ECONNREFUSED 127.0.0.1:1 (ECONNREFUSED)',
+          ],
+        ])('but not one %s', options, async (_, name, text, message) => {
+          if (text) project.write(name, text);
+          const run = await project.run(['list', 'ann', '-d', name]);
+          expect(run).toMatchObject({ code: 1, stdout: '' });
+          const [line, ...more] = run.stderr.split('\n');
+          expect(line).toContain(`nestjs-expiring-token: ${message}`);
+          expect(more).toEqual(['']);
+          expect(run.stderr).not.toContain('geheim');
+        });
+      });
+
+      describe('tells the line of a file', () => {
+        const good = () => `${key()},1,2026-01-31T12:00:00Z`;
+        it.each([
+          ['that has no header', () => `${good()}\n`, 1, 'column 1 has another name than userId, key'],
+          [
+            'with a time that is none',
+            () => `key,userId,created\n${good()}\n${key()},1,2026-02-30 12:00:00\n`,
+            3,
+            'created must be a time',
+          ],
+          [
+            'with a key that is none',
+            () => `key,userId,created\n${good()}\nsecret-key,1,2026-01-31 12:00:00\n`,
+            3,
+            'key must be 40 hexa',
+          ],
+          ['with a cell too few', () => `key,userId,created\n${good()}\n${key()},1\n`, 3, 'Invalid Record Length'],
+        ])('%s, and shows no value', options, async (_, textOf, line, problem) => {
+          const text = textOf();
+          const run = await project.run(['import', project.write('bad.csv', text), '-d', source]);
+          expect(run).toMatchObject({ code: 1, stdout: '' });
+          expect(run.stderr).toContain(`bad.csv, line ${line}: ${problem}`);
+          for (const secret of text.match(/[0-9a-f]{40}|secret-key/g)!) expect(run.stderr).not.toContain(secret);
+        });
+      });
+
+      describe('on a terminal', () => {
+        it('asks for the password twice, and does not show it', options, async () => {
+          const answers = [
+            ['User name', 'carl\r'],
+            ['Password', `${PASSWORD}\r`],
+            ['Password again', `${PASSWORD}\r`],
+          ] as const;
+          const run = await project.terminal(`create-user -d ${source}`, answers);
+          expect(run).toMatchObject({ code: 0, stdout: expect.stringContaining('User carl created: ') });
+          expect(run.stdout).not.toContain(PASSWORD.slice(0, 4));
+          expect((await app.login('carl')).status).toBe(200);
+        });
+
+        it('creates nobody when the question is answered with Ctrl-C', options, async () => {
+          const run = await project.terminal(`create-user dora -d ${source}`, [['Password', '\x03']]);
+          expect(run.code).toBe(130);
+          expect((await app.login('dora')).status).toBe(401);
+        });
+
+        it('draws a bar, which NO_COLOR keeps without colours', options, async () => {
+          const rows = Array.from({ length: 3000 }, () => `${key()},1,2020-01-31T12:00:00Z\n`).join('');
+          const file = project.write('many.csv', `key,userId,created\n${rows}`);
+          const { code, stdout } = await project.terminal(`import ${file} -d ${source}`);
+          expect(code).toBe(0);
+          expect(stdout).toMatch(/\x1b\[35m[━=]+.* \d+ read/);
+          expect(stdout).toContain('3000 tokens imported');
+          const pruned = await project.terminal(`prune -d ${source}`, [], { NO_COLOR: '1' });
+          expect(pruned.stdout).toMatch(/[━=]{40} \d+ deleted/);
+          expect(pruned.stdout).not.toContain('\x1b[3');
+        });
+
+        it('ends at Ctrl-C between two batches, and tells what was done', options, async () => {
+          await app.dataSource.getRepository(Token).deleteAll();
+          for (let made = 0; made < 4000; made += 500) await putTokens(app, 500, 60);
+          const slow = project.dataSource('slow.js', stack, 'export const expiringToken = { prune: { batch: 1 } };');
+          const run = await project.terminal(`prune -d ${slow}`, [[' deleted', '\x03']]);
+          expect(run.code).toBe(130);
+          const [, deleted] = /(\d+) expired tokens? deleted, then interrupted/.exec(run.stdout)!;
+          expect(await app.countTokens()).toBe(4000 - Number(deleted));
+          expect(Number(deleted)).toBeGreaterThan(0);
+          expect(Number(deleted)).toBeLessThan(4000);
+        });
+      });
+
+      it('ends at SIGTERM with what was done as JSON', options, async () => {
+        await app.dataSource.getRepository(Token).deleteAll();
+        for (let made = 0; made < 4000; made += 500) await putTokens(app, 500, 60);
+        const slow = project.dataSource('slow.js', stack, 'export const expiringToken = { prune: { batch: 1 } };');
+        let stop = () => {};
+        const run = project.run(['prune', '-d', slow, '--json'], '', (child) => {
+          stop = () => void child.kill('SIGTERM');
+        });
+        await expect.poll(() => app.countTokens(), options).toBeLessThan(4000);
+        stop();
+        const { code, stdout } = await run;
+        expect(code).toBe(143);
+        const left = await app.countTokens();
+        expect(left).toBeGreaterThan(0);
+        expect(JSON.parse(stdout)).toEqual({ deleted: 4000 - left, interrupted: true });
+      });
+
+      it('does what it was told though nobody reads the result', options, async () => {
+        const user = await app.createUser();
+        await app.tokens.issue(user.id);
+        const run = await project.shell(`$PROGRAM revoke ${user.id} -d ${source} | true; exit \${PIPESTATUS[0]}`);
+        expect(run).toMatchObject({ code: 0, stderr: '[dotenv] injecting env\n' });
+        expect(await app.tokens.list(user.id)).toEqual([]);
+      });
+    },
+    ['sqlite'],
+  );
+
+  it.each([
+    ['without a command', [], 'Usage: nestjs-expiring-token'],
+    ['without a data source', ['prune'], "required option '-d, --data-source <path>' not specified"],
+    ['with a duration without a unit', ['issue', 'ann', '-d', 'x', '--lifespan', '7'], 'such as 15m or 30d'],
+    ['with a password as an argument', ['create-user', 'ann', 'secret', '-d', 'x'], 'too many arguments'],
+    ['without a name where nobody can be asked', ['create-user', '-d', 'x'], "missing argument 'username'"],
+  ])('is a usage error %s', options, async (_, parameters, message) => {
+    const run = await project.run(parameters);
+    expect(run).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining(message) });
+  });
+
+  it('tells what it can do, and its exit codes', options, async () => {
+    const run = await project.run(['--help']);
+    expect(run).toMatchObject({ code: 0, stderr: '' });
+    for (const word of ['prune', 'list', 'revoke', 'issue', 'create-user', 'import', 'Exit codes: 0 done']) {
+      expect(run.stdout).toContain(word);
+    }
+  });
+
+  it('is nothing that an application loads', () => {
+    const lib = resolve(import.meta.dirname, '../lib');
+    const files = readdirSync(lib, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+    const others = files.filter((file) => !file.startsWith('command-line/'));
+    expect(others).toContain('index.ts');
+    const loading = others.filter((file) =>
+      /'(?:commander|csv-parse|@clack\/prompts|.*\/command-line\/.*)'/.test(readFileSync(join(lib, file), 'utf8')),
+    );
+    expect(loading).toEqual([]);
+  });
+});
