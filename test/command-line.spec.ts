@@ -76,6 +76,7 @@ describe('The command line', () => {
         });
 
         // The other one is by the id of the user.
+        await app.usesWritten();
         const [device] = await app.tokens.list(user.id);
         const listed = await project.run(['list', user.id, '-d', source, '--json']);
         expect(JSON.parse(listed.stdout)).toEqual(JSON.parse(JSON.stringify([device])));

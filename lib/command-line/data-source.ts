@@ -54,7 +54,7 @@ async function exportsOf(path: string): Promise<[name: string, value: unknown][]
   }
   const isObject = typeof module.default === 'object' && module.default !== null;
   const isModule = isObject && !InstanceChecker.isDataSource(module.default) && !(module.default instanceof Promise);
-  return Object.entries({ ...(isModule ? (module.default as object) : {}), ...module });
+  return Object.entries({ ...module, ...(isModule ? (module.default as object) : {}) });
 }
 
 /** The file at a path, which may also be a URL or leave out `.js`. */
