@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { writeCharts } from './charts/write.js';
 import { type CommandLine, readCommandLine, USAGE } from './command-line.js';
 import { CONTESTANT_NAMES, type ContestantName } from './contestants/roster.js';
 import { Postgres } from './machine/postgres.js';
@@ -69,7 +70,10 @@ async function run(): Promise<void> {
   }
   const results = await measure(commandLine);
   process.stdout.write(`${markdown(results)}\n`);
-  if (commandLine.keep) await writeResults({ ...readResults(), ...results });
+  if (commandLine.keep) {
+    await writeResults({ ...readResults(), ...results });
+    await writeCharts();
+  }
   if (commandLine.quick) compare(results);
 }
 

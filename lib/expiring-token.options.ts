@@ -101,8 +101,8 @@ export interface CacheOptions {
 
   /**
    * Redis, by which the processes tell each other whose tokens were revoked: a URL, for which `ioredis` or `redis` is
-   * installed, or the application's own client of either. It holds no tokens. A process that loses its connection
-   * forgets all at once, and one that hears nothing within 2.5 s, until it hears again.
+   * installed, or the application's own client of either. It holds no tokens; its channels start with `expiring-token:`. A
+   * process that loses its connection forgets all at once, and one that hears nothing within 2.5 s, until it hears again.
    *
    * @defaultValue none: other processes notice within `ttl`
    */

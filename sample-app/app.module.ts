@@ -4,11 +4,17 @@ import { ExpiringTokenModule } from 'nestjs-expiring-token';
 import { databaseOptions } from './database.js';
 import { DemoUser } from './demo-user.js';
 import { NotesModule } from './notes/notes.module.js';
+import { redisOptions } from './redis.js';
 
 @Module({
   imports: [
     TypeOrmModule.forRoot(databaseOptions(process.env.DATABASE_URL)),
-    ExpiringTokenModule.forRoot({ lifespan: process.env.TOKEN_LIFESPAN ?? '1h', refresh: {}, isGlobal: true }),
+    ExpiringTokenModule.forRoot({
+      lifespan: process.env.TOKEN_LIFESPAN ?? '1h',
+      refresh: {},
+      ...redisOptions(process.env.REDIS_URL),
+      isGlobal: true,
+    }),
     NotesModule,
   ],
   providers: [DemoUser],

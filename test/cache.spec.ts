@@ -362,6 +362,17 @@ describe('With the option cache', () => {
       expect(stack.boot({ options: { cache: cache as object } })).rejects.toThrow(`ExpiringTokenModule: ${message}`),
     );
 
+    it('its status tells what it saved', async () => {
+      const app = await stack.boot({ options: { cache: { ttl: '1h' } } });
+      const { plainText, token } = await app.tokens.issue((await app.createUser()).id);
+      await Promise.all([codeOf(app, plainText), codeOf(app, plainText)]);
+      await codeOf(app, plainText);
+      expect(app.tokens.cacheStatus()).toEqual({ isOpen: true, size: 1, hits: 2, lookUps: 1, revocations: 0 });
+      await app.tokens.revoke(token.userId, token.deviceId);
+      await codeOf(app, plainText);
+      expect(app.tokens.cacheStatus()).toEqual({ isOpen: true, size: 0, hits: 2, lookUps: 2, revocations: 0 });
+    });
+
     it('without it each request asks the database', async () => {
       const app = await stack.boot({ module: [ExpiringTokenModule.forRoot()] });
       const statements = await Statements.of(app.dataSource);
@@ -370,6 +381,7 @@ describe('With the option cache', () => {
       statements.take();
       await app.tokens.authenticate(token);
       expect(statements.take()).toHaveLength(1);
+      expect(app.tokens.cacheStatus()).toEqual({ isOpen: false, size: 0, hits: 0, lookUps: 2, revocations: 0 });
       statements.close();
     });
   });
@@ -416,6 +428,8 @@ describe('With the option cache', () => {
           const until = { timeout: SOON_MS, interval: 1 };
           await vi.waitUntil(async () => (await codeOf(other, plainText)) === 'token_invalid', until);
         }
+        // Whoever uses this Redis as well is heard too.
+        expect(other.tokens.cacheStatus().revocations).toBeGreaterThanOrEqual(20);
         statements.close();
       });
 

@@ -10,6 +10,7 @@ describe('The sample application', () => {
     const directory = process.cwd();
     process.chdir(inject('directory'));
     vi.stubEnv('DATABASE_URL', undefined);
+    vi.stubEnv('REDIS_URL', undefined);
     vi.stubEnv('TOKEN_LIFESPAN', undefined);
     try {
       const { AppModule } = await import('../sample-app/app.module.js');

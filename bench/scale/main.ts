@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { format } from 'prettier';
 import type { DataSourceOptions } from 'typeorm';
+import { writeCharts } from '../charts/write.js';
 import { Postgres } from '../machine/postgres.js';
 import { log } from '../report/log.js';
 import type { DatabaseName, Filling } from './fill.js';
@@ -157,6 +158,7 @@ async function run(): Promise<void> {
       rmSync(directory, { recursive: true, force: true });
     }
   }
+  if (given.keep) await writeCharts();
   process.stdout.write(`${scaleMarkdown(results)}\n`);
 }
 

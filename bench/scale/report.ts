@@ -23,7 +23,7 @@ export interface Scale {
 
 export type ScaleResults = Partial<Record<DatabaseName, Scale>>;
 
-const TITLES: Record<DatabaseName, string> = { postgres: 'PostgreSQL', mariadb: 'MariaDB', sqlite: 'SQLite' };
+export const TITLES: Record<DatabaseName, string> = { postgres: 'PostgreSQL', mariadb: 'MariaDB', sqlite: 'SQLite' };
 
 const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
 

@@ -36,6 +36,8 @@ export class RevocationBus {
   private readonly timer: NodeJS.Timeout;
   private state: 'starting' | 'up' | 'down' | 'closed' = 'starting';
   private heardAtMs = performance.now();
+  /** How often it was told that tokens changed, by this process or another. */
+  received = 0;
 
   /**
    * @param ownsPublisher - whether the client is ended with this
@@ -88,7 +90,10 @@ export class RevocationBus {
 
   private hear(channel: string, message: string): void {
     if (this.state === 'closed') return;
-    if (channel === CHANNEL) return this.listener.onRevoked(message === EVERYBODY ? null : message);
+    if (channel === CHANNEL) {
+      this.received++;
+      return this.listener.onRevoked(message === EVERYBODY ? null : message);
+    }
     this.heardAtMs = performance.now();
     if (this.state === 'up') return;
     this.state = 'up';

@@ -5,6 +5,7 @@ import { DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { type LookedUp, TokenLookup } from '../tokens/token.lookup.js';
 import { digestKey, type Identity } from '../tokens/token-secret.js';
+import type { CacheStatus } from './cache-status.js';
 import { connectRedis, type RedisClient } from './redis-clients.js';
 import { RevocationBus } from './revocation.bus.js';
 
@@ -35,6 +36,8 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
   private bus?: RevocationBus;
   /** Told whose tokens may have changed, here or in another process; null: those of any user. */
   onChange: (userId: string | null) => void = () => undefined;
+  private hits = 0;
+  private lookUps = 0;
 
   constructor(
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
@@ -72,7 +75,13 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
    */
   find(identity: Identity, isLetIn: (found: LookedUp) => boolean): Promise<LookedUp | null> {
     const { entries } = this;
-    return entries ? this.findIn(entries, identity, isLetIn) : this.lookup.find(identity);
+    return entries ? this.findIn(entries, identity, isLetIn) : this.ask(identity);
+  }
+
+  get status(): CacheStatus {
+    const { hits, lookUps } = this;
+    const isOpen = this.entries !== null && this.isOpen;
+    return { isOpen, size: this.entries?.size ?? 0, hits, lookUps, revocations: this.bus?.received ?? 0 };
   }
 
   /** Remembers when a token was used, or it would be noted on each request until it is looked up again. */
@@ -93,16 +102,22 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
     isLetIn: (found: LookedUp) => boolean,
   ): Promise<LookedUp | null> {
     // Not even a look-up that is on its way is shared: another process may have revoked the token meanwhile.
-    if (!this.isOpen) return this.lookup.find(identity);
+    if (!this.isOpen) return this.ask(identity);
     const key = digestKey(identity.digested);
     const entry = entries.get(key);
     if (entry) {
       const found = entry.found.again();
       found.token.lastUsedAt = entry.lastUsedAtMs === null ? null : new Date(entry.lastUsedAtMs);
-      if (isLetIn(found)) return found;
+      if (isLetIn(found)) {
+        this.hits++;
+        return found;
+      }
     }
     const pending = this.pending.get(key);
-    if (pending && pending.age === this.age) return pending.look.then((found) => found && found.again());
+    if (pending && pending.age === this.age) {
+      this.hits++;
+      return pending.look.then((found) => found && found.again());
+    }
     return this.look(entries, key, identity, isLetIn);
   }
 
@@ -113,7 +128,7 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
     isLetIn: (found: LookedUp) => boolean,
   ): Promise<LookedUp | null> {
     const { age } = this;
-    const look = this.lookup.find(identity);
+    const look = this.ask(identity);
     this.pending.set(key, { age, look });
     try {
       const found = await look;
@@ -126,6 +141,11 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
     } finally {
       if (this.pending.get(key)?.look === look) this.pending.delete(key);
     }
+  }
+
+  private ask(identity: Identity): Promise<LookedUp | null> {
+    this.lookUps++;
+    return this.lookup.find(identity);
   }
 
   /** Whether all is heard that others revoke. */

@@ -1,5 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { availableWithin, unavailable } from '../availability.js';
+import type { CacheStatus } from '../cache/cache-status.js';
 import { TokenCache } from '../cache/token.cache.js';
 import type { Script } from '../database/database.js';
 import { failureOf } from '../database/driver-errors.js';
@@ -264,6 +265,19 @@ export class ExpiringTokenService {
       index++;
     }
     return added;
+  }
+
+  /**
+   * What the option `cache` does in this process, for a page or a collector of metrics. It asks nobody.
+   *
+   * @example
+   * ```ts
+   * const { hits, lookUps } = tokens.cacheStatus();
+   * hitRatio.set(hits / (hits + lookUps));
+   * ```
+   */
+  cacheStatus(): CacheStatus {
+    return this.cache.status;
   }
 
   /** When a token expires unless it is used before; null if never. */

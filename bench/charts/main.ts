@@ -1,0 +1,3 @@
+import { writeCharts } from './write.js';
+
+await writeCharts();

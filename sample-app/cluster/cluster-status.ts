@@ -1,0 +1,29 @@
+import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import { ExpiringTokenService } from 'nestjs-expiring-token';
+import { type ProcessStatus, report } from './report.js';
+
+const REPORT_EVERY_MS = 250;
+
+/** Reports what this process does, and knows what all do. */
+@Injectable()
+export class ClusterStatus implements OnApplicationBootstrap {
+  private requests = 0;
+  /** Of all processes, as the primary told last. */
+  processes: ProcessStatus[] = [];
+
+  constructor(private readonly tokens: ExpiringTokenService) {}
+
+  onApplicationBootstrap(): void {
+    process.on('message', (processes: ProcessStatus[]) => (this.processes = processes));
+    setInterval(() => {
+      const { hits: cacheHits, lookUps, revocations } = this.tokens.cacheStatus();
+      report({ figures: { requests: this.requests, cacheHits, lookUps, revocations } });
+    }, REPORT_EVERY_MS).unref();
+  }
+
+  /** Counts requests, but for those that look at the figures. */
+  readonly count = ({ url }: { url: string }, _: unknown, next: () => void): void => {
+    if (!url.startsWith('/status')) this.requests++;
+    next();
+  };
+}

@@ -1,0 +1,3 @@
+import cluster from 'node:cluster';
+
+await (cluster.isPrimary ? import('./primary.js') : import('./worker.js'));

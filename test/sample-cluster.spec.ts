@@ -1,0 +1,129 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import type { DataSourceOptions } from 'typeorm';
+import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
+import type { ProcessStatus } from '../sample-app/cluster/report.js';
+import { DEMO } from '../sample-app/demo-user.js';
+import { compile } from './fixtures/compile.js';
+import { createDatabase, SERVERS, type TestDatabase } from './fixtures/databases.js';
+import { bearer, request, type RequestOptions } from './fixtures/http.js';
+import { overhear } from './fixtures/overheard.js';
+import { onRedis } from './fixtures/redis.js';
+
+/** Less than the cache remembers a token, and long enough for a slow machine. */
+const SOON = { timeout: 5000, interval: 20 };
+
+/** A process starts in three seconds, of a core that it has for itself. */
+const STARTED = { timeout: 45_000, interval: 100 };
+
+/** The primary, as `npm run sample:cluster` starts it. */
+async function start(environment: NodeJS.ProcessEnv): Promise<ChildProcess> {
+  const main = await compile('sample-app/cluster/main.ts');
+  const primary = spawn(process.execPath, [main], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
+  for (const output of [primary.stdout, primary.stderr]) output.on('data', (chunk) => overhear(String(chunk)));
+  return primary;
+}
+
+const isRunning = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+};
+
+onRedis(() => {
+  describe.runIf(inject('databases').includes('postgres'))('The sample application in four processes', () => {
+    let database: TestDatabase;
+    let primary: ChildProcess;
+    let origin: string;
+
+    const send = (path: string, options?: RequestOptions) => request(origin, path, options);
+    const notes = async (token: string) => (await send('/notes', { headers: bearer(token) })).status;
+    const crowd = (token: string) => Promise.all(Array.from({ length: 12 }, () => notes(token)));
+    const logIn = async (): Promise<string> => (await send('/auth/login', { method: 'POST', body: DEMO })).json.token;
+    const status = async (timeoutMs?: number): Promise<ProcessStatus[]> =>
+      (await send('/status.json', { timeoutMs })).json.processes;
+
+    /** Presents a token until all processes remember it. */
+    const untilRemembered = (token: string) =>
+      vi.waitFor(async () => {
+        const before = await status();
+        expect(new Set(await crowd(token))).toEqual(new Set([200]));
+        const after = await status();
+        for (const [index, { cacheHits }] of after.entries()) {
+          expect(cacheHits).toBeGreaterThan(before[index]!.cacheHits);
+        }
+      }, SOON);
+
+    beforeAll(async () => {
+      database = await createDatabase('postgres');
+      const { url: DATABASE_URL } = database.options as DataSourceOptions & { url: string };
+      primary = await start({ ...process.env, DATABASE_URL, REDIS_URL: SERVERS.redis, PORT: '0' });
+      const [line] = (await once(createInterface(primary.stdout!), 'line')) as [string];
+      origin = `http://127.0.0.1:${/localhost:(\d+)/.exec(line)![1]}`;
+      await vi.waitFor(async () => expect(await status()).toHaveLength(4), SOON);
+    });
+
+    afterAll(async () => {
+      primary.kill('SIGKILL');
+      await database.drop();
+    });
+
+    it('needs to be told which servers the processes share', async () => {
+      const refused = await start({ ...process.env, DATABASE_URL: 'postgres://db/notes', REDIS_URL: '' });
+      const complaint = once(refused.stderr!, 'data');
+      expect(await once(refused, 'exit')).toEqual([1, null]);
+      expect(String(await complaint)).toContain('REDIS_URL must name the server');
+    });
+
+    it('a logout in one ends the token in all, and the status tells how long it took', async () => {
+      const token = await logIn();
+      await untilRemembered(token);
+      const before = await status();
+      await send('/auth/logout', { method: 'POST', headers: bearer(token) });
+      await vi.waitFor(async () => expect(new Set(await crowd(token))).toEqual(new Set([401])), SOON);
+      await vi.waitFor(async () => {
+        for (const [index, now] of (await status()).entries()) {
+          expect(now.revocations).toBeGreaterThan(before[index]!.revocations);
+          expect(now.lookUps).toBeGreaterThan(before[index]!.lookUps);
+          expect(now.lastDelayMs).toBeGreaterThan(0);
+          expect(now.lastDelayMs).toBeLessThan(SOON.timeout);
+        }
+      }, SOON);
+    });
+
+    it('when one is killed the others answer, and another one takes its place', async () => {
+      const token = await logIn();
+      const [killed] = await status();
+      process.kill(killed!.pid, 'SIGKILL');
+      // A connection that was on its way to it is lost.
+      await vi.waitFor(async () => expect((await status(500))[0]!.pid).not.toBe(killed!.pid), SOON);
+      expect(new Set(await crowd(token))).toEqual(new Set([200]));
+      await vi.waitFor(async () => {
+        await crowd(token);
+        expect((await status())[0]!.requests).toBeGreaterThan(0);
+      }, STARTED);
+    }, 60_000);
+
+    it('shows it on a page that runs no script but its own', async () => {
+      const { status: code, headers, text } = await send('/status');
+      expect(code).toBe(200);
+      expect(headers['content-security-policy']).toMatch(/^default-src 'none'; script-src 'self'; style-src 'self';/);
+      expect(headers['content-security-policy']).not.toContain('unsafe');
+      const files = [...text.matchAll(/(?:href|src)="([^"]+)"/g)].map(([, file]) => file!);
+      expect(files).toEqual(['status.css', 'status.js']);
+      for (const file of files) expect((await send(`/${file}`)).status).toBe(200);
+      expect(text).not.toMatch(/ style=|<style|<script>/);
+    });
+
+    it('ends with all of them', async () => {
+      const pids = (await status()).map(({ pid }) => pid);
+      expect(pids.filter(isRunning)).toHaveLength(4);
+      primary.kill('SIGTERM');
+      expect(await once(primary, 'exit')).toEqual([0, null]);
+      expect(pids.filter(isRunning)).toEqual([]);
+    });
+  });
+});
