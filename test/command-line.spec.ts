@@ -3,7 +3,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Token } from 'nestjs-expiring-token';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { importFile } from '../lib/command-line/import-file.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
+import { rowOfImported } from '../lib/tokens/imported-token.js';
 import { onEveryDatabase, PASSWORD, type TestApp, type Stack } from './fixtures/app.js';
 import { Project } from './fixtures/command-line.js';
 
@@ -296,12 +298,25 @@ describe('The command line', () => {
             'key must be 40 hexa',
           ],
           ['with a cell too few', () => `key,userId,created\n${good()}\n${key()},1\n`, 3, 'Invalid Record Length'],
-        ])('%s, and shows no value', options, async (_, textOf, line, problem) => {
+        ])('%s, and shows no value', async (_, textOf, line, problem) => {
           const text = textOf();
-          const run = await project.run(['import', project.write('bad.csv', text), '-d', source]);
+          const path = join(project.directory, project.write('bad.csv', text));
+          const read = importFile(app.tokens, path, () => undefined, new AbortController().signal);
+          const { message } = await read.then(
+            () => expect.fail('it was imported'),
+            (error: Error) => error,
+          );
+          expect(message).toContain(`bad.csv, line ${line}: ${problem}`);
+          for (const secret of text.match(/[0-9a-f]{40}|secret-key/g)!) expect(message).not.toContain(secret);
+        });
+
+        it('on stderr, with what was done before it', options, async () => {
+          const file = project.write('bad.csv', `key,userId,created\n${good()}\n${key()},,2026-01-31T12:00:00Z\n`);
+          const before = await app.countTokens();
+          const run = await project.run(['import', file, '-d', source]);
           expect(run).toMatchObject({ code: 1, stdout: '' });
-          expect(run.stderr).toContain(`bad.csv, line ${line}: ${problem}`);
-          for (const secret of text.match(/[0-9a-f]{40}|secret-key/g)!) expect(run.stderr).not.toContain(secret);
+          expect(run.stderr).toMatch(/bad\.csv, line 3: A user id must be .*The lines before it were imported.*\n$/);
+          expect(await app.countTokens()).toBe(before + 1);
         });
       });
 
@@ -325,13 +340,20 @@ describe('The command line', () => {
         });
 
         it('draws a bar, which NO_COLOR keeps without colours', options, async () => {
-          const rows = Array.from({ length: 3000 }, () => `${key()},1,2020-01-31T12:00:00Z\n`).join('');
-          const file = project.write('many.csv', `key,userId,created\n${rows}`);
+          const tokens = Array.from({ length: 2000 }, () => ({ key: key(), userId: '1', created: new Date(0) }));
+          // Skipped one by one, it takes longer than the 80 ms after which the bar is drawn, without a write to wait for.
+          for (let made = 0; made < tokens.length; made += 500) {
+            const rows = tokens.slice(made, made + 500).map((token) => rowOfImported(token));
+            await app.dataSource.getRepository(Token).insert(rows);
+          }
+          const lines = tokens.map((token) => `${token.key},1,1970-01-01T00:00:00Z`);
+          const file = project.write('many.csv', ['key,userId,created', ...lines].join('\n'));
           const { code, stdout } = await project.terminal(`import ${file} -d ${source}`);
           expect(code).toBe(0);
           expect(stdout).toMatch(/\x1b\[35m[━=]+.* \d+ read/);
-          expect(stdout).toContain('3000 tokens imported');
-          const pruned = await project.terminal(`prune -d ${source}`, [], { NO_COLOR: '1' });
+          expect(stdout).toContain('0 tokens imported, 2000 skipped');
+          const slow = project.dataSource('slow.js', stack, 'export const expiringToken = { prune: { batch: 10 } };');
+          const pruned = await project.terminal(`prune -d ${slow}`, [], { NO_COLOR: '1' });
           expect(pruned.stdout).toMatch(/[━=]{40} \d+ deleted/);
           expect(pruned.stdout).not.toContain('\x1b[3');
         });

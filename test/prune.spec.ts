@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import fc from 'fast-check';
-import { Token } from 'nestjs-expiring-token';
+import { type PruneProgress, Token } from 'nestjs-expiring-token';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DATABASE, RESOLVED_OPTIONS } from '../lib/expiring-token.constants.js';
 import type { Database, Statement } from '../lib/database/database.js';
@@ -234,6 +234,26 @@ describe('Pruning', () => {
         const { id } = await put(app, old);
         await vi.waitUntil(async () => !(await idsOf(app)).has(id), { timeout: 10_000 });
       }
+    });
+
+    it('tells how far it is, and ends before the next batch when it is told to', async () => {
+      const app = await stack.boot({ options: { prune: { batch: 10 } } });
+      await put(app, { created: new Date(app.clock.now - 32 * DAY_MS) });
+      for (let made = 0; made < 25; made++) await put(app, { created: new Date(app.clock.now - 60 * DAY_MS) });
+      const stopping = new AbortController();
+      const told: PruneProgress[] = [];
+      const onProgress = (progress: PruneProgress) => {
+        told.push(progress);
+        if (told.length === 2) stopping.abort();
+      };
+      expect(await app.tokens.prune({ onProgress, signal: stopping.signal })).toBe(20);
+      expect(told).toEqual([
+        { deleted: 10, examined: 10, total: 25 },
+        { deleted: 20, examined: 20, total: 25 },
+      ]);
+      // One more expired more than a day ago.
+      expect(await app.tokens.prune({ retention: '1d', batch: 3 })).toBe(6);
+      await expect(app.tokens.prune({ retention: 'soon' })).rejects.toThrow('prune.retention');
     });
 
     it('in the background is turned off by false, and can still be called', async () => {
