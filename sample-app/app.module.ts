@@ -1,16 +1,26 @@
 import { Module } from '@nestjs/common';
+import { APP_INTERCEPTOR } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { ExpiringTokenModule } from 'nestjs-expiring-token';
 import { databaseOptions } from './database.js';
 import { DemoUser } from './demo-user.js';
 import { NotesModule } from './notes/notes.module.js';
+import { PageController } from './page/page.controller.js';
+import { RefreshCookie } from './refresh-cookie.js';
 
 @Module({
   imports: [
     TypeOrmModule.forRoot(databaseOptions(process.env.DATABASE_URL)),
-    ExpiringTokenModule.forRoot({ lifespan: process.env.TOKEN_LIFESPAN ?? '1h', refresh: {}, isGlobal: true }),
+    ExpiringTokenModule.forRoot({
+      lifespan: process.env.TOKEN_LIFESPAN ?? '1h',
+      refresh: {},
+      // The page shows when a device was last used.
+      lastUsedAccuracy: '30s',
+      isGlobal: true,
+    }),
     NotesModule,
   ],
-  providers: [DemoUser],
+  controllers: [PageController],
+  providers: [DemoUser, { provide: APP_INTERCEPTOR, useClass: RefreshCookie }],
 })
 export class AppModule {}
