@@ -6,7 +6,8 @@ export default defineConfig({
   test: {
     include: ['test/browser/**/*.spec.ts'],
     globalSetup: ['test/browser/build.ts'],
-    testTimeout: 30_000,
+    // Pictures wait for the right moment.
+    testTimeout: process.env.SCREENSHOTS ? 90_000 : 30_000,
     hookTimeout: 60_000,
     reporters: ['default', './test/fixtures/count-reporter.ts'],
   },

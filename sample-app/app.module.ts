@@ -1,12 +1,11 @@
 import { Module } from '@nestjs/common';
-import { APP_INTERCEPTOR } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { ExpiringTokenModule } from 'nestjs-expiring-token';
 import { databaseOptions } from './database.js';
 import { DemoUser } from './demo-user.js';
 import { NotesModule } from './notes/notes.module.js';
 import { PageController } from './page/page.controller.js';
-import { RefreshCookie } from './refresh-cookie.js';
+import { RefreshCookieModule } from './refresh-cookie.js';
 
 @Module({
   imports: [
@@ -18,9 +17,10 @@ import { RefreshCookie } from './refresh-cookie.js';
       lastUsedAccuracy: '30s',
       isGlobal: true,
     }),
+    RefreshCookieModule,
     NotesModule,
   ],
   controllers: [PageController],
-  providers: [DemoUser, { provide: APP_INTERCEPTOR, useClass: RefreshCookie }],
+  providers: [DemoUser],
 })
 export class AppModule {}

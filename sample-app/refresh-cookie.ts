@@ -3,8 +3,10 @@ import {
   type ExecutionContext,
   ForbiddenException,
   Injectable,
+  Module,
   type NestInterceptor,
 } from '@nestjs/common';
+import { APP_INTERCEPTOR } from '@nestjs/core';
 import { ExpiringTokenException } from 'nestjs-expiring-token';
 import { catchError, map, type Observable } from 'rxjs';
 
@@ -35,7 +37,7 @@ interface Answer {
 
 /** Keeps the refresh token of a browser in a cookie that no script can read. docs/browsers.md tells the dangers. */
 @Injectable()
-export class RefreshCookie implements NestInterceptor<Answer | undefined> {
+class RefreshCookie implements NestInterceptor<Answer | undefined> {
   intercept(context: ExecutionContext, next: CallHandler<Answer | undefined>): Observable<unknown> {
     const request = context.switchToHttp().getRequest<BrowserRequest>();
     if (request.headers[MARK] === undefined) return next.handle();
@@ -71,3 +73,6 @@ function readCookie(header = ''): string | undefined {
   const [only, ...more] = header.split(/; */).filter((pair) => pair.startsWith(`${COOKIE}=`));
   return more.length === 0 ? only?.slice(COOKIE.length + 1) : undefined;
 }
+
+@Module({ providers: [{ provide: APP_INTERCEPTOR, useClass: RefreshCookie }] })
+export class RefreshCookieModule {}

@@ -1,7 +1,7 @@
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { DEMO } from '../../sample-app/demo-user.js';
-import { request } from '../fixtures/http.js';
+import { bearer, request } from '../fixtures/http.js';
 import { launch, violations } from './chromium.js';
 import { Sample } from './sample.js';
 
@@ -13,6 +13,15 @@ const AT_ONCE_MS = 2500;
 const FIREFOX = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:148.0) Gecko/20100101 Firefox/148.0';
 const IPHONE =
   'Mozilla/5.0 (iPhone; CPU iPhone OS 19_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/19.1 Mobile/15E148 Safari/604.1';
+
+const NOTES = [
+  'Water the plants',
+  'Ask Ines about the invoice of March',
+  'Milk, bread, coffee\nand something for Sunday',
+];
+
+/** Writes what is looked at to docs/images: `npm run screenshots`. */
+const SCREENSHOTS = process.env.SCREENSHOTS === '1';
 
 describe('The page of the sample application', () => {
   let browser: Browser;
@@ -266,7 +275,20 @@ describe('The page of the sample application', () => {
       await atForm(other);
     });
 
-    it('that another user has signed in on shows nothing of the one before', async () => {
+    it('signed in on twice by one browser become the newer one', async () => {
+      const first = await openWindow();
+      const second = await first.context().newPage();
+      await second.goto('/');
+      await atForm(second);
+      await signIn(first, 'Older');
+      await signIn(second, 'Newer');
+      await device(first, 'Older').getByText('This device').waitFor();
+      await button(first, 'Renew now').click();
+      await device(first, 'Newer').getByText('This device').waitFor();
+      expect(await device(first, 'Older').getByText('This device').isVisible()).toBe(false);
+    });
+
+    it('that somebody signs out of show nothing of what was being written', async () => {
       const page = await signedIn('Family');
       await page.getByLabel('New note').fill('A secret of the demo user');
       await button(page, 'Sign out').click();
@@ -291,22 +313,40 @@ describe('The page of the sample application', () => {
   });
 
   describe('For everybody', () => {
-    const look = { colorScheme: 'light', viewport: { width: 1280, height: 860 } } as const;
+    const look = { colorScheme: 'light', viewport: { width: 1280, height: 800 }, deviceScaleFactor: 1.5 } as const;
+    /** A sample application as somebody has it who has used it for a while. */
+    async function furnished(): Promise<Sample> {
+      const own = await startSample('1m');
+      const post = (path: string, body: object, headers: readonly (readonly [string, string])[]) =>
+        request(own.origin, path, { method: 'POST', body, headers });
+      await post('/auth/login', { ...DEMO, deviceName: 'Office' }, [['User-Agent', FIREFOX]]);
+      const { token } = (await post('/auth/login', { ...DEMO, deviceName: 'Telephone' }, [['User-Agent', IPHONE]]))
+        .json;
+      for (const text of NOTES) await post('/notes', { text }, bearer(token));
+      return own;
+    }
 
     it.each([
       ['light', look],
       ['dark', { ...look, colorScheme: 'dark' }],
       ['320', { ...look, viewport: { width: 320, height: 640 } }],
     ] as const)('axe-core finds nothing to complain about, and nothing is cut off: %s', async (name, options) => {
-      const page = await openWindow(sample, options);
+      const page = await openWindow(await furnished(), options);
+      const check = async (view: string) => {
+        expect(await violations(page)).toEqual([]);
+        expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
+        if (SCREENSHOTS) await page.screenshot({ path: `docs/images/${view}-${name}.png`, fullPage: name === '320' });
+      };
       await enter(page, 'wrong');
       await page.getByText('The user name or the password is wrong.').waitFor();
+      await check('sign-in');
+      await signIn(page, 'Laptop');
+      await page.getByText('Water the plants').waitFor();
+      // A picture of a full ring would tell less.
+      if (SCREENSHOTS) await page.getByRole('timer').getByText('0:43').waitFor({ timeout: 60_000 });
+      await check('page');
+      await button(page, 'Rename Laptop').click();
       expect(await violations(page)).toEqual([]);
-      await signIn(page, `A device with a rather long name, ${name}`);
-      await addNote(page, `A note, ${name}`);
-      await button(page, `Rename A device with a rather long name, ${name}`).click();
-      expect(await violations(page)).toEqual([]);
-      expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
     });
 
     it('does not move for those who asked for stillness', async () => {

@@ -206,6 +206,7 @@ function showLife() {
   if (!session) return;
   const { remainingMs, renewsInMs, renewals, share, endsAt } = session;
   write($('countdown'), remainingMs === Infinity ? '∞' : countdown(remainingMs));
+  $('countdown').classList.toggle('long', $('countdown').textContent.length > 5);
   $('ring').style.strokeDashoffset = String(100 * (1 - share));
   write($('renews'), renewsInMs > 0 ? `at ${clockTime(Date.now() + renewsInMs)}` : 'as soon as the server answers');
   write($('renewed'), renewals === 0 ? 'not yet' : renewals === 1 ? 'once' : `${renewals} times`);
@@ -288,10 +289,7 @@ function describeDevice(row, { name, userAgent, current, lastUsedAt, createdAt }
   const browser = browserOf(userAgent);
   write(row.querySelector('[data-name]'), name);
   write(row.querySelector('[data-browser]'), name === browser ? '' : browser);
-  write(
-    row.querySelector('[data-used]'),
-    `Last used ${ago(lastUsedAt ?? createdAt)} · signed in ${dayTime(createdAt)}`,
-  );
+  write(row.querySelector('[data-used]'), `Last used ${ago(lastUsedAt ?? createdAt)}`);
   row.querySelector('[data-current]').hidden = !current;
   row.querySelector('[data-do=rename]').ariaLabel = `Rename ${name}`;
   row.querySelector('[data-do=revoke]').ariaLabel = `Sign out ${name}`;

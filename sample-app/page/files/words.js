@@ -49,10 +49,11 @@ export const clockTime = (timeMs) => clock.format(timeMs);
 /** `25 Nov, 14:05` */
 export const dayTime = (time) => moment.format(new Date(time));
 
-/** `59:07`, or `2:59:07` from an hour on. */
+/** `59:07`, or `2:59:07` where there are more than 99 minutes. */
 export function countdown(ms) {
   const seconds = Math.ceil(ms / 1000);
   const two = (number) => String(number).padStart(2, '0');
-  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
-  return hours > 0 ? `${hours}:${two(minutes)}:${two(seconds % 60)}` : `${minutes}:${two(seconds % 60)}`;
+  const minutes = Math.floor(seconds / 60);
+  const before = minutes > 99 ? `${Math.floor(minutes / 60)}:${two(minutes % 60)}` : minutes;
+  return `${before}:${two(seconds % 60)}`;
 }
