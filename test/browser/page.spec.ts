@@ -313,25 +313,28 @@ describe('The page of the sample application', () => {
   });
 
   describe('For everybody', () => {
-    const look = { colorScheme: 'light', viewport: { width: 1280, height: 800 }, deviceScaleFactor: 1.5 } as const;
-    /** A sample application as somebody has it who has used it for a while. */
-    async function furnished(): Promise<Sample> {
-      const own = await startSample('1m');
+    const look = { colorScheme: 'light', viewport: { width: 1280, height: 900 }, deviceScaleFactor: 1.5 } as const;
+    let scene: Sample;
+
+    /** What somebody has who uses it for a while. */
+    beforeAll(async () => {
+      scene = await Sample.start('1m');
       const post = (path: string, body: object, headers: readonly (readonly [string, string])[]) =>
-        request(own.origin, path, { method: 'POST', body, headers });
+        request(scene.origin, path, { method: 'POST', body, headers });
       await post('/auth/login', { ...DEMO, deviceName: 'Office' }, [['User-Agent', FIREFOX]]);
       const { token } = (await post('/auth/login', { ...DEMO, deviceName: 'Telephone' }, [['User-Agent', IPHONE]]))
         .json;
       for (const text of NOTES) await post('/notes', { text }, bearer(token));
-      return own;
-    }
+    });
+
+    afterAll(() => scene.stop());
 
     it.each([
       ['light', look],
       ['dark', { ...look, colorScheme: 'dark' }],
       ['320', { ...look, viewport: { width: 320, height: 640 } }],
     ] as const)('axe-core finds nothing to complain about, and nothing is cut off: %s', async (name, options) => {
-      const page = await openWindow(await furnished(), options);
+      const page = await openWindow(scene, options);
       const check = async (view: string) => {
         expect(await violations(page)).toEqual([]);
         expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
@@ -347,6 +350,9 @@ describe('The page of the sample application', () => {
       await check('page');
       await button(page, 'Rename Laptop').click();
       expect(await violations(page)).toEqual([]);
+      await button(page, 'Cancel').click();
+      await button(page, 'Sign out').click();
+      await atForm(page);
     });
 
     it('does not move for those who asked for stillness', async () => {
