@@ -38,17 +38,19 @@ function tell(text) {
   newsTimer = setTimeout(() => write($('news'), ''), NEWS_FOR_MS);
 }
 
-/** Waits until it is time to look again, or the window is looked at again. */
+/** Waits until it is time to look again, or the window is looked at again, or the network is back. */
 function pause(failures) {
   const backOffMs = Math.min(LONGEST_PAUSE_MS, LOOK_EVERY_MS * 2 ** failures);
   return new Promise((resolve) => {
     const end = () => {
       clearTimeout(timer);
       document.removeEventListener('visibilitychange', end);
+      window.removeEventListener('online', end);
       resolve();
     };
     const timer = setTimeout(end, document.hidden ? LOOK_EVERY_HIDDEN_MS : backOffMs);
     document.addEventListener('visibilitychange', end);
+    window.addEventListener('online', end);
   });
 }
 
@@ -207,10 +209,10 @@ function showLife() {
   const { remainingMs, renewsInMs, renewals, share, endsAt } = session;
   write($('countdown'), remainingMs === Infinity ? '∞' : countdown(remainingMs));
   $('countdown').classList.toggle('long', $('countdown').textContent.length > 5);
-  $('ring').style.strokeDashoffset = String(100 * (1 - share));
+  $('ring').style.strokeDashoffset = (100 * (1 - share)).toFixed(1);
   write($('renews'), renewsInMs > 0 ? `at ${clockTime(Date.now() + renewsInMs)}` : 'as soon as the server answers');
   write($('renewed'), renewals === 0 ? 'not yet' : renewals === 1 ? 'once' : `${renewals} times`);
-  write($('until'), endsAt ? `${dayTime(endsAt)}, and longer with use` : 'you sign out');
+  write($('until'), endsAt ? dayTime(endsAt) : 'you sign out');
 }
 
 setInterval(showLife, 250);
