@@ -128,10 +128,9 @@ describe('The command line', () => {
           name: 'A "b",c',
           created: `${yesterday.replace(' ', 'T')}.000Z`,
         });
-        expect((await app.tokens.list(user.id)).map(({ expiresAt }) => expiresAt === null).toSorted()).toEqual([
-          false,
-          true,
-        ]);
+        const everlasting = (await app.tokens.list(user.id)).filter(({ expiresAt }) => expiresAt === null);
+        expect(everlasting).toHaveLength(1);
+        expect(await app.tokens.list(user.id)).toHaveLength(2);
         const again = await project.run(['import', file, '-d', source, '--json']);
         expect(JSON.parse(again.stdout)).toEqual({ imported: 0, skipped: 2 });
       });
@@ -329,7 +328,8 @@ describe('The command line', () => {
           const file = project.write('many.csv', `key,userId,created\n${rows}`);
           const { code, stdout } = await project.terminal(`import ${file} -d ${source}`);
           expect(code).toBe(0);
-          expect(stdout).toMatch(/\x1b\[35m[━=]+.* \d+ read/);
+          expect(stdout).toContain('\x1b[35m');
+          expect(stdout).toMatch(/[━=]+.* \d+ read/);
           expect(stdout).toContain('3000 tokens imported');
           const pruned = await project.terminal(`prune -d ${source}`, [], { NO_COLOR: '1' });
           expect(pruned.stdout).toMatch(/[━=]{40} \d+ deleted/);
