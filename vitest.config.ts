@@ -15,8 +15,8 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.spec.ts'],
-    // Those that disturb servers start their own: `npm run test:faults`.
-    exclude: ['test/faults/**'],
+    // Those that disturb servers start their own: `npm run test:faults`. Those in a browser: `npm run test:browser`.
+    exclude: ['test/faults/**', 'test/browser/**'],
     globalSetup: ['test/fixtures/servers.ts'],
     setupFiles: ['test/fixtures/overhear-output.ts'],
     isolate: false,

@@ -15,7 +15,10 @@ const bearer = `-H "Authorization: Bearer $TOKEN"`;
 const login = `${url}/auth/login ${json} -d '${JSON.stringify(DEMO)}'`;
 
 process.stdout.write(`
-Swagger UI: ${url}/docs. To try it with curl, in another terminal:
+The page: ${url}
+Swagger UI: ${url}/docs
+
+To try it with curl, in another terminal:
 
 # Log in
 curl -si ${login}

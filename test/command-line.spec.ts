@@ -130,8 +130,9 @@ describe('The command line', () => {
           name: 'A "b",c',
           created: `${yesterday.replace(' ', 'T')}.000Z`,
         });
-        const ends = (await app.tokens.list(user.id)).map(({ expiresAt }) => expiresAt === null);
-        expect(new Set(ends)).toEqual(new Set([true, false]));
+        const everlasting = (await app.tokens.list(user.id)).filter(({ expiresAt }) => expiresAt === null);
+        expect(everlasting).toHaveLength(1);
+        expect(await app.tokens.list(user.id)).toHaveLength(2);
         const again = await project.run(['import', file, '-d', source, '--json']);
         expect(JSON.parse(again.stdout)).toEqual({ imported: 0, skipped: 2 });
       });
@@ -348,8 +349,8 @@ describe('The command line', () => {
           const file = project.write('many.csv', ['key,userId,created', ...lines].join('\n'));
           const { code, stdout } = await project.terminal(`import ${file} -d ${source}`);
           expect(code).toBe(0);
-          const [, bar] = /([━=]+.*) \d+ read/.exec(stdout)!;
-          expect(bar).toContain('\x1b[');
+          expect(stdout).toContain('\x1b[35m');
+          expect(stdout).toMatch(/[━=]+.* \d+ read/);
           expect(stdout).toContain('0 tokens imported, 2000 skipped');
           const slow = project.dataSource('slow.js', stack, 'export const expiringToken = { prune: { batch: 10 } };');
           const pruned = await project.terminal(`prune -d ${slow}`, [], { NO_COLOR: '1' });

@@ -12,7 +12,8 @@ class TenantToken extends Token {
   tenant: string | null;
 }
 
-@Entity('account')
+// TypeORM's module keeps what it is given for all applications of the process: no other entity has this table.
+@Entity('migrated_account')
 class Account {
   @PrimaryGeneratedColumn()
   id: number;
@@ -171,13 +172,14 @@ describe('The migrations', () => {
   it('make no auth_user where users are elsewhere', async () => {
     const stack = new Stack('sqlite', 'express');
     await stack.open();
+    const loggedBefore = logged.length;
     const users = typeOrmUsers(Account, { id: 'id', username: 'email', password: 'passwordHash' });
     const typeOrm = { synchronize: false, entities: [Account], migrations: tokenMigrations, migrationsRun: true };
     const app = await stack.boot({ options: { users }, typeOrm });
     const runner = app.dataSource.createQueryRunner();
     expect([await runner.hasTable('auth_token'), await runner.hasTable('auth_user')]).toEqual([true, false]);
     expect((await app.tokens.issue('1')).token.userId).toBe('1');
-    expect(logged.filter((line) => line.includes('auth_user'))).toEqual([]);
+    expect(logged.slice(loggedBefore).filter((line) => line.includes('auth_user'))).toEqual([]);
     await stack.close();
   });
 

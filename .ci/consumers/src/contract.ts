@@ -57,7 +57,9 @@ import {
   UserService,
   type UserStore,
 } from 'nestjs-expiring-token';
-import { Column, Entity, PrimaryGeneratedColumn } from 'typeorm';
+import { migrations, tokenMigrations } from 'nestjs-expiring-token/migrations';
+import { actingAs, ExpiringTokenTestingModule, TestClock, userStoreContract } from 'nestjs-expiring-token/testing';
+import { Column, Entity, type MigrationInterface, PrimaryGeneratedColumn } from 'typeorm';
 
 /*
  * All that an application can name of the package, by the types that it can count on: compiled under `strict`, by the
@@ -339,4 +341,13 @@ export const refusal = (error: unknown): string => {
   if (error instanceof ExpiringTokenException) return `${error.getStatus()} ${error.code}`;
   if (error instanceof ExpiringTokenOptionsError) return error.message;
   throw error;
+};
+
+/** What the other entries are for, in their types. */
+export const others: {
+  migrations: (new () => MigrationInterface)[];
+  testing: unknown[];
+} = {
+  migrations: [...migrations, ...tokenMigrations],
+  testing: [actingAs, ExpiringTokenTestingModule.forRoot('1h'), new TestClock().now, userStoreContract],
 };

@@ -1,0 +1,384 @@
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { DEMO } from '../../sample-app/demo-user.js';
+import { bearer, request } from '../fixtures/http.js';
+import { launch, violations } from './chromium.js';
+import { Sample } from './sample.js';
+
+/** Renewed after three quarters of it, and a second at most. */
+const LIFESPAN_MS = 8000;
+/** "At once": the page looks each second, and this machine may be busy. */
+const AT_ONCE_MS = 2500;
+
+const FIREFOX = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:148.0) Gecko/20100101 Firefox/148.0';
+const IPHONE =
+  'Mozilla/5.0 (iPhone; CPU iPhone OS 19_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/19.1 Mobile/15E148 Safari/604.1';
+
+const NOTES = [
+  'Water the plants',
+  'Ask Ines about the invoice of March',
+  'Milk, bread, coffee\nand something for Sunday',
+];
+
+/** Writes what is looked at to docs/images: `npm run screenshots`. */
+const SCREENSHOTS = process.env.SCREENSHOTS === '1';
+
+describe('The page of the sample application', () => {
+  let browser: Browser;
+  let sample: Sample;
+  /** What no window may say or do. */
+  let complaints: string[] = [];
+
+  beforeAll(async () => {
+    [browser, sample] = await Promise.all([launch(), Sample.start('1h')]);
+  });
+
+  afterEach(async () => {
+    await Promise.all(browser.contexts().map((context) => context.close()));
+    const found = complaints;
+    complaints = [];
+    expect(found).toEqual([]);
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    await sample?.stop();
+  });
+
+  /** Another sample application, for a test that stops it or uses up what it allows. */
+  async function startSample(lifespan: string): Promise<Sample> {
+    const own = await Sample.start(lifespan);
+    onTestFinished(() => own.stop());
+    return own;
+  }
+
+  function listenTo(page: Page, origin: string): void {
+    page.on('pageerror', (error) => complaints.push(error.message));
+    page.on('console', (message) => {
+      // That a request was refused or not answered is said there too, and wanted.
+      if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) {
+        complaints.push(message.text());
+      }
+    });
+    page.on('request', (sent) => {
+      if (new URL(sent.url()).origin !== origin) complaints.push(`request to ${sent.url()}`);
+    });
+  }
+
+  /** A window in a browser profile of its own, which has no cookies yet. */
+  async function openWindow({ origin } = sample, options?: BrowserContextOptions): Promise<Page> {
+    const context = await browser.newContext({ baseURL: origin, locale: 'en-GB', ...options });
+    context.setDefaultTimeout(10_000);
+    context.on('page', (page) => listenTo(page, origin));
+    const page = await context.newPage();
+    await page.goto('/');
+    return page;
+  }
+
+  const heading = (page: Page, name: string) => page.getByRole('heading', { name, exact: true });
+  const button = (page: Page, name: string) => page.getByRole('button', { name, exact: true });
+  const device = (page: Page, name: string) => page.getByRole('listitem').filter({ hasText: name });
+
+  async function enter(page: Page, password = DEMO.password, deviceName = ''): Promise<void> {
+    await page.getByLabel('User name').fill(DEMO.username);
+    await page.getByLabel('Password').fill(password);
+    await page.getByLabel('Name of this device').fill(deviceName);
+    await button(page, 'Sign in').click();
+  }
+
+  async function signIn(page: Page, deviceName?: string): Promise<Page> {
+    await enter(page, DEMO.password, deviceName);
+    await heading(page, 'Your notes').waitFor();
+    return page;
+  }
+
+  const signedIn = async (deviceName: string, own = sample, options?: BrowserContextOptions) =>
+    signIn(await openWindow(own, options), deviceName);
+
+  const atForm = (page: Page, timeout = AT_ONCE_MS) => heading(page, 'Sign in to Notes').waitFor({ timeout });
+
+  async function addNote(page: Page, text: string): Promise<void> {
+    await page.getByLabel('New note').fill(text);
+    await button(page, 'Add note').click();
+    await page.getByRole('list', { name: 'Notes' }).getByText(text).waitFor();
+  }
+
+  const nextRefresh = (page: Page) => page.waitForResponse((response) => response.url().endsWith('/auth/refresh'));
+
+  describe('Signing in', () => {
+    it('keeps the refresh token where no script reads it, and is remembered after a reload', async () => {
+      const page = await openWindow();
+      const login = page.waitForResponse((response) => response.url().endsWith('/auth/login'));
+      await signIn(page);
+      const answer = await (await login).json();
+      expect(answer).toHaveProperty('token');
+      expect(answer).not.toHaveProperty('refreshToken');
+      const [cookie, ...others] = await page.context().cookies(`${sample.origin}/auth/refresh`);
+      expect(cookie).toMatchObject({ httpOnly: true, sameSite: 'Strict', path: '/auth/refresh' });
+      expect(others).toEqual([]);
+      const kept = '[document.cookie, ...Object.values(localStorage), ...Object.values(sessionStorage)].join("")';
+      expect(await page.evaluate(kept)).toBe('');
+
+      await addNote(page, 'Buy milk');
+      await page.reload();
+      await page.getByText('Buy milk').waitFor();
+      expect(await device(page, 'This device').textContent()).toContain('Chrome');
+
+      await button(page, 'Sign out').click();
+      await page.getByText('You are signed out.').waitFor();
+      expect(await page.context().cookies(`${sample.origin}/auth/refresh`)).toEqual([]);
+      await page.reload();
+      await atForm(page);
+      expect(await page.getByText('Buy milk').count()).toBe(0);
+    });
+
+    it('says what is wrong, and how long to wait after too many attempts', async () => {
+      const page = await openWindow(await startSample('1h'));
+      const [message, password] = [page.getByRole('alert'), page.getByLabel('Password')];
+      await enter(page, 'wrong');
+      await message.getByText('The user name or the password is wrong.').waitFor();
+      expect(await page.evaluate('document.activeElement.id')).toBe('password');
+      for (let attempt = 2; attempt <= 10; attempt++) {
+        const answer = page.waitForResponse((response) => response.url().endsWith('/auth/login'));
+        await password.press('Enter');
+        expect((await answer).status()).toBe(401);
+      }
+      await password.press('Enter');
+      await message.getByText(/^Too many failed attempts\. Try again in (5:00|4:5\d), at \d\d:\d\d:\d\d\.$/).waitFor();
+      await enter(page);
+      await message.getByText('Too many failed attempts.').waitFor();
+    });
+
+    it('needs no mouse', async () => {
+      const page = await openWindow();
+      await expect.poll(() => page.evaluate('document.activeElement.id')).toBe('username');
+      const { keyboard } = page;
+      await keyboard.type(DEMO.username);
+      await keyboard.press('Tab');
+      await keyboard.type(DEMO.password);
+      await keyboard.press('Enter');
+      await heading(page, 'Your notes').waitFor();
+      await expect.poll(() => page.evaluate('document.activeElement.id')).toBe('notes-heading');
+      await keyboard.press('Tab');
+      await keyboard.type('Water the plants');
+      await keyboard.press('Tab');
+      await keyboard.press('Enter');
+      await page.getByRole('list', { name: 'Notes' }).getByText('Water the plants').waitFor();
+      expect(await page.evaluate('document.activeElement.id')).toBe('draft');
+    });
+  });
+
+  describe('The token', () => {
+    it('is counted down, and renewed before it runs out, without a refused request', async () => {
+      const page = await openWindow(await startSample(`${LIFESPAN_MS}ms`));
+      const login = page.waitForRequest((sent) => sent.url().endsWith('/auth/login'));
+      await signIn(page);
+      const refused: string[] = [];
+      page.on('response', (response) => {
+        if (response.status() >= 400) refused.push(`${response.status()} ${response.url()}`);
+      });
+      const begin = Date.now();
+      const renewal = nextRefresh(page);
+      await page.getByRole('timer').getByText('0:04').waitFor();
+      await page.getByRole('timer').getByText('0:03').waitFor();
+      const elapsedMs = (await renewal).request().timing().startTime - (await login).timing().startTime;
+      expect(elapsedMs).toBeGreaterThan(LIFESPAN_MS / 2);
+      expect(elapsedMs).toBeLessThan(LIFESPAN_MS);
+      await page.getByText('once', { exact: true }).waitFor();
+      // The first token has run out by now, or does while it waits.
+      await expect.poll(() => Date.now(), { timeout: LIFESPAN_MS }).toBeGreaterThan(begin + LIFESPAN_MS);
+      await addNote(page, 'Longer than a token');
+      expect(refused).toEqual([]);
+    });
+
+    it('that ran out while the machine was away is renewed when it is back', async () => {
+      const page = await signedIn('Laptop', await startSample('3s'));
+      await page.context().setOffline(true);
+      await page.getByText('The server does not answer.').waitFor();
+      await page.getByRole('timer').getByText('0:00').waitFor();
+      const renewal = nextRefresh(page);
+      await page.context().setOffline(false);
+      expect((await renewal).status()).toBe(200);
+      await page.getByText('The server does not answer.').waitFor({ state: 'hidden' });
+      await addNote(page, 'Back again');
+    });
+
+    it('is renewed by two windows at once, and neither is signed out', async () => {
+      const first = await signedIn('Shared');
+      const second = await first.context().newPage();
+      await second.goto('/');
+      await heading(second, 'Your notes').waitFor();
+      for (let round = 0; round < 3; round++) {
+        const renewals = await Promise.all(
+          [first, second].map(async (page) => {
+            const answer = nextRefresh(page);
+            await button(page, 'Renew now').click();
+            return (await answer).status();
+          }),
+        );
+        expect(renewals).toEqual([200, 200]);
+      }
+      await Promise.all([addNote(first, 'From the first window'), addNote(second, 'From the second window')]);
+    });
+  });
+
+  describe('Devices', () => {
+    it('are named, told apart by browser, and renamed', async () => {
+      const [laptop] = [await signedIn('Work laptop'), await signedIn('Telephone', sample, { userAgent: IPHONE })];
+      const telephone = device(laptop, 'Telephone');
+      await telephone.getByText('Safari 19 on iPhone').waitFor();
+      await telephone.getByText('Last used just now').waitFor();
+      expect(await telephone.getByText('This device').isVisible()).toBe(false);
+      expect(await device(laptop, 'Work laptop').getByText('This device').isVisible()).toBe(true);
+
+      await button(laptop, 'Rename Telephone').click();
+      await laptop.keyboard.press('Escape');
+      expect(await laptop.evaluate('document.activeElement.ariaLabel')).toBe('Rename Telephone');
+      await laptop.keyboard.press('Enter');
+      await laptop.keyboard.type('Old <b>telephone</b>');
+      await laptop.keyboard.press('Enter');
+      await device(laptop, 'Old <b>telephone</b>').waitFor();
+    });
+
+    it('revoked from another window returns to the form at once, with its notes and what was being written', async () => {
+      const here = await signedIn('Here');
+      const there = await signedIn('There', sample, { userAgent: FIREFOX });
+      await addNote(here, 'Kept on the server');
+      await here.getByLabel('New note').fill('Half a tho');
+      await button(there, 'Sign out Here').click();
+      await atForm(here);
+      await here.getByText('This device was signed out from somewhere else. What you were writing is kept.').waitFor();
+      expect(await here.getByText('Kept on the server').count()).toBe(0);
+      expect(await here.getByLabel('User name').inputValue()).toBe(DEMO.username);
+      expect(await here.evaluate('document.activeElement.id')).toBe('password');
+      await signIn(here, 'Here again');
+      await here.getByText('Kept on the server').waitFor();
+      expect(await here.getByLabel('New note').inputValue()).toBe('Half a tho');
+    });
+
+    it('signed out in one window of a browser are signed out in the other', async () => {
+      const first = await signedIn('Shared');
+      const second = await first.context().newPage();
+      await second.goto('/');
+      await heading(second, 'Your notes').waitFor();
+      await button(first, 'Sign out').click();
+      await atForm(second);
+    });
+
+    it('are signed out but for this one, and everywhere', async () => {
+      const [own, other] = [await signedIn('Own'), await signedIn('Other')];
+      await button(own, 'Sign out all others').click();
+      await atForm(other);
+      await expect.poll(() => own.getByRole('list', { name: 'Devices' }).getByRole('listitem').count()).toBe(1);
+      expect(await button(own, 'Sign out all others').isDisabled()).toBe(true);
+      await signIn(other);
+      await button(own, 'Sign out everywhere').click();
+      await own.getByText('You are signed out on all devices.').waitFor();
+      await atForm(other);
+    });
+
+    it('signed in on twice by one browser become the newer one', async () => {
+      const first = await openWindow();
+      const second = await first.context().newPage();
+      await second.goto('/');
+      await atForm(second);
+      await signIn(first, 'Older');
+      await signIn(second, 'Newer');
+      await device(first, 'Older').getByText('This device').waitFor();
+      await button(first, 'Renew now').click();
+      await device(first, 'Newer').getByText('This device').waitFor();
+      expect(await device(first, 'Older').getByText('This device').isVisible()).toBe(false);
+    });
+
+    it('that somebody signs out of show nothing of what was being written', async () => {
+      const page = await signedIn('Family');
+      await page.getByLabel('New note').fill('A secret of the demo user');
+      await button(page, 'Sign out').click();
+      await signIn(page);
+      expect(await page.getByLabel('New note').inputValue()).toBe('');
+    });
+  });
+
+  it('outlives its server: says that it is gone, signs nobody out, and goes on', async () => {
+    const own = await startSample('1h');
+    const page = await signedIn('Patient', own);
+    await page.getByLabel('New note').fill('Written in the dark');
+    await own.stop();
+    await page.getByRole('alert').getByText('The server does not answer.').first().waitFor({ timeout: AT_ONCE_MS });
+    await button(page, 'Add note').click();
+    await page.locator('#write-error').getByText('The server does not answer.').waitFor();
+    expect(await heading(page, 'Your notes').isVisible()).toBe(true);
+    await own.start();
+    await page.getByText('You stay signed in.').waitFor({ state: 'hidden' });
+    await button(page, 'Add note').click();
+    await page.getByRole('list', { name: 'Notes' }).getByText('Written in the dark').waitFor();
+  });
+
+  describe('For everybody', () => {
+    const look = { colorScheme: 'light', viewport: { width: 1280, height: 900 }, deviceScaleFactor: 1.5 } as const;
+    let scene: Sample;
+
+    /** What somebody has who uses it for a while. */
+    beforeAll(async () => {
+      scene = await Sample.start('1m');
+      const post = (path: string, body: object, headers: readonly (readonly [string, string])[]) =>
+        request(scene.origin, path, { method: 'POST', body, headers });
+      await post('/auth/login', { ...DEMO, deviceName: 'Office' }, [['User-Agent', FIREFOX]]);
+      const { token } = (await post('/auth/login', { ...DEMO, deviceName: 'Telephone' }, [['User-Agent', IPHONE]]))
+        .json;
+      for (const text of NOTES) await post('/notes', { text }, bearer(token));
+    });
+
+    afterAll(() => scene.stop());
+
+    it.each([
+      ['light', look],
+      ['dark', { ...look, colorScheme: 'dark' }],
+      ['320', { ...look, viewport: { width: 320, height: 640 } }],
+    ] as const)('axe-core finds nothing to complain about, and nothing is cut off: %s', async (name, options) => {
+      const page = await openWindow(scene, options);
+      const check = async (view: string) => {
+        expect(await violations(page)).toEqual([]);
+        expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
+        if (SCREENSHOTS) await page.screenshot({ path: `docs/images/${view}-${name}.png`, fullPage: name === '320' });
+      };
+      await enter(page, 'wrong');
+      await page.getByText('The user name or the password is wrong.').waitFor();
+      await check('sign-in');
+      await signIn(page, 'Laptop');
+      await page.getByText('Water the plants').waitFor();
+      // A picture of a full ring would tell less.
+      if (SCREENSHOTS) await page.getByRole('timer').getByText('0:43').waitFor({ timeout: 60_000 });
+      await check('page');
+      await button(page, 'Rename Laptop').click();
+      expect(await violations(page)).toEqual([]);
+      await button(page, 'Cancel').click();
+      await button(page, 'Sign out').click();
+      await atForm(page);
+    });
+
+    it('does not move for those who asked for stillness', async () => {
+      const durations = 'getComputedStyle(document.getElementById("renew")).transitionDuration';
+      const [still, usual] = [await signedIn('Still', sample, { reducedMotion: 'reduce' }), await signedIn('Usual')];
+      expect(await still.evaluate(durations)).toBe('0s');
+      expect(await usual.evaluate(durations)).toBe('0.12s, 0.12s');
+    });
+  });
+
+  it('runs no script but its own, in no frame', async () => {
+    const { headers } = await request(sample.origin, '/');
+    expect(headers['content-security-policy']).not.toContain('unsafe');
+    expect(headers['content-security-policy']).toContain("frame-ancestors 'none'");
+    expect(headers).toMatchObject({ 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer' });
+    const page = await openWindow();
+    const attempts = [
+      `document.body.append(Object.assign(document.createElement('script'), { text: 'broken = true' }))`,
+      `document.body.setAttribute('onclick', 'broken = true')`,
+      `document.body.innerHTML = '<img src="/" onerror="broken = true">'`,
+    ];
+    for (const attempt of attempts) await expect(page.evaluate(attempt)).rejects.toThrow(/Trusted(Script|HTML)/);
+    expect(await page.evaluate('typeof broken')).toBe('undefined');
+    expect(complaints.every((complaint) => complaint.includes('Trusted'))).toBe(true);
+    complaints = [];
+  });
+});

@@ -1,0 +1,61 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { join, resolve } from 'node:path';
+import { inject, vi } from 'vitest';
+import { request } from '../fixtures/http.js';
+import { overhear } from '../fixtures/overheard.js';
+
+const MAIN = resolve('.sample-dist/sample-app/main.js');
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  await once(server.close(), 'close');
+  return port;
+}
+
+/** The sample application as users run it: a process of its own, on a SQLite file of its own. */
+export class Sample {
+  private child: ChildProcess;
+
+  private constructor(
+    private readonly port: number,
+    private readonly directory: string,
+    private readonly lifespan: string,
+  ) {}
+
+  /** @param lifespan - of access tokens */
+  static async start(lifespan: string): Promise<Sample> {
+    const sample = new Sample(await freePort(), mkdtempSync(join(inject('directory'), 'sample_')), lifespan);
+    await sample.start();
+    return sample;
+  }
+
+  get origin(): string {
+    return `http://localhost:${this.port}`;
+  }
+
+  /** Starts it, or starts it again where it was. */
+  async start(): Promise<void> {
+    const { DATABASE_URL: _, ...inherited } = process.env;
+    this.child = spawn(process.execPath, [MAIN], {
+      cwd: this.directory,
+      env: { ...inherited, PORT: String(this.port), TOKEN_LIFESPAN: this.lifespan },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    for (const stream of [this.child.stdout!, this.child.stderr!]) {
+      stream.on('data', (chunk: Buffer) => overhear(chunk.toString()));
+    }
+    await vi.waitFor(() => request(this.origin, '/'), { timeout: 20_000 });
+  }
+
+  async stop(): Promise<void> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    this.child.kill();
+    await once(this.child, 'exit');
+  }
+}

@@ -1,0 +1,105 @@
+import { readFileSync } from 'node:fs';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { RefreshCookieModule } from '../sample-app/refresh-cookie.js';
+import { onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
+import { type Answer, bearer } from './fixtures/http.js';
+
+describe('The refresh cookie of the sample application', () => {
+  onEveryStack(
+    (stack) => {
+      let app: TestApp;
+      beforeAll(async () => {
+        app = await stack.boot({ options: { refresh: { idle: '1h' } }, imports: [RefreshCookieModule] });
+      });
+
+      type Headers = readonly (readonly [string, string])[];
+      const mark = ['X-Refresh-Cookie', '1'] as const;
+      const fromPage = (): Headers => [mark, ['Origin', app.origin]];
+
+      const logIn = async (headers: Headers = fromPage()): Promise<Answer> => {
+        const { username } = await app.createUser();
+        return app.send('/auth/login', { method: 'POST', headers, body: { username, password: PASSWORD } });
+      };
+
+      const refresh = (cookie: string, headers: Headers = fromPage()) =>
+        app.send('/auth/refresh', { method: 'POST', headers: [...headers, ['Cookie', cookie]], body: {} });
+
+      /** The pair of name and value, as a browser sends it back. */
+      const cookieOf = ({ headers }: Answer) => headers['set-cookie']!.split(';', 1)[0]!;
+
+      const FORGET = 'refresh_token=; Path=/auth/refresh; Max-Age=0; HttpOnly; SameSite=Strict';
+
+      it('holds the refresh token, which the page is not told', async () => {
+        const login = await logIn();
+        expect(login.status).toBe(200);
+        expect(login.json).not.toHaveProperty('refreshToken');
+        expect(login.headers['set-cookie']).toMatch(
+          /^refresh_token=ext_[\w-]+; Path=\/auth\/refresh; Max-Age=3600; HttpOnly; SameSite=Strict$/,
+        );
+        const renewed = await refresh(cookieOf(login));
+        expect(renewed.json).toMatchObject({ deviceId: login.json.deviceId, token: expect.stringMatching(/^ext_/) });
+        expect(renewed.json).not.toHaveProperty('refreshToken');
+        expect(cookieOf(renewed)).not.toBe(cookieOf(login));
+        expect((await refresh(cookieOf(renewed))).status).toBe(200);
+      });
+
+      it('is forgotten with the session, and when its token is refused', async () => {
+        const login = await logIn();
+        const body = {};
+        const headers = [...fromPage(), ...bearer(login.json.token)];
+        const logout = await app.send('/auth/logout', { method: 'POST', headers, body });
+        expect(logout).toMatchObject({ status: 204, headers: { 'set-cookie': FORGET } });
+        const refused = await refresh(cookieOf(login));
+        expect(refused).toMatchObject({ status: 401, headers: { 'set-cookie': FORGET } });
+        expect(refused.json.code).toBe('refresh_invalid');
+      });
+
+      it('stays when somebody else mistypes a password in another window', async () => {
+        const { username } = await app.createUser();
+        const body = { username, password: 'wrong' };
+        const wrong = await app.send('/auth/login', { method: 'POST', headers: fromPage(), body });
+        expect(wrong.status).toBe(401);
+        expect(wrong.headers).not.toHaveProperty('set-cookie');
+      });
+
+      it.each([
+        ['of another site', [mark, ['Origin', 'https://evil.example']]],
+        ['of no page', [mark]],
+        ['of a frame without an origin', [mark, ['Origin', 'null']]],
+      ] as const)('is neither read nor set for a request %s', async (_, headers) => {
+        const cookie = cookieOf(await logIn());
+        expect(await logIn(headers)).toMatchObject({
+          status: 403,
+          headers: expect.not.objectContaining({ 'set-cookie': expect.anything() }),
+        });
+        expect((await refresh(cookie, headers)).status).toBe(403);
+        expect((await refresh(cookie)).status).toBe(200);
+      });
+
+      it('is not read from a request without the mark, from a form, or where two of them came', async () => {
+        const cookie = cookieOf(await logIn());
+        expect((await refresh(cookie, [['Origin', app.origin]])).status).toBe(401);
+        expect((await refresh(`${cookie}; refresh_token=planted`)).status).toBe(401);
+        const form = [...fromPage(), ['Cookie', cookie], ['Content-Type', 'text/plain']] as const;
+        expect((await app.send('/auth/refresh', { method: 'POST', headers: form, rawBody: '{}' })).status).not.toBe(
+          200,
+        );
+        expect((await refresh(`other=1; ${cookie}`)).status).toBe(200);
+      });
+
+      it('changes nothing for other clients', async () => {
+        const login = await logIn([]);
+        expect(login.json.refreshToken).toMatch(/^ext_/);
+        expect(login.headers).not.toHaveProperty('set-cookie');
+        const { refreshToken } = login.json;
+        expect((await app.post('/auth/refresh', { refreshToken })).json.refreshToken).toMatch(/^ext_/);
+      });
+    },
+    { databases: ['sqlite'] },
+  );
+
+  it('is shown in the guide as it is', () => {
+    const read = (path: string) => readFileSync(new URL(path, import.meta.url), 'utf8');
+    expect(read('../docs/browsers.md')).toContain(read('../sample-app/refresh-cookie.ts'));
+  });
+});
