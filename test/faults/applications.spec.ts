@@ -14,7 +14,7 @@ import { logged, onEveryDatabase, onEveryStack, PASSWORD, Stack } from '../fixtu
 import { AppProcess, type RemoteApp } from '../fixtures/app-process.js';
 import { figure } from '../fixtures/figures.js';
 import { bearer, rawRequest, request } from '../fixtures/http.js';
-import { tally } from '../fixtures/iterations.js';
+import { extent, tally } from '../fixtures/iterations.js';
 import { burst, longestMs, milliseconds, oneByOne, p99Ms, pace, sample, statuses } from '../fixtures/load.js';
 import { onEverySharedDatabase, type SharedDatabase } from '../fixtures/shared-database.js';
 
@@ -73,6 +73,8 @@ describe('Two applications whose clocks are two minutes apart', () => {
 });
 
 describe('Tokens that nobody issued', () => {
+  const INVENTED = extent({ quick: 300_000, usual: 1_000_000, soak: 1_000_000 });
+
   onEverySharedDatabase(
     (database) => {
       it('leave nothing behind in the process', { timeout: 240_000 }, async (context) => {
@@ -81,10 +83,10 @@ describe('Tokens that nobody issued', () => {
         // The heap grows to what the work at hand needs, and no more after that.
         await app.invent(100_000, false);
         await app.invent(100_000, true);
-        const malformed = await app.invent(1_000_000, false);
-        const unknown = await app.invent(100_000, true);
-        expect(malformed.codes).toEqual({ token_invalid: 1_000_000 });
-        expect(unknown.codes).toEqual({ token_invalid: 100_000 });
+        const malformed = await app.invent(INVENTED, false);
+        const unknown = await app.invent(INVENTED / 10, true);
+        expect(malformed.codes).toEqual({ token_invalid: INVENTED });
+        expect(unknown.codes).toEqual({ token_invalid: INVENTED / 10 });
         expect(malformed.grownBytes).toBeLessThanOrEqual(32 * MIB);
         expect(unknown.grownBytes).toBeLessThanOrEqual(32 * MIB);
         const grown = (bytes: number) => `${(bytes / MIB).toFixed(1)} MiB`;
@@ -92,7 +94,7 @@ describe('Tokens that nobody issued', () => {
           fault: 'F22',
           on: database.name,
           pass: 'the process grows by ≤ 32 MiB',
-          ours: `${grown(malformed.grownBytes)} by 1,000,000 malformed, ${grown(unknown.grownBytes)} by 100,000 unknown`,
+          ours: `${grown(malformed.grownBytes)} by ${INVENTED} malformed, ${grown(unknown.grownBytes)} by ${INVENTED / 10} unknown`,
         });
         await process.stop();
       });
