@@ -1,22 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync } from 'node:fs';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
 import { inject, vi } from 'vitest';
+import { freePort } from '../fixtures/free-port.js';
 import { request } from '../fixtures/http.js';
 import { overhear } from '../fixtures/overheard.js';
 
 const MAIN = resolve('.sample-dist/sample-app/main.js');
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  await once(server.close(), 'close');
-  return port;
-}
 
 /** The sample application as users run it: a process of its own, on a SQLite file of its own. */
 export class Sample {
