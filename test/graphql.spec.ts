@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
 import { Module, UseGuards } from '@nestjs/common';
 import {
@@ -369,6 +370,78 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
       });
     },
     { databases: ['sqlite'], adapters: [adapter] },
+  );
+});
+
+describe('Mercurius', () => {
+  const { module } = DRIVERS[1];
+
+  /** A client by the protocol alone, which may give its parameters again. */
+  async function rawClient(app: TestApp) {
+    const socket = new WebSocket(`${app.origin.replace('http', 'ws')}/graphql`, 'graphql-transport-ws');
+    await once(socket, 'open');
+    const ask = async (message: object) => {
+      const answered = once(socket, 'message');
+      socket.send(JSON.stringify(message));
+      const [text] = await answered;
+      return JSON.parse(String(text));
+    };
+    let subscriptions = 0;
+    return {
+      socket,
+      init: (payload: object) => ask({ type: 'connection_init', payload }),
+      /** What the first note is. */
+      subscribe: async () =>
+        (
+          await ask({
+            type: 'subscribe',
+            id: String(++subscriptions),
+            payload: { query: 'subscription { noted { secret } }' },
+          })
+        ).payload,
+    };
+  }
+
+  onEveryStack(
+    (stack) => {
+      afterEach(() => stack.closeApplications());
+
+      it('lets in whom the last parameters name, watches each token once, and ends with any of them', async () => {
+        const app = await stack.boot({ imports: [module(), NotesModule], options: { isGlobal: true } });
+        const [ann, bob] = [await app.createUser(), await app.createUser()];
+        const [ofAnn, ofBob] = [await app.token(ann.id), await app.token(bob.id)];
+        const client = await rawClient(app);
+        for (const [payload, user] of [
+          [{ authorization: `Bearer ${ofAnn}` }, ann],
+          [{ authorization: `Bearer ${ofBob}` }, bob],
+          [{ headers: { authorization: `Bearer ${ofAnn}` } }, ann],
+          [{ token: ofBob }, bob],
+          [{ authorization: `Bearer ${ofAnn}` }, ann],
+        ] as const) {
+          expect(await client.init(payload)).toEqual({ type: 'connection_ack' });
+          expect(await client.subscribe()).toEqual({ data: { noted: { secret: `1 of ${user.username}` } } });
+        }
+        expect(app.nest.get(OpenConnections).size).toBe(2);
+        const ended = once(client.socket, 'close');
+        await app.post('/auth/logout', undefined, ofBob);
+        const [code, reason] = await ended;
+        expect([code, String(reason)]).toEqual([4401, 'token_invalid']);
+        await vi.waitFor(() => expect(app.nest.get(OpenConnections).size).toBe(0));
+      });
+
+      it.each([[123], [['Bearer x']], [{}]])(
+        'finds no token in parameters with authorization: %j',
+        async (authorization) => {
+          const app = await stack.boot({ imports: [module(), NotesModule], options: { isGlobal: true } });
+          const client = await rawClient(app);
+          await client.init({ authorization });
+          const [{ extensions }] = await client.subscribe();
+          expect(extensions.code).toBe('token_missing');
+          client.socket.close();
+        },
+      );
+    },
+    { databases: ['sqlite'], adapters: ['fastify'] },
   );
 });
 

@@ -1,5 +1,4 @@
 import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { Inject, Module, UseGuards } from '@nestjs/common';
 import { WsAdapter } from '@nestjs/platform-ws';
 import { type OnGatewayConnection, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
@@ -30,6 +29,7 @@ import {
   TestApp,
 } from './fixtures/app.js';
 import { SERVERS } from './fixtures/databases.js';
+import { freePort } from './fixtures/free-port.js';
 import { bearer } from './fixtures/http.js';
 import { onRedis } from './fixtures/redis.js';
 
@@ -118,16 +118,6 @@ const headersOf = ({ header, refresh }: Presented) => ({
 
 /** Time as it passes. */
 const realClock = () => Object.defineProperty(new TestClock(), 'now', { get: Date.now });
-
-/** A port that is free, as is the next one, most likely. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 async function socketIoClient(app: TestApp, presented: Presented): Promise<Client> {
   const { token, query = '' } = presented;
@@ -535,6 +525,31 @@ describe('A gateway of ws on a port of its own', () => {
         await app.post('/auth/logout', undefined, token);
         expect(await hearing.closed).toBe('4401 token_invalid');
         deaf.leave();
+      });
+
+      it('closes a client whose request is left out, and ends no process', async () => {
+        const port = await freePort();
+        const returned: unknown[] = [];
+        @WebSocketGateway(port)
+        class ForgetfulGateway implements OnGatewayConnection {
+          constructor(private readonly sockets: SocketAuthenticator) {}
+
+          async handleConnection(client: object) {
+            returned.push(await this.sockets.authenticate(client));
+          }
+        }
+        @Module({ providers: [ForgetfulGateway] })
+        class ForgetfulModule {}
+        const app = await stack.boot({
+          imports: [ForgetfulModule],
+          configure: (nest) => void nest.useWebSocketAdapter(new WsAdapter(nest)),
+          options: { isGlobal: true },
+        });
+        const loggedBefore = logged.length;
+        const client = await wsClient(new TestApp(app.nest, `http://127.0.0.1:${port}`, app.clock), {});
+        expect(await client.closed).toBe('1013 unavailable');
+        expect(returned).toEqual([null]);
+        expect(logged.slice(loggedBefore).join()).toContain('authenticate(client, request) in handleConnection');
       });
     },
     ['sqlite'],

@@ -12,12 +12,21 @@ export interface Upgrade {
 }
 
 /** What a client gives beside the headers, which a browser cannot set: `auth` of Socket.IO, `connectionParams` of GraphQL. */
-export type Given = Readonly<Record<string, unknown>>;
+interface Given {
+  /** The token alone, */
+  token?: unknown;
+  /** also here. */
+  auth?: { token?: unknown } | null;
+  /** Where some clients of Mercurius have their `Authorization`. Others have it here itself. */
+  headers?: object | null;
+}
 
-/** Header lines of this name among what was given, in whichever case. */
-const authorizationsIn = (given: Given): string[] =>
-  Object.entries(given).flatMap(([name, value]) =>
-    name.toLowerCase() === 'authorization' && typeof value === 'string' ? [value] : [],
+const NAME = 'authorization';
+
+/** The `Authorization` lines among headers, in whichever case. Whatever is no text is none. */
+const authorizationsIn = (headers: object): string[] =>
+  Object.entries(headers).flatMap(([name, value]: [string, unknown]) =>
+    name.toLowerCase() === NAME && typeof value === 'string' ? [value] : [],
   );
 
 /** The request that a connection began with, and the connection, which stays open. Made once for each connection. */
@@ -27,34 +36,27 @@ export class Handshake implements HttpRequest {
   readonly rawHeaders: readonly string[];
   readonly url?: string;
   readonly ip?: string;
+  /** One that was given by itself; undefined if none was. */
+  readonly token?: unknown;
   user?: unknown;
   authInfo?: ExpiringTokenAuthInfo;
 
-  /**
-   * @param authorizations - `Authorization` lines that came otherwise than in the headers
-   * @param token - a token that was given by itself; undefined if none was
-   */
+  /** @param given - what the client gave when it connected */
   constructor(
     readonly connection: Connection,
     { headers, rawHeaders, url, socket }: Upgrade,
-    authorizations: readonly string[] = [],
-    readonly token?: unknown,
+    given: unknown,
   ) {
-    this.headers = { ...headers, authorization: headers.authorization ?? authorizations[0] };
-    const sent =
-      rawHeaders ??
-      Object.entries(headers)
-        .map(([name, value]) => [name, String(value)])
-        .flat();
-    this.rawHeaders = [...sent, ...authorizations.flatMap((value) => ['authorization', value])];
+    const { token, auth, headers: more, ...rest }: Given = typeof given === 'object' ? { ...given } : {};
+    // Mercurius adds to the headers what its client gave first, and somebody else's token may be given after that: what was
+    // sent with the request is among the lines alone.
+    const sent = rawHeaders?.filter((_, index) => rawHeaders[index - (index % 2)]!.toLowerCase() === NAME);
+    const added = [...authorizationsIn(rest), ...authorizationsIn(more ?? {})];
+    const lines = sent ?? authorizationsIn(headers).flatMap((value) => [NAME, value]);
+    this.rawHeaders = [...lines, ...added.flatMap((value) => [NAME, value])];
+    this.headers = { ...headers, [NAME]: this.rawHeaders[1] };
+    this.token = token ?? auth?.token ?? undefined;
     this.url = url;
     this.ip = socket?.remoteAddress;
-  }
-
-  /** With what the client gave when it connected. */
-  static of(connection: Connection, upgrade: Upgrade, given: unknown): Handshake {
-    if (typeof given !== 'object' || given === null) return new Handshake(connection, upgrade);
-    const { auth, token } = given as { auth?: { token?: unknown } | null; token?: unknown };
-    return new Handshake(connection, upgrade, authorizationsIn(given as Given), token ?? auth?.token ?? undefined);
   }
 }

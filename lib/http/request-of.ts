@@ -38,14 +38,20 @@ type GatewayClient = (SocketIoClient & {
 }) &
   WebSocketClient;
 
-const handshakes = new WeakMap<object, Handshake>();
-
-/** The same each time, for the same key. */
-function once(key: object, make: () => Handshake): Handshake {
-  const made = handshakes.get(key) ?? make();
-  handshakes.set(key, made);
-  return made;
+/** What is the same each time, for the same key. */
+function memoised<T>(): (key: object, make: () => T) => T {
+  const all = new WeakMap<object, { made: T }>();
+  return (key, make) => {
+    const { made } = all.get(key) ?? { made: make() };
+    all.set(key, { made });
+    return made;
+  };
 }
+
+const handshakeFor = memoised<Handshake>();
+
+/** By the socket beneath. A client of Mercurius that gives its parameters again has a handshake more, and no connection. */
+const connectionFor = memoised<Connection>();
 
 /** The socket beneath a socket of `ws`. */
 const beneath = (client: object): unknown => (client as { _socket?: unknown })['_socket'];
@@ -82,13 +88,12 @@ export const isAnsweredOnce = (request: HttpRequest): boolean =>
  * @param request - with which it connected, where the client does not tell
  */
 export function handshakeOf(client: object, request?: object): Handshake {
-  return once(client, () => {
-    const gatewayClient = client as GatewayClient;
-    if (gatewayClient.handshake) {
-      const { handshake } = gatewayClient;
-      const { rawHeaders, url } = gatewayClient.request ?? handshake;
+  return handshakeFor(client, () => {
+    const { handshake, request: began = handshake } = client as GatewayClient;
+    if (handshake) {
+      const { rawHeaders, url } = began;
       const upgrade = { headers: handshake.headers, rawHeaders, url, socket: { remoteAddress: handshake.address } };
-      return Handshake.of(socketIoConnection(gatewayClient), upgrade, { auth: handshake.auth });
+      return new Handshake(connectionOf(client), upgrade, { auth: handshake.auth });
     }
     const upgrade = (request as Upgrade | undefined) ?? upgradeOf(client, beneath(client));
     if (!upgrade) {
@@ -96,9 +101,15 @@ export function handshakeOf(client: object, request?: object): Handshake {
         'The request of this socket is not known: call SocketAuthenticator.authenticate(client, request) in handleConnection.',
       );
     }
-    return Handshake.of(webSocketConnection(gatewayClient, true), upgrade, undefined);
+    return new Handshake(connectionOf(client), upgrade, undefined);
   });
 }
+
+/** The connection of a gateway's client. */
+export const connectionOf = (client: object): Connection =>
+  (client as GatewayClient).handshake
+    ? socketIoConnection(client as SocketIoClient)
+    : webSocketConnection(client as WebSocketClient, true);
 
 /** A reference resolver has no arguments: its context stands one place before. */
 function graphqlContextOf(context: ExecutionContext): GraphqlContext {
@@ -128,11 +139,12 @@ function requestOfGraphql(context: GraphqlContext): HttpRequest {
 function handshakeOfGraphql(request: AnyRequest, given: unknown, connect: () => Connection): Handshake {
   const upgrade = request.raw ?? request;
   const key = typeof given === 'object' && given !== null ? given : upgrade;
-  return once(key, () => Handshake.of(connect(), upgrade, given));
+  return handshakeFor(key, () => new Handshake(connect(), upgrade, given));
 }
 
 /** Mercurius shows a resolver neither the socket nor a way to close it, but those of all clients. */
-function connectionBeneath(socket: NetSocket, { app }: GraphqlContext): Connection {
-  const client = [...(app?.websocketServer?.clients ?? [])].find((one) => beneath(one) === socket);
-  return client ? webSocketConnection(client, false) : bareConnection(socket);
-}
+const connectionBeneath = (socket: NetSocket, { app }: GraphqlContext): Connection =>
+  connectionFor(socket, () => {
+    const client = [...(app?.websocketServer?.clients ?? [])].find((one) => beneath(one) === socket);
+    return client ? webSocketConnection(client, false) : bareConnection(socket);
+  });

@@ -1,9 +1,10 @@
-import { Injectable } from '@nestjs/common';
+import { Injectable, Logger } from '@nestjs/common';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
+import { describe } from '../log-text.js';
 import { Opaque } from '../opaque.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
 import { RequestAuthenticator } from './request-authenticator.js';
-import { handshakeOf } from './request-of.js';
+import { connectionOf, handshakeOf } from './request-of.js';
 
 /**
  * Authenticates the clients of a gateway when they connect: guards run for messages alone, and a client may never send one.
@@ -14,8 +15,8 @@ import { handshakeOf } from './request-of.js';
  * export class NewsGateway implements OnGatewayConnection {
  *   constructor(private readonly sockets: SocketAuthenticator) {}
  *
- *   async handleConnection(client: Socket) {
- *     const authentication = await this.sockets.authenticate(client);
+ *   async handleConnection(client: Socket, request: object) {
+ *     const authentication = await this.sockets.authenticate(client, request);
  *     if (authentication) await client.join(authentication.token.userId);
  *   }
  * }
@@ -24,6 +25,8 @@ import { handshakeOf } from './request-of.js';
 @Opaque()
 @Injectable()
 export class SocketAuthenticator {
+  private readonly logger = new Logger('ExpiringToken');
+
   /** @internal Nest makes it. */
   constructor(private readonly authenticator: RequestAuthenticator) {}
 
@@ -33,16 +36,17 @@ export class SocketAuthenticator {
    *
    * @param client - of `socket.io` or `ws`
    * @param request - the second parameter of `handleConnection`, which `ws` needs
-   * @returns null for a client that was refused
+   * @returns null for a client that was refused. Never rejects: Nest looks at no promise of `handleConnection`, so that a
+   * rejection would end the process
    */
   async authenticate(client: object, request?: object): Promise<Authentication | null> {
-    const handshake = handshakeOf(client, request);
     try {
-      return await this.authenticator.authenticate(handshake);
+      return await this.authenticator.authenticate(handshakeOf(client, request));
     } catch (error) {
-      const { connection } = handshake;
-      const refusal = error instanceof ExpiringTokenException ? error : new ExpiringTokenException('unavailable');
-      if (connection.isOpen) connection.close(refusal);
+      const isRefusal = error instanceof ExpiringTokenException;
+      if (!isRefusal) this.logger.error(`A client that connected is refused: ${describe(error)}`);
+      const connection = connectionOf(client);
+      if (connection.isOpen) connection.close(isRefusal ? error : new ExpiringTokenException('unavailable'));
       return null;
     }
   }

@@ -30,7 +30,9 @@ interface Watched {
  */
 @Injectable()
 export class OpenConnections implements BeforeApplicationShutdown {
-  private readonly watched = new Map<Connection, Watched>();
+  private readonly watched = new Set<Watched>();
+  /** Ids of the tokens that each was let in with. */
+  private readonly tokenIds = new WeakMap<Connection, Set<string>>();
   private readonly byUser = new Map<string, Set<Watched>>();
   private readonly sweeping: BackgroundTask;
   private readonly sweepMs: number;
@@ -46,24 +48,24 @@ export class OpenConnections implements BeforeApplicationShutdown {
     cache.onChange = (userId) => void this.check(this.of(userId));
   }
 
-  /** How many there are. */
+  /** How many there are; more than once those that several tokens were let in by. */
   get size(): number {
     return this.watched.size;
   }
 
   async beforeApplicationShutdown(): Promise<void> {
     await this.sweeping.stop();
-    for (const watched of this.watched.values()) this.forget(watched);
+    for (const watched of this.watched) this.forget(watched);
   }
 
-  /** Closes a connection once the token that it was let in with is dead. Nothing, where it is watched already. */
-  watch(connection: Connection, plainText: string, { userId }: Token): void {
-    if (!connection.isOpen || this.watched.has(connection)) return;
+  /** Closes a connection once a token that it was let in with is dead. Nothing, where that is watched already. */
+  watch(connection: Connection, plainText: string, { id, userId }: Token): void {
+    const tokenIds = this.tokenIds.get(connection) ?? new Set();
+    if (!connection.isOpen || tokenIds.has(id)) return;
+    this.tokenIds.set(connection, tokenIds.add(id));
     const watched: Watched = { connection, userId, look: () => this.tokens.look(plainText) };
-    this.watched.set(connection, watched);
-    const ofUser = this.byUser.get(userId);
-    if (ofUser) ofUser.add(watched);
-    else this.byUser.set(userId, new Set([watched]));
+    this.watched.add(watched);
+    this.byUser.set(userId, (this.byUser.get(userId) ?? new Set()).add(watched));
     connection.onceClosed(() => this.forget(watched));
     this.sweeping.schedule(this.sweepMs);
     // It may have been revoked since it was let in, or be remembered by the cache alone.
@@ -72,7 +74,7 @@ export class OpenConnections implements BeforeApplicationShutdown {
 
   /** @param userId - null: those of all users */
   private of(userId: string | null): Iterable<Watched> {
-    return userId === null ? this.watched.values() : (this.byUser.get(userId) ?? []);
+    return userId === null ? this.watched : (this.byUser.get(userId) ?? []);
   }
 
   private async sweep(): Promise<number | null> {
@@ -89,7 +91,7 @@ export class OpenConnections implements BeforeApplicationShutdown {
   private async checkOne(watched: Watched): Promise<void> {
     try {
       const token = await watched.look();
-      if (this.watched.has(watched.connection)) this.expectEnd(watched, token);
+      if (this.watched.has(watched)) this.expectEnd(watched, token);
     } catch (error) {
       if (!(error instanceof ExpiringTokenException) || !DEAD.includes(error.code)) throw error;
       this.forget(watched);
@@ -108,7 +110,7 @@ export class OpenConnections implements BeforeApplicationShutdown {
 
   private forget(watched: Watched): void {
     clearTimeout(watched.timer);
-    this.watched.delete(watched.connection);
+    this.watched.delete(watched);
     const ofUser = this.byUser.get(watched.userId);
     ofUser?.delete(watched);
     if (ofUser?.size === 0) this.byUser.delete(watched.userId);
