@@ -296,6 +296,12 @@ describe('The command line', () => {
             3,
             'key must be 40 hexa',
           ],
+          [
+            'with another key for a lifespan',
+            () => `key,userId,created,lifespan\n${good()},\n${key()},1,2026-01-31 12:00:00,${key()}\n`,
+            3,
+            'lifespan must be a duration',
+          ],
           ['with a cell too few', () => `key,userId,created\n${good()}\n${key()},1\n`, 3, 'Invalid Record Length'],
         ])('%s, and shows no value', async (_, textOf, line, problem) => {
           const text = textOf();

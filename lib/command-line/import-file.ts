@@ -3,7 +3,6 @@ import { stat } from 'node:fs/promises';
 import { pipeline } from 'node:stream';
 import { CsvError, parse } from 'csv-parse';
 import { describe } from '../log-text.js';
-import { ExpiringTokenOptionsError } from '../option-checks.js';
 import type { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { ImportedToken } from '../tokens/token.interfaces.js';
 
@@ -70,8 +69,9 @@ export async function importFile(
       // What follows the colon quotes the file.
       throw new FileError(path, error.lines as number, error.message.replace(/:.*/s, ''));
     }
-    const isOfToken = error instanceof TypeError || error instanceof ExpiringTokenOptionsError;
-    throw isOfToken ? new FileError(path, line, describe(error).replace(/^tokens\[\d+\]: /, '')) : error;
+    throw error instanceof TypeError
+      ? new FileError(path, line, describe(error).replace(/^tokens\[\d+\]: /, ''))
+      : error;
   }
 }
 

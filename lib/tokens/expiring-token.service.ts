@@ -10,7 +10,6 @@ import { CLOCK, type Clock, RESOLVED_OPTIONS, USER_STORE } from '../expiring-tok
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { Opaque } from '../opaque.js';
-import { ExpiringTokenOptionsError } from '../option-checks.js';
 import { checkExcept, cleanLabel, type Device, liveDevices } from './device.js';
 import { rowOfImported } from './imported-token.js';
 import { LastUse } from './last-use.js';
@@ -243,8 +242,8 @@ export class ExpiringTokenService {
    * it for the last time before users arrive: one that was revoked here would come back out of the old database.
    *
    * @returns how many were new
-   * @throws TypeError, or ExpiringTokenOptionsError for a lifespan, naming the place and the field of the first one that
-   * cannot be taken over; those before it were
+   * @throws TypeError naming the place and the field of the first one that cannot be taken over, and never its value; those
+   * before it were
    * @example
    * ```ts
    * const rows = await legacy.query('SELECT key, user_id, created FROM authtoken_token');
@@ -258,8 +257,7 @@ export class ExpiringTokenService {
       try {
         added += await this.importOne(token);
       } catch (error) {
-        const isOfToken = error instanceof TypeError || error instanceof ExpiringTokenOptionsError;
-        if (isOfToken) error.message = `tokens[${index}]: ${error.message}`;
+        if (error instanceof TypeError) error.message = `tokens[${index}]: ${error.message}`;
         throw error;
       }
       index++;

@@ -28,6 +28,18 @@ function instant(field: string, date: unknown): Date {
   return time >= 0 && time < 2 ** 48 ? new Date(time) : refuse(field, 'must be a Date from 1970 on');
 }
 
+function lifespanOf(lifespan: unknown): number | null {
+  if (lifespan === undefined) return null;
+  try {
+    return parseDuration('lifespan', lifespan, { never: true });
+  } catch {
+    return refuse(
+      'lifespan',
+      "must be a duration with a unit, such as '30d', a number of milliseconds, or null for never",
+    );
+  }
+}
+
 /**
  * The row of a token that another package issued.
  *
@@ -47,7 +59,7 @@ export function rowOfImported(imported: ImportedToken): TokenRow {
     name: cleanLabel(name),
     userAgent: null,
     created,
-    lifespan: lifespan === undefined ? null : parseDuration('lifespan', lifespan, { never: true }),
+    lifespan: lifespanOf(lifespan),
     lastUsedAt: lastUsedAt ? instant('lastUsedAt', lastUsedAt) : null,
   };
 }
