@@ -7,13 +7,18 @@ import type { ExpiringTokenEvents, ReusedEvent } from './event.interfaces.js';
 /** Tells that something happened. */
 export type Tell = <Name extends keyof ExpiringTokenEvents>(name: Name, event: ExpiringTokenEvents[Name]) => void;
 
+type Listener = (...parameters: unknown[]) => unknown;
+
 /** The part of `@nestjs/event-emitter`'s emitter that is used here. */
 interface Emitter {
-  emitAsync(event: string, payload: object): Promise<unknown>;
+  /** The name of the last event, for listeners of several. */
+  event?: string;
+  listeners(event: string): Listener[];
+  listenersAny(): Listener[];
 }
 
 const isEmitter = (instance: unknown): instance is Emitter =>
-  typeof (instance as Partial<Emitter> | null | undefined)?.emitAsync === 'function';
+  typeof (instance as Partial<Emitter> | null | undefined)?.listenersAny === 'function';
 
 /**
  * Tells the application what happened, after it was committed: through `@nestjs/event-emitter` where the application has it.
@@ -60,14 +65,23 @@ export class TokenEvents implements OnApplicationBootstrap {
     this.tell?.('expiring-token.reused', event);
   }
 
+  /**
+   * Calls each listener by itself. The emitter calls one after the other, and would call none after one that throws, and leave
+   * the rejection of an earlier one to end the process.
+   */
   private emit(emitter: Emitter, name: string, event: object): void {
-    // Listeners run later, so that one that is slow delays nobody.
-    setImmediate(async () => {
+    const call = async (listener: Listener, ...parameters: unknown[]) => {
       try {
-        await emitter.emitAsync(name, event);
+        await listener.apply(emitter, parameters);
       } catch (error) {
         this.logger.error(`A listener of ${name} failed: ${describe(error)}`);
       }
+    };
+    // Later, so that one that is slow delays nobody.
+    setImmediate(() => {
+      emitter.event = name;
+      for (const listener of [...emitter.listeners(name)]) void call(listener, event);
+      for (const listener of [...emitter.listenersAny()]) void call(listener, name, event);
     });
   }
 }
