@@ -1,4 +1,13 @@
-import { BadRequestException, Controller, Get, Global, Module, UseGuards } from '@nestjs/common';
+import {
+  BadRequestException,
+  type CanActivate,
+  Controller,
+  type ExecutionContext,
+  Get,
+  Global,
+  Module,
+  UseGuards,
+} from '@nestjs/common';
 import { APP_PIPE } from '@nestjs/core';
 import { AuthGuard } from '@nestjs/passport';
 import { getRepositoryToken } from '@nestjs/typeorm';
@@ -417,6 +426,34 @@ describe('The name expiring-token in Passport', () => {
     },
     { databases: ['sqlite'] },
   );
+});
+
+describe('Guards of two applications', () => {
+  let other: TestApp;
+
+  class ForeignGuard implements CanActivate {
+    canActivate(context: ExecutionContext) {
+      return other.nest.get(ExpiringTokenGuard).canActivate(context);
+    }
+  }
+
+  @Controller('both')
+  class BothController {
+    @Get()
+    @UseGuards(ExpiringTokenGuard, ForeignGuard)
+    get() {
+      return {};
+    }
+  }
+
+  it('ask each its own users, though one has let the request pass', async () => {
+    const stacks = [new Stack('sqlite', 'express'), new Stack('sqlite', 'express')] as const;
+    for (const stack of stacks) await stack.open();
+    other = await stacks[1].boot();
+    const app = await stacks[0].boot({ controllers: [BothController] });
+    expect(await app.get('/both', await app.token())).toMatchObject({ status: 401, json: { code: 'token_invalid' } });
+    for (const stack of stacks) await stack.close();
+  });
 });
 
 describe('A chain of Passport strategies', () => {

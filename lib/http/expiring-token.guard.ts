@@ -15,7 +15,19 @@ import { isAnsweredOnce, requestOf, responseOf } from './request-of.js';
  * resolvers, it asks once.
  */
 class Passed implements ExpiringTokenAuthInfo {
-  constructor(readonly token: Token) {}
+  readonly #authenticator: RequestAuthenticator;
+
+  constructor(
+    readonly token: Token,
+    authenticator: RequestAuthenticator,
+  ) {
+    this.#authenticator = authenticator;
+  }
+
+  /** Whether a guard of the same application made it: another one may share the server, and know other users. */
+  static by(authenticator: RequestAuthenticator, authInfo: unknown): boolean {
+    return authInfo instanceof Passed && authInfo.#authenticator === authenticator;
+  }
 }
 
 /**
@@ -48,14 +60,14 @@ export class ExpiringTokenGuard implements CanActivate {
     const need = this.getNeed(context);
     if (need === 'public') return true;
     const request = this.getRequest(context);
-    if (request.authInfo instanceof Passed && isAnsweredOnce(request)) return true;
+    if (Passed.by(this.authenticator, request.authInfo) && isAnsweredOnce(request)) return true;
     try {
       const authentication: Authentication | null =
         need === 'optional'
           ? await this.authenticator.authenticate(request, need)
           : await this.authenticator.authenticate(request);
       request.user = authentication?.user ?? null;
-      request.authInfo = authentication ? new Passed(authentication.token) : undefined;
+      request.authInfo = authentication ? new Passed(authentication.token, this.authenticator) : undefined;
       return true;
     } catch (error) {
       const response = responseOf(context);
