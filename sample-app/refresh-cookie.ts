@@ -13,7 +13,7 @@ import { catchError, map, type Observable } from 'rxjs';
 /** A page sends it to have its refresh token kept in the cookie. Other clients get theirs in the body, as ever. */
 const MARK = 'x-refresh-cookie';
 const COOKIE = 'refresh_token';
-/** The only route that the browser shows the cookie to. */
+/** The only route that the browser shows the cookie to, and that it is read on. */
 const PATH = '/auth/refresh';
 /** How long a browser keeps a cookie at most (RFC 6265bis §5.5): for a refresh token that never expires. */
 const LONGEST_SECONDS = 400 * 24 * 60 * 60;
@@ -23,6 +23,7 @@ interface BrowserRequest {
   headers: { cookie?: string; origin?: string; [MARK]?: string };
   protocol: string;
   host: string;
+  url: string;
   body?: unknown;
 }
 
@@ -39,6 +40,8 @@ interface Answer {
 @Injectable()
 class RefreshCookie implements NestInterceptor<Answer | undefined> {
   intercept(context: ExecutionContext, next: CallHandler<Answer | undefined>): Observable<unknown> {
+    // Resolvers and gateways have interceptors too, and no such request.
+    if (context.getType() !== 'http') return next.handle();
     const request = context.switchToHttp().getRequest<BrowserRequest>();
     if (request.headers[MARK] === undefined) return next.handle();
     // The browser says it, and no script of another site can make it say this.
@@ -51,7 +54,8 @@ class RefreshCookie implements NestInterceptor<Answer | undefined> {
       context.switchToHttp().getResponse<BrowserResponse>().header('Set-Cookie', cookie);
     };
     const presented = readCookie(request.headers.cookie);
-    if (presented !== undefined) request.body = { refreshToken: presented };
+    const isRefresh = request.url.split('?', 1)[0] === PATH;
+    if (isRefresh && presented !== undefined) request.body = { refreshToken: presented };
     return next.handle().pipe(
       map((answer) => {
         const { refreshToken, ...rest } = answer ?? {};

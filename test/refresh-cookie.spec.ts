@@ -1,7 +1,10 @@
 import { readFileSync } from 'node:fs';
+import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
+import { Module } from '@nestjs/common';
+import { GraphQLModule, Query, Resolver } from '@nestjs/graphql';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { RefreshCookieModule } from '../sample-app/refresh-cookie.js';
-import { onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
+import { onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
 import { type Answer, bearer } from './fixtures/http.js';
 
 describe('The refresh cookie of the sample application', () => {
@@ -54,6 +57,13 @@ describe('The refresh cookie of the sample application', () => {
         expect(refused.json.code).toBe('refresh_invalid');
       });
 
+      it('is read on its route alone: one that came along with a login takes the place of no password', async () => {
+        const cookie = cookieOf(await logIn());
+        const login = await logIn([...fromPage(), ['Cookie', cookie]]);
+        expect(login.status).toBe(200);
+        expect(cookieOf(login)).not.toBe(cookie);
+      });
+
       it('stays when somebody else mistypes a password in another window', async () => {
         const { username } = await app.createUser();
         const body = { username, password: 'wrong' };
@@ -97,6 +107,29 @@ describe('The refresh cookie of the sample application', () => {
     },
     { databases: ['sqlite'] },
   );
+
+  it('has no part in a resolver, which has no such request', async () => {
+    @Resolver()
+    class GreetingResolver {
+      @Query(() => String)
+      greeting() {
+        return 'hello';
+      }
+    }
+    @Module({ providers: [GreetingResolver] })
+    class GreetingModule {}
+    const graphql = GraphQLModule.forRoot<ApolloDriverConfig>({
+      driver: ApolloDriver,
+      autoSchemaFile: true,
+      graphiql: false,
+    });
+    const stack = new Stack('sqlite', 'express');
+    await stack.open();
+    const app = await stack.boot({ imports: [RefreshCookieModule, graphql, GreetingModule] });
+    const { json } = await app.post('/graphql', { query: '{ greeting }' });
+    expect(json).toEqual({ data: { greeting: 'hello' } });
+    await stack.close();
+  });
 
   it('is shown in the guide as it is', () => {
     const read = (path: string) => readFileSync(new URL(path, import.meta.url), 'utf8');
