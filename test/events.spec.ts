@@ -310,24 +310,24 @@ describe('A listener', () => {
       it('that throws keeps no other one from hearing, and leaves no rejection unheard', async () => {
         const app = await bootWith(stack, {});
         const emitter = app.nest.get(EventEmitter2);
-        const heard: unknown[] = [];
+        const others: unknown[] = [];
         emitter.on('expiring-token.issued', () => Promise.reject(new Error('an earlier one rejects')));
         emitter.on('expiring-token.issued', () => {
           throw new Error('a later one throws');
         });
-        emitter.once('expiring-token.issued', (payload) => heard.push(payload));
-        emitter.onAny((name, payload) => heard.push([name, payload]));
+        emitter.once('expiring-token.issued', (payload) => others.push(payload));
+        emitter.onAny((name, payload) => others.push([name, payload]));
         const { id } = await app.createUser();
         const { token } = await app.tokens.issue(id);
         const payload = { userId: id, deviceId: token.deviceId };
         await vi.waitFor(() =>
-          expect(heard).toEqual([
+          expect(others).toEqual([
             expect.objectContaining(payload),
             ['expiring-token.issued', expect.objectContaining(payload)],
           ]),
         );
         await app.tokens.issue(id);
-        await vi.waitFor(() => expect(heard).toHaveLength(3));
+        await vi.waitFor(() => expect(others).toHaveLength(3));
         await vi.waitFor(() => {
           expect(logged.filter((line) => line.includes('an earlier one rejects'))).toHaveLength(2);
           expect(logged.filter((line) => line.includes('a later one throws'))).toHaveLength(2);

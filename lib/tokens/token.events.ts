@@ -70,7 +70,7 @@ export class TokenEvents implements OnApplicationBootstrap {
    * the rejection of an earlier one to end the process.
    */
   private emit(emitter: Emitter, name: string, event: object): void {
-    const call = async (listener: Listener, ...parameters: unknown[]) => {
+    const call = async (listener: Listener, parameters: unknown[]) => {
       try {
         await listener.apply(emitter, parameters);
       } catch (error) {
@@ -80,8 +80,12 @@ export class TokenEvents implements OnApplicationBootstrap {
     // Later, so that one that is slow delays nobody.
     setImmediate(() => {
       emitter.event = name;
-      for (const listener of [...emitter.listeners(name)]) void call(listener, event);
-      for (const listener of [...emitter.listenersAny()]) void call(listener, name, event);
+      // All of them first: one that hears once leaves the emitter's own list as it is called.
+      const calls = [
+        ...emitter.listeners(name).map((listener) => () => call(listener, [event])),
+        ...emitter.listenersAny().map((listener) => () => call(listener, [name, event])),
+      ];
+      for (const start of calls) void start();
     });
   }
 }
