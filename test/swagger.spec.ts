@@ -1,5 +1,5 @@
-import { Controller, Delete, Get, HttpCode, Post, UseGuards } from '@nestjs/common';
-import { ApiOkResponse, ApiProperty, ApiSecurity, ApiUnauthorizedResponse } from '@nestjs/swagger';
+import { Controller, Delete, Get, HttpCode, Param, Post, UseGuards } from '@nestjs/common';
+import { ApiOkResponse, ApiProperty, ApiSecurity, ApiUnauthorizedResponse, SwaggerModule } from '@nestjs/swagger';
 import {
   ApiExpiringToken,
   ExpiringTokenGuard,
@@ -347,6 +347,72 @@ describe('ApiExpiringToken', () => {
         const open = document.operation('get', '/birds/first');
         expect([open.security, Object.keys(open.responses)]).toEqual([[{}], ['200']]);
         document.expectDocumented('get', '/birds', await app.get('/birds'));
+      });
+
+      it('tells controllers apart that inherit their handlers', async () => {
+        @Controller('list')
+        class ListController {
+          @Get(':name')
+          list(@Param('name') name: string) {
+            return { name };
+          }
+        }
+        @Public()
+        @Controller('open')
+        class OpenController extends ListController {}
+        @Controller('closed')
+        class ClosedController extends ListController {}
+
+        const app = await stack.boot({
+          options: { globalGuard: true },
+          controllers: [ListController, OpenController, ClosedController],
+        });
+        const document = await ApiDocument.of(app);
+        const open = document.operation('get', '/open/{name}');
+        expect([open.security, Object.keys(open.responses)]).toEqual([[{}], ['200']]);
+        for (const path of ['/list/{name}', '/closed/{name}']) {
+          const closed = document.operation('get', path);
+          expect([closed.security, Object.keys(closed.responses)]).toEqual([[BEARER], ['200', '400', '401', '503']]);
+        }
+        expect((await app.get('/open/x')).json).toEqual({ name: 'x' });
+        expect((await app.get('/closed/x')).status).toBe(401);
+        expect((await app.get('/closed/x', await app.token())).json).toEqual({ name: 'x' });
+      });
+
+      it('says of a controller what the options of each application are, one after the other', async () => {
+        @Controller('health')
+        class HealthController {
+          @Get()
+          check() {}
+        }
+        const documentWith = async (options: ExpiringTokenModuleOptions) =>
+          (await ApiDocument.of(await stack.boot({ options, controllers: [HealthController] }))).operation(
+            'get',
+            '/health',
+          );
+        const guarded = await documentWith({ globalGuard: true, realm: 'first' });
+        expect(guarded.security).toEqual([BEARER]);
+        const again = await documentWith({ globalGuard: true, realm: 'second' });
+        expect(JSON.stringify(again.responses)).toContain('realm=\\"second\\"');
+        expect(JSON.stringify(again.responses)).not.toContain('first');
+        const bare = await documentWith({});
+        expect([bare.security, Object.keys(bare.responses)]).toEqual([undefined, ['200']]);
+      });
+
+      it('leaves to the plugin what it says of an answer, also where it is loaded after the application is made', async () => {
+        @Controller('fish')
+        class FishController {
+          @Get()
+          list() {}
+        }
+        const app = await stack.boot({ options: { globalGuard: true }, controllers: [FishController] });
+        await SwaggerModule.loadPluginMetadata(async () => ({
+          '@nestjs/swagger': {
+            controllers: [[Promise.resolve({ FishController }), { FishController: { list: { type: [Cat] } } }]],
+          },
+        }));
+        const { responses } = (await ApiDocument.of(app)).operation('get', '/fish');
+        expect(responses['200']!.content!['application/json']!.schema).toMatchObject({ type: 'array' });
       });
     },
     { databases: ['sqlite'], adapters: ['express'] },

@@ -8,6 +8,7 @@ import { errorHeaders } from './answer-headers.interceptor.js';
 import { type ApiAnswer, seenByPlugin, SWAGGER } from './api-metadata.js';
 import { ErrorModel } from './api-models.js';
 import { AUTHENTICATION } from './decorators.js';
+import { ownHandler } from './own-controller.js';
 
 /** A route, as its document says it. */
 export interface ApiRoute {
@@ -91,14 +92,20 @@ export class ApiDocumentation {
   }
 
   private document(controller: Type, name: string): void {
-    const handler: () => unknown = controller.prototype[name];
-    if (!Reflect.hasMetadata('method', handler)) return;
-    const find = <T>(key: string) => this.reflector.getAllAndOverride<T | undefined>(key, [handler, controller]);
-    const stated = find<'public' | 'optional'>(AUTHENTICATION);
+    const found: () => unknown = controller.prototype[name];
+    if (!Reflect.hasMetadata('method', found)) return;
+    const stated = this.find<'public' | 'optional'>(AUTHENTICATION, found, controller);
     const need = stated ?? 'required';
     const guarded: Describe | undefined = this.structure.globalGuard && need !== 'public' ? () => ({}) : undefined;
-    const describe = find<Describe>(DESCRIPTION) ?? guarded;
-    if ((describe ?? stated) && !find(SWAGGER.security)) {
+    const describe = this.find<Describe>(DESCRIPTION, found, controller) ?? guarded;
+    // Whoever else has an inherited handler may be guarded otherwise.
+    const isOwn = Object.hasOwn(controller.prototype, name);
+    const isMute = !describe && !stated;
+    if (isMute && !isOwn) return;
+    const handler = isOwn ? found : ownHandler(controller, name);
+    startAfresh(handler, found);
+    if (isMute) return;
+    if (!this.find(SWAGGER.security, handler, controller)) {
       Reflect.defineMetadata(SWAGGER.security, SECURITY[need], handler);
     }
     if (!describe) return;
@@ -108,13 +115,18 @@ export class ApiDocumentation {
     const parameters = [...Object.entries(headers).map(headerParameter), ...(body ? [{ in: 'body', ...body }] : [])];
     if (parameters.length > 0) Reflect.defineMetadata(SWAGGER.parameters, parameters, handler);
     // What the application has written itself stays.
-    const written: object = { ...Reflect.getMetadata(SWAGGER.responses, controller), ...find(SWAGGER.responses) };
+    const written: object = {
+      ...Reflect.getMetadata(SWAGGER.responses, controller),
+      ...this.find<object>(SWAGGER.responses, handler, controller),
+    };
     const isAnswered = Object.keys(written).some((status) => /^2|default/.test(status));
-    const success = isAnswered
-      ? {}
-      : { [successOf(handler)]: answer ?? { description: '', ...seenByPlugin(controller, name) } };
+    const success = isAnswered ? {} : { [successOf(handler)]: answer ?? seenByPlugin(controller, name) };
     const refusals = this.refusals([...GUARD_ERRORS[need], ...errors]);
     Reflect.defineMetadata(SWAGGER.responses, { ...success, ...refusals, ...written }, handler);
+  }
+
+  private find<T>(key: string, handler: () => unknown, controller: Type): T | undefined {
+    return this.reflector.getAllAndOverride<T | undefined>(key, [handler, controller]);
   }
 
   /** The answers with these codes, by their status. */
@@ -138,6 +150,20 @@ export class ApiDocumentation {
       };
     }
     return answers;
+  }
+}
+
+/** What stood on a handler before this wrote on it: another application of the process may document it, by other options. */
+const before = new WeakMap<object, readonly [key: string, value: unknown][]>();
+
+/** @param found - the handler that this one is, or was made of */
+function startAfresh(handler: object, found: object): void {
+  const written = [SWAGGER.security, SWAGGER.responses];
+  const stood = before.get(found) ?? written.map((key) => [key, Reflect.getOwnMetadata(key, found)] as const);
+  before.set(handler, stood);
+  for (const [key, value] of stood) {
+    if (value === undefined) Reflect.deleteMetadata(key, handler);
+    else Reflect.defineMetadata(key, value, handler);
   }
 }
 

@@ -56,9 +56,19 @@ export function apiModel(name: string, properties: Record<string, ApiProperty>):
   return Model;
 }
 
-/** What the plugin has seen of what a method returns. */
-export function seenByPlugin(controller: Type, method: string): Pick<ApiAnswer, 'type' | 'isArray'> {
-  const { [PLUGIN]: seen } = controller as { [PLUGIN]?: () => Record<string, { type?: Type | [Type] }> };
-  const type = seen?.()[method]?.type;
-  return Array.isArray(type) ? { type: type[0], isArray: true } : { type };
+/** The answer of a method, as the plugin has seen it. Looked up when it is read: `loadPluginMetadata` may come later than this. */
+export function seenByPlugin(controller: Type, method: string): ApiAnswer {
+  const typeSeen = () => {
+    const { [PLUGIN]: seen } = controller as { [PLUGIN]?: () => Record<string, { type?: Type | [Type] }> };
+    return seen?.()[method]?.type;
+  };
+  return {
+    description: '',
+    get type() {
+      return [typeSeen()].flat()[0];
+    },
+    get isArray() {
+      return Array.isArray(typeSeen());
+    },
+  };
 }
