@@ -10,7 +10,7 @@ import {
 import { APP_GUARD, HttpAdapterHost, ModuleRef, ModulesContainer, RouterModule } from '@nestjs/core';
 import { getDataSourceToken, getRepositoryToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
-import { TokenCache } from './cache/token.cache.js';
+import { TokenCache } from './tokens/token.cache.js';
 import type { Database } from './database/database.js';
 import { openDatabase } from './database/open-database.js';
 import {

@@ -169,7 +169,7 @@ export interface ExpiringTokenOptions {
   refresh?: RefreshOptions | false;
 
   /**
-   * How many devices a user can have at once. `null`: any number.
+   * How many devices a user can have at once; `null` for no limit.
    *
    * @defaultValue `null`
    */

@@ -4,7 +4,7 @@ import { ExpiringTokenModule, typeOrmUsers } from 'nestjs-expiring-token';
 import { createClient } from 'redis';
 import { Column, CreateDateColumn, Entity, PrimaryColumn } from 'typeorm';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { TokenCache } from '../lib/cache/token.cache.js';
+import { TokenCache } from '../lib/tokens/token.cache.js';
 import type { Database } from '../lib/database/database.js';
 import { DATABASE } from '../lib/expiring-token.constants.js';
 import { digestToken } from '../lib/tokens/token-secret.js';

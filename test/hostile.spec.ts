@@ -161,7 +161,7 @@ const CHALLENGE_ERRORS: Partial<Record<ExpiringTokenErrorCode, string>> = {
   request_invalid: 'invalid_request',
 };
 
-/** Contract 4: every 401 has a challenge, and a 400 for a token. */
+/** Every 401 has a challenge, and a 400 for a token (RFC 6750 §3). */
 function expectChallenge({ status, headers, json }: Answer): void {
   const error = CHALLENGE_ERRORS[json?.code as ExpiringTokenErrorCode];
   const found = /^Bearer realm="[^"]+"(?:, error="(.+)", error_description="(.+)")?$/.exec(
@@ -273,7 +273,7 @@ class Target {
   }
 }
 
-/** Contract 4; the other codes have messages that say which. */
+/** The other codes have messages that say which. */
 const MESSAGES: Partial<Record<ExpiringTokenErrorCode, string>> = {
   token_missing: 'Authentication credentials were not provided',
   token_invalid: 'Invalid token',

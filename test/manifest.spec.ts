@@ -71,8 +71,8 @@ describe('The manifest', () => {
     expect(scripted.map(([path]) => path)).toEqual([]);
   });
 
-  it('publishes the build and the two documents, which npm joins to the README and the licence', () => {
-    expect(manifest.files).toEqual(['dist', 'CHANGELOG.md', 'SECURITY.md']);
+  it('publishes the build and the documents, which npm joins to the README and the licence', () => {
+    expect(manifest.files).toEqual(['dist', 'docs/*.md', 'CHANGELOG.md', 'SECURITY.md']);
   });
 
   it('gives every entry a default, after the types', () => {

@@ -17,7 +17,7 @@ import { io, type Socket } from 'socket.io-client';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
 import { BackgroundTask } from '../lib/background-task.js';
-import { TokenCache } from '../lib/cache/token.cache.js';
+import { TokenCache } from '../lib/tokens/token.cache.js';
 import { OpenConnections } from '../lib/sockets/open-connections.js';
 import {
   type BootOptions,

@@ -20,7 +20,7 @@ export class UpgradeRequests implements OnModuleInit {
   onModuleInit(): void {
     // There is no server in an application without HTTP.
     const server = this.host.httpAdapter?.getHttpServer?.() as EventEmitter | undefined;
-    // Where nobody listened, Node would no longer answer such requests as any other.
+    // The first listener changes Node: it hands over each request with an Upgrade header, and answers none of them itself.
     if (!server?.listenerCount?.('upgrade')) return;
     server.prependListener('upgrade', (request: Upgrade, socket: object) => upgrades.set(socket, request));
   }

@@ -1,6 +1,6 @@
 import { type BeforeApplicationShutdown, Inject, Injectable } from '@nestjs/common';
 import { BackgroundTask } from '../background-task.js';
-import { TokenCache } from '../cache/token.cache.js';
+import { TokenCache } from '../tokens/token.cache.js';
 import { LONGEST_TIMER_MS } from '../deadline.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { type ExpiringTokenErrorCode, ExpiringTokenException } from '../expiring-token.exception.js';

@@ -6,7 +6,7 @@ import type { Credentials, UserStore } from '../tokens/user-store.js';
 export interface UserStoreUnderTest<User = unknown> {
   /** The store. */
   store: UserStore<User>;
-  /** Two users who may log in, with names and passwords of more than three characters that are all different. */
+  /** Two users who may log in, with names and passwords of at least three characters that are all different. */
   users: readonly [Credentials, Credentials];
   /** Id of a user who may not log in, where the store has such; or of one that was deleted. */
   inactiveId?: string;

@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { availableWithin, unavailable } from '../availability.js';
 import type { CacheStatus } from '../cache/cache-status.js';
-import { TokenCache } from '../cache/token.cache.js';
+import { TokenCache } from './token.cache.js';
 import type { Script } from '../database/database.js';
 import { failureOf } from '../database/driver-errors.js';
 import { isUuid } from '../database/uuid-v7.js';

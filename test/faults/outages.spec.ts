@@ -13,7 +13,7 @@ import type { Setup } from '../fixtures/processes/protocol.js';
 import { SharedDatabase } from '../fixtures/shared-database.js';
 import { Switch } from '../fixtures/switch.js';
 
-/** `timeout` of the contract, and a quarter of a second for what is around it. */
+/** `timeout` by default, and a quarter of a second for what is around it. */
 const LONGEST_REPLY_MS = 2250;
 /** From the end of a fault to the first success. */
 const LONGEST_RETURN_MS = 1000;

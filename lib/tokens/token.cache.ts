@@ -3,11 +3,11 @@ import { LRUCache } from 'lru-cache';
 import type { Database } from '../database/database.js';
 import { DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
-import { type LookedUp, TokenLookup } from '../tokens/token.lookup.js';
-import { digestKey, type Identity } from '../tokens/token-secret.js';
-import type { CacheStatus } from './cache-status.js';
-import { connectRedis, type RedisClient } from './redis-clients.js';
-import { RevocationBus } from './revocation.bus.js';
+import { type LookedUp, TokenLookup } from './token.lookup.js';
+import { digestKey, type Identity } from './token-secret.js';
+import type { CacheStatus } from '../cache/cache-status.js';
+import { connectRedis, type RedisClient } from '../cache/redis-clients.js';
+import { RevocationBus } from '../cache/revocation.bus.js';
 
 interface Entry {
   readonly userId: string;
