@@ -1,7 +1,8 @@
 import { Token, typeOrmUsers, User } from 'nestjs-expiring-token';
 import { CreateAuthToken1795564800000, migrations, tokenMigrations } from 'nestjs-expiring-token/migrations';
-import { Column, DataSource, DefaultNamingStrategy, Entity, Index, PrimaryGeneratedColumn } from 'typeorm';
+import { Column, DataSource, DefaultNamingStrategy, Entity, Index } from 'typeorm';
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
+import { ACCOUNT, Account } from './fixtures/account.js';
 import { logged, onEveryDatabase, PASSWORD, Stack } from './fixtures/app.js';
 import { createDatabase, type TestDatabase } from './fixtures/databases.js';
 
@@ -10,19 +11,6 @@ class TenantToken extends Token {
   @Index()
   @Column('varchar', { name: 'tenant', length: 40, nullable: true })
   tenant: string | null;
-}
-
-// TypeORM's module keeps what it is given for all applications of the process: no other entity has this table.
-@Entity('migrated_account')
-class Account {
-  @PrimaryGeneratedColumn()
-  id: number;
-
-  @Column({ unique: true })
-  email: string;
-
-  @Column('varchar', { nullable: true, select: false })
-  passwordHash?: string | null;
 }
 
 /** Gives everything another name than TypeORM would, also what the entities name. */
@@ -173,7 +161,7 @@ describe('The migrations', () => {
     const stack = new Stack('sqlite', 'express');
     await stack.open();
     const loggedBefore = logged.length;
-    const users = typeOrmUsers(Account, { id: 'id', username: 'email', password: 'passwordHash' });
+    const users = typeOrmUsers(Account, ACCOUNT);
     const typeOrm = { synchronize: false, entities: [Account], migrations: tokenMigrations, migrationsRun: true };
     const app = await stack.boot({ options: { users }, typeOrm });
     const runner = app.dataSource.createQueryRunner();

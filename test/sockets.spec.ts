@@ -219,17 +219,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         expect(await nobody.ask('public')).toEqual({ public: true });
         expect(nobody.isOpen).toBe(true);
         nobody.leave();
-        const user = await app.createUser();
-        const expired = await app.tokens.issue(user.id, { lifespan: 1 });
-        const inactive = await app.createUser();
-        const ofInactive = await app.tokens.issue(inactive.id);
-        await app.users.setActive(inactive.id, false);
-        app.clock.advance(1);
-        for (const [token, code, message] of [
-          ['nonsense', 'token_invalid', 'Invalid token'],
-          [expired.plainText, 'token_expired', 'Token has expired'],
-          [ofInactive.plainText, 'user_inactive', 'User inactive or deleted'],
-        ] as const) {
+        for (const [token, code, message] of await app.badTokens()) {
           const client = await connect(app, bearerOf(token));
           expect(await client.ask('whoami')).toEqual(exception(code, message));
           expect(await client.ask('optional')).toEqual(exception(code, message));

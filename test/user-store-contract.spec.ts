@@ -2,31 +2,16 @@ import { scrypt } from 'node:crypto';
 import { promisify } from 'node:util';
 import { type Credentials, typeOrmUsers, User, UserService, type UserStore } from 'nestjs-expiring-token';
 import { userStoreContract, type UserStoreUnderTest } from 'nestjs-expiring-token/testing';
-import { Column, Entity, PrimaryGeneratedColumn } from 'typeorm';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { USER_STORE } from '../lib/expiring-token.constants.js';
 import { hashPassword } from '../lib/users/password-hash.js';
+import { ACCOUNT, Account } from './fixtures/account.js';
 import { onEveryDatabase } from './fixtures/app.js';
 
 const ANN = { username: 'Ann-Élise', password: 'correct horse' };
 const BOB = { username: 'bob', password: 'battery staple' };
 
-@Entity('person')
-class Person {
-  @PrimaryGeneratedColumn()
-  id: number;
-
-  @Column({ unique: true })
-  email: string;
-
-  @Column('varchar', { nullable: true, select: false })
-  passwordHash?: string | null;
-
-  @Column({ default: true })
-  enabled: boolean;
-}
-
-const PersonStore = typeOrmUsers(Person, { id: 'id', username: 'email', password: 'passwordHash', active: 'enabled' });
+const Accounts = typeOrmUsers(Account, ACCOUNT);
 
 describe('The user stores of the package keep the contract', () => {
   onEveryDatabase((stack) => {
@@ -46,11 +31,11 @@ describe('The user stores of the package keep the contract', () => {
     describe('typeOrmUsers', () => {
       let under: UserStoreUnderTest;
       beforeAll(async () => {
-        const app = await stack.boot({ options: { users: PersonStore }, typeOrm: { entities: [Person, User] } });
-        const people = app.dataSource.getRepository(Person);
-        const carl = await people.save({ email: 'carl', passwordHash: null, enabled: false });
+        const app = await stack.boot({ options: { users: Accounts }, typeOrm: { entities: [Account, User] } });
+        const accounts = app.dataSource.getRepository(Account);
+        const carl = await accounts.save({ email: 'carl', passwordHash: null, enabled: false });
         for (const { username, password } of [ANN, BOB])
-          await people.save({ email: username, passwordHash: await hashPassword(password) });
+          await accounts.save({ email: username, passwordHash: await hashPassword(password) });
         under = { store: app.nest.get(USER_STORE), users: [ANN, BOB], inactiveId: String(carl.id) };
       });
       for (const { name, check } of userStoreContract(() => under)) it(name, check);

@@ -7,24 +7,9 @@ import { Column, type DataSource, Entity, PrimaryGeneratedColumn } from 'typeorm
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Database } from '../lib/database/database.js';
 import { DATABASE } from '../lib/expiring-token.constants.js';
+import { ACCOUNT, Account } from './fixtures/account.js';
 import { logged, onEveryDatabase, onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
 
-@Entity()
-class Account {
-  @PrimaryGeneratedColumn()
-  id: number;
-
-  @Column({ unique: true })
-  email: string;
-
-  @Column('varchar', { nullable: true, select: false })
-  passwordHash?: string | null;
-
-  @Column({ default: true })
-  enabled: boolean;
-}
-
-const ACCOUNT = { id: 'id', username: 'email', password: 'passwordHash', active: 'enabled' } as const;
 const WEAK = { memoryCost: 1024, timeCost: 1, parallelism: 1 };
 
 describe('UserService.create', () => {
