@@ -1,18 +1,26 @@
 import { FEW, type ScaleResults, TITLES } from '../scale/report.js';
 import type { DatabaseName } from '../scale/fill.js';
+import { COLORS } from './colors.js';
 import type { Chart } from './draw.js';
 import { pairsChart } from './pairs.js';
+import { column, NAMED_ROW, NAMES_WIDTH, short } from './rows.js';
+
+/** What an index is for, where its columns do not say it at a glance. */
+const NAMES_OF_INDEXES: Record<string, string> = {
+  id: 'primary key',
+  user_id: 'by user',
+  'sealed_until, purpose, lifespan, created': 'what has expired',
+};
 
 const measured = (results: ScaleResults) =>
   Object.entries(results).map(([name, scale]) => ({ database: TITLES[name as DatabaseName], ...scale }));
 
 /** What a look-up takes in a small table and in a large one. */
-export const lookUpsChart = (results: ScaleResults): Chart =>
+const lookUpsChart = (results: ScaleResults, figure: 'median' | 'p99', chart: Pick<Chart, 'name' | 'title'>): Chart =>
   pairsChart(
     {
-      name: 'look-ups',
-      title: 'A look-up in a small table and in a large one',
-      subtitle: 'Median of a token with its user, and of one row by a bigint key from a table of as many, by turns.',
+      ...chart,
+      subtitle: 'Of a token with its user, and of one row by a bigint key from a table of as many, by turns.',
       names: ['token + user', 'bare row'],
       unit: 'µs',
     },
@@ -24,15 +32,49 @@ export const lookUpsChart = (results: ScaleResults): Chart =>
         ] as const
       ).map(([count, { ours, bare, ratio }]) => ({
         title: `${database}, ${count.toLocaleString('en')} tokens`,
-        ours: ours.median,
-        other: bare.median,
-        ratio: ratio.median,
+        ours: ours[figure],
+        other: bare[figure],
+        ratio: ratio[figure],
       })),
     ),
   );
 
+/** What a million tokens take on the disk. */
+function sizesChart(results: ScaleResults): Chart {
+  const rows = measured(results).flatMap(({ database, tokens, sizes: { table, indexes } }) => {
+    const row = (name: string, bytes: number, color: string) => {
+      const mib = (bytes / tokens / 2 ** 20) * 1e6;
+      return { title: `${database}: ${name}`, mib, label: `${short(mib)} MiB`, color };
+    };
+    const of = Object.entries(indexes).map(([name, bytes]) => row(NAMES_OF_INDEXES[name] ?? name, bytes, COLORS.ours));
+    return [row('table', table, COLORS.others), ...of];
+  });
+  const width = 300;
+  const x = { field: 'mib', type: 'quantitative' as const };
+  return {
+    name: 'sizes',
+    title: 'What a million tokens take on the disk',
+    subtitle: 'Of a table that has grown token by token. On MariaDB and SQLite the primary key is the table itself.',
+    description: rows.map(({ title, label }) => `${title} ${label}`).join('; '),
+    size: { width, height: rows.length * 26 },
+    margin: { left: NAMES_WIDTH + 20, right: 110 },
+    rows,
+    layers: [
+      {
+        mark: { type: 'bar', height: 14, cornerRadiusEnd: 2 },
+        encoding: {
+          y: NAMED_ROW,
+          x: { ...x, axis: { title: null, tickCount: 4, labelExpr: "datum.label + ' MiB'" } },
+          color: { field: 'color', scale: null },
+        },
+      },
+      column('label', width + 80, { fontWeight: 600 }),
+    ],
+  };
+}
+
 /** What guarded requests take while a million tokens are deleted. */
-export const pruningChart = (results: ScaleResults): Chart =>
+const pruningChart = (results: ScaleResults): Chart =>
   pairsChart(
     {
       name: 'pruning',
@@ -48,3 +90,10 @@ export const pruningChart = (results: ScaleResults): Chart =>
       ratio: pruning.pruningP99Ms / pruning.idleP99Ms,
     })),
   );
+
+export const scaleCharts = (results: ScaleResults): Chart[] => [
+  lookUpsChart(results, 'median', { name: 'look-ups', title: 'A look-up in a small table and in a large one, median' }),
+  lookUpsChart(results, 'p99', { name: 'look-ups-p99', title: 'The slowest look-ups, 99th percentile' }),
+  sizesChart(results),
+  pruningChart(results),
+];

@@ -2,11 +2,10 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Results } from '../report/results.js';
-import type { ScaleResults } from '../scale/report.js';
 import { claimsChart } from './claims.js';
 import { type Chart, draw } from './draw.js';
 import { revocationChart } from './revocation.js';
-import { lookUpsChart, pruningChart } from './scale.js';
+import { scaleCharts } from './scale.js';
 import { stormChart } from './storm.js';
 import { throughputChart } from './throughput.js';
 
@@ -36,5 +35,5 @@ async function writeAll<T>(file: string, charts: (results: T) => Chart[]): Promi
 export async function writeCharts(): Promise<void> {
   mkdirSync(pathOf('docs/images'), { recursive: true });
   await writeAll('results.json', chartsOf);
-  await writeAll('scale.json', (results: ScaleResults) => [lookUpsChart(results), pruningChart(results)]);
+  await writeAll('scale.json', scaleCharts);
 }
