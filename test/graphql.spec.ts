@@ -28,7 +28,7 @@ import {
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
 import { OpenConnections } from '../lib/sockets/open-connections.js';
-import { onEveryStack, TestClock, type TestApp } from './fixtures/app.js';
+import { logged, onEveryStack, TestClock, type TestApp } from './fixtures/app.js';
 import { bearer } from './fixtures/http.js';
 import { Statements } from './fixtures/statements.js';
 
@@ -479,6 +479,30 @@ describe("A context that the application makes of Apollo's", () => {
         expect((await subscription.next()).value).toEqual({ data: { noted: { owner: 'first' } } });
         await app.post('/auth/logout', undefined, token);
         await expect(subscription.next()).rejects.toMatchObject(closing);
+        await client.dispose();
+      });
+
+      it('that hides the connection of a subscription has none begin, and the log says why', async () => {
+        const module = GraphQLModule.forRoot<ApolloDriverConfig>({
+          driver: ApolloDriver,
+          autoSchemaFile: true,
+          graphiql: false,
+          subscriptions: { 'graphql-ws': true },
+          context: ({ req, connectionParams: headers }: Given) => ({ req: headers ? { headers } : req }),
+        });
+        const app = await stack.boot({ imports: [module, NotesModule], options: { isGlobal: true } });
+        const client = createClient({
+          url: `${app.origin.replace('http', 'ws')}/graphql`,
+          webSocketImpl: WebSocket,
+          connectionParams: { authorization: `Bearer ${await app.token()}` },
+          retryAttempts: 0,
+        });
+        const loggedBefore = logged.length;
+        const query = client.iterate({ query: '{ greeting }' });
+        expect((await query.next()).value).toMatchObject({ data: { greeting: expect.stringMatching(/^hello user-/) } });
+        const subscription = client.iterate({ query: 'subscription { noted { owner } }' });
+        expect((await subscription.next()).value).toMatchObject({ errors: [{}] });
+        expect(logged.slice(loggedBefore).join()).toContain('Return { req, extra, connectionParams }');
         await client.dispose();
       });
     },

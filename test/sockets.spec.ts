@@ -1,7 +1,15 @@
 import { once } from 'node:events';
+import net from 'node:net';
+import { setImmediate as immediate } from 'node:timers/promises';
 import { Inject, Module, UseGuards } from '@nestjs/common';
 import { WsAdapter } from '@nestjs/platform-ws';
-import { type OnGatewayConnection, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
+import {
+  ConnectedSocket,
+  type OnGatewayConnection,
+  SubscribeMessage,
+  WebSocketGateway,
+  WebSocketServer,
+} from '@nestjs/websockets';
 import {
   CurrentToken,
   CurrentUser,
@@ -13,6 +21,7 @@ import {
   type Token,
   type User,
 } from 'nestjs-expiring-token';
+import type { Server, Socket as ServerSocket } from 'socket.io';
 import { io, type Socket } from 'socket.io-client';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
@@ -86,6 +95,23 @@ class NewsGateway implements OnGatewayConnection {
 
 @Module({ providers: [NewsGateway] })
 class NewsModule {}
+
+/** Gives a client that lost its connection its rooms back. */
+@WebSocketGateway({ path: '/rooms', connectionStateRecovery: {} })
+@UseGuards(ExpiringTokenGuard)
+class RoomGateway {
+  @WebSocketServer()
+  readonly server: Server;
+
+  @SubscribeMessage('join')
+  async join(@ConnectedSocket() client: ServerSocket) {
+    await client.join('room');
+    return { event: 'joined' };
+  }
+}
+
+@Module({ providers: [RoomGateway] })
+class RoomModule {}
 
 interface Exception {
   status: string;
@@ -323,6 +349,17 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         expect(livedMs).toBeLessThan(700 + AT_ONCE_MS);
       });
 
+      it('closes a connection whose token has expired while the database cannot be asked, and logs nobody out', async () => {
+        const app = await boot(stack, {}, { clock: realClock() });
+        const { plainText } = await app.tokens.issue((await app.createUser()).id, { lifespan: 700 });
+        const client = await connect(app, bearerOf(plainText));
+        await client.ask('whoami');
+        await app.dataSource.query('ALTER TABLE auth_token RENAME TO away');
+        expect(await client.closed).toBe(dead.replace('4401 token_invalid', '1013 unavailable'));
+        expect(client.exceptions).toEqual([exception('unavailable', 'Authentication is temporarily unavailable')]);
+        await app.dataSource.query('ALTER TABLE away RENAME TO auth_token');
+      });
+
       it('keeps it open where the token lives longer by then', async () => {
         const app = await boot(stack, {}, { clock: realClock() });
         const { plainText, token } = await app.tokens.issue((await app.createUser()).id, { lifespan: 500 });
@@ -436,7 +473,103 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
   );
 });
 
+describe('Open connections', () => {
+  onEveryDatabase(
+    (stack) => {
+      it('are looked up some at a time, so that a user store is not asked for all at once', async () => {
+        let [asking, asked, most] = [0, 0, 0];
+        class Directory {
+          async findById(id: string) {
+            asked++;
+            most = Math.max(most, ++asking);
+            await immediate();
+            asking--;
+            return id === 'gone' ? null : { id };
+          }
+          validateCredentials = () => Promise.resolve(null);
+          getId = ({ id }: { id: string }) => id;
+        }
+        const app = await stack.boot({ options: { users: Directory } });
+        const connections = app.nest.get(OpenConnections);
+        const closed: string[] = [];
+        for (let number = 0; number < 300; number++) {
+          const { plainText, token } = await app.tokens.issue(number < 290 ? `user-${number}` : `gone-${number}`);
+          const close = () => void closed.push(token.userId);
+          connections.watch({ isOpen: true, close, onceClosed: () => undefined }, plainText, token);
+        }
+        await vi.waitFor(() => expect([asked, asking]).toEqual([300, 0]));
+        await app.dataSource.query("UPDATE auth_token SET user_id = 'gone' WHERE user_id LIKE 'gone-%'");
+        most = 0;
+        await connections.checkAll(null);
+        expect(most).toBeGreaterThan(1);
+        expect(most).toBeLessThanOrEqual(100);
+        expect(closed).toHaveLength(10);
+        expect(connections.size).toBe(290);
+      });
+    },
+    ['sqlite'],
+  );
+});
+
 describe('Socket.IO', () => {
+  onEveryDatabase(
+    (stack) => {
+      /** A client in a room, whose connection is cut and comes back with all that it had. */
+      async function restored(app: TestApp, token: string, whileAway: (socket: Socket) => unknown) {
+        const socket = io(app.origin, {
+          path: '/rooms',
+          transports: ['websocket'],
+          forceNew: true,
+          auth: { token },
+          reconnection: false,
+        });
+        await hears(socket, 'connect');
+        socket.emit('join');
+        await hears(socket, 'joined');
+        app.nest.get(RoomGateway, { strict: false }).server.to('room').emit('secret', 'before');
+        await hears(socket, 'secret');
+        const connections = app.nest.get(OpenConnections);
+        const closed = hears(socket, 'disconnect');
+        socket.io.engine.close();
+        await closed;
+        await vi.waitFor(() => expect(connections.size).toBe(0));
+        await whileAway(socket);
+        const [exception, ended] = [hears(socket, 'exception'), hears(socket, 'disconnect')];
+        const connected = hears(socket, 'connect');
+        socket.connect();
+        await connected;
+        expect(socket.recovered).toBe(true);
+        return { socket, connections, exception, ended };
+      }
+      const hears = (socket: Socket, event: string) => new Promise<unknown>((resolve) => socket.once(event, resolve));
+      const boot = () => stack.boot({ imports: [RoomModule], options: { isGlobal: true } });
+      afterEach(() => stack.closeApplications());
+
+      it('watches a client that was given its rooms back, as before', async () => {
+        const app = await boot();
+        const { plainText, token } = await app.tokens.issue((await app.createUser()).id);
+        const { socket, connections, exception, ended } = await restored(app, plainText, () => undefined);
+        await vi.waitFor(() => expect(connections.size).toBe(1));
+        expect(socket.connected).toBe(true);
+        await app.tokens.revoke(token.userId, token.deviceId);
+        expect(await exception).toMatchObject({ code: 'token_invalid' });
+        expect(await ended).toBe('io server disconnect');
+      });
+
+      it('closes it where its token was revoked meanwhile, or where it gives none any more', async () => {
+        const app = await boot();
+        const { plainText, token } = await app.tokens.issue((await app.createUser()).id);
+        const revoked = await restored(app, plainText, () => app.tokens.revoke(token.userId, token.deviceId));
+        expect(await revoked.exception).toMatchObject({ code: 'token_invalid' });
+        expect(await revoked.ended).toBe('io server disconnect');
+        const forgetful = await restored(app, await app.token(), (socket) => (socket.auth = {}));
+        expect(await forgetful.exception).toMatchObject({ code: 'token_missing' });
+        expect(await forgetful.ended).toBe('io server disconnect');
+      });
+    },
+    ['sqlite'],
+  );
+
   onEveryDatabase(
     (stack) => {
       let app: TestApp;
@@ -515,6 +648,29 @@ describe('A gateway of ws on a port of its own', () => {
         await app.post('/auth/logout', undefined, token);
         expect(await hearing.closed).toBe('4401 token_invalid');
         deaf.leave();
+      });
+
+      it('is not kept open by a client that does not close its end', async () => {
+        const app = await stack.boot({
+          imports: [NotesModule],
+          configure: (nest) => void nest.useWebSocketAdapter(new WsAdapter(nest)),
+          options: { isGlobal: true },
+        });
+        const { plainText, token } = await app.tokens.issue((await app.createUser()).id);
+        const socket = net.connect(Number(new URL(app.origin).port), '127.0.0.1');
+        socket.write(
+          'GET /notes HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+            `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${'A'.repeat(22)}==\r\nAuthorization: Bearer ${plainText}\r\n\r\n`,
+        );
+        await once(socket, 'data');
+        // RFC 6455 §5.2: a final text frame, masked with zeros.
+        const message = Buffer.from('{"event":"whoami"}');
+        socket.write(Buffer.concat([Buffer.from([0x81, 0x80 | message.length, 0, 0, 0, 0]), message]));
+        await once(socket, 'data');
+        socket.resume();
+        await app.tokens.revoke(token.userId, token.deviceId);
+        await once(socket, 'end', { signal: AbortSignal.timeout(2 * AT_ONCE_MS) });
+        socket.destroy();
       });
 
       it('closes a client whose request is left out, and ends no process', async () => {

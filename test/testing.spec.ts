@@ -1,3 +1,4 @@
+import { setImmediate as immediate } from 'node:timers/promises';
 import { Body, Controller, Get, Injectable, Module, Post, UseGuards } from '@nestjs/common';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Test, type TestingModule } from '@nestjs/testing';
@@ -22,7 +23,8 @@ import {
 } from 'nestjs-expiring-token/testing';
 import request from 'supertest';
 import { Column, DataSource, Entity, PrimaryGeneratedColumn, type Repository } from 'typeorm';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { OpenConnections } from '../lib/sockets/open-connections.js';
 import { findDriver } from '../lib/testing/memory-database.js';
 import { onEveryStack, PASSWORD, Stack } from './fixtures/app.js';
 
@@ -121,6 +123,21 @@ describe('ExpiringTokenTestingModule', () => {
       expect(token.created).toEqual(new Date('2030-01-02T03:04:05.678Z'));
       expect(await app.get(DataSource).getRepository(User).count()).toBe(1);
     }
+  });
+
+  // Sooner than the next sweep, which would close it too.
+  it('closes a connection whose token expires as soon as a test moves time', { timeout: 5000 }, async () => {
+    const { app } = await start(await compile({ lifespan: '1h' }));
+    const ann = await app.get(UserService).create('ann', PASSWORD);
+    const { plainText, token } = await app.get(ExpiringTokenService).issue(ann.id);
+    const look = vi.spyOn(app.get(ExpiringTokenService), 'look');
+    const closed = new Promise((close) =>
+      app.get(OpenConnections).watch({ isOpen: true, close, onceClosed: () => undefined }, plainText, token),
+    );
+    await look.mock.results[0]!.value;
+    await immediate();
+    app.get(TestClock).advance('1h');
+    expect(await closed).toMatchObject({ code: 'token_expired' });
   });
 
   it('has the time that TestClock says, which a test moves', async () => {

@@ -1,19 +1,25 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Inject, Injectable, Logger } from '@nestjs/common';
 import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import { describe } from '../log-text.js';
+import type { Connection } from '../sockets/connection.js';
 import { OpenConnections } from '../sockets/open-connections.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
+import type { Token } from '../tokens/token.entity.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
 import { AuthenticationLog } from './authentication.log.js';
 import { readBearerToken } from './bearer-token.js';
 import { Handshake } from './handshake.js';
 import type { HttpRequest } from './http-request.js';
 import { refuseRefreshToken } from './refresh-token.js';
+import { connectionOf, handshakeOf } from './request-of.js';
 
-/** Tells who sent a request. The guard and the Passport strategy are its two doors. */
+/** Tells who sent a request, or opened a connection. The guard, the Passport strategy and SocketAuthenticator are its doors. */
 @Injectable()
 export class RequestAuthenticator {
+  private readonly logger = new Logger('ExpiringToken');
+
   constructor(
     private readonly tokens: ExpiringTokenService,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
@@ -37,11 +43,35 @@ export class RequestAuthenticator {
     }
     try {
       const authentication = await this.tokens.authenticate(token);
-      if (request instanceof Handshake) this.connections.watch(request.connection, token, authentication.token);
+      if (request instanceof Handshake) this.watch(request.connection, token, authentication.token);
       return authentication;
     } catch (error) {
       this.log.refused(request, error);
       throw error;
     }
+  }
+
+  /**
+   * {@link authenticate} for a client of a gateway that has connected. Who is refused is told, and closed.
+   *
+   * @param request - with which it connected, where the client does not tell
+   * @returns null for a client that was refused. Never rejects: nobody looks at this promise, so that a rejection would end
+   * the process
+   */
+  async letIn(client: object, request?: object): Promise<Authentication | null> {
+    try {
+      return await this.authenticate(handshakeOf(client, request));
+    } catch (error) {
+      const isRefusal = error instanceof ExpiringTokenException;
+      if (!isRefusal) this.logger.error(`A client that connected is refused: ${describe(error)}`);
+      const connection = connectionOf(client);
+      if (connection.isOpen) connection.close(isRefusal ? error : new ExpiringTokenException('unavailable'));
+      return null;
+    }
+  }
+
+  private watch(connection: Connection, plainText: string, token: Token): void {
+    this.connections.watch(connection, plainText, token);
+    connection.onRestored?.((client) => void this.letIn(client));
   }
 }

@@ -64,7 +64,7 @@ export function requestOf(context: ExecutionContext): HttpRequest {
   const type: string = context.getType();
   if (type === 'http') return context.switchToHttp().getRequest();
   if (type === 'ws') return handshakeOf(context.switchToWs().getClient());
-  if (type === 'graphql') return requestOfGraphql(graphqlContextOf(context));
+  if (type === 'graphql') return requestOfGraphql(graphqlContextOf(context), isSubscription(context));
   throw new Error(`ExpiringTokenGuard: ${type} is not supported. Override getRequest for it.`);
 }
 
@@ -117,7 +117,11 @@ function graphqlContextOf(context: ExecutionContext): GraphqlContext {
   return (args.length === 3 ? args[1] : args[2]) ?? {};
 }
 
-function requestOfGraphql(context: GraphqlContext): HttpRequest {
+/** By what the operation is, of whatever field the resolver is. */
+const isSubscription = (context: ExecutionContext): boolean =>
+  context.getArgs<{ operation?: { operation?: string } }[]>().at(-1)?.operation?.operation === 'subscription';
+
+function requestOfGraphql(context: GraphqlContext, lasts: boolean): HttpRequest {
   for (const { extra, connectionParams } of [context.req ?? {}, context] as GraphqlWsConnection[]) {
     if (extra?.request) {
       return handshakeOfGraphql(extra.request, connectionParams, () => webSocketConnection(extra.socket, false));
@@ -130,7 +134,13 @@ function requestOfGraphql(context: GraphqlContext): HttpRequest {
     );
   }
   const raw = request.raw ?? request;
-  if (!raw.upgrade) return request;
+  if (!raw.upgrade) {
+    if (!lasts) return request;
+    throw new Error(
+      'ExpiringTokenGuard: the GraphQL context does not show the connection of this subscription, which is to end with its ' +
+        'token. Return { req, extra, connectionParams } from the option context.',
+    );
+  }
   const given = context['_connectionInit'] ?? context.connectionParams;
   return handshakeOfGraphql(request, given, () => connectionBeneath(raw.socket as NetSocket, context));
 }

@@ -1,10 +1,7 @@
-import { Injectable, Logger } from '@nestjs/common';
-import { ExpiringTokenException } from '../expiring-token.exception.js';
-import { describe } from '../log-text.js';
+import { Injectable } from '@nestjs/common';
 import { Opaque } from '../opaque.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
 import { RequestAuthenticator } from './request-authenticator.js';
-import { connectionOf, handshakeOf } from './request-of.js';
 
 /**
  * Authenticates the clients of a gateway when they connect: guards run for messages alone, and a client may never send one.
@@ -25,8 +22,6 @@ import { connectionOf, handshakeOf } from './request-of.js';
 @Opaque()
 @Injectable()
 export class SocketAuthenticator {
-  private readonly logger = new Logger('ExpiringToken');
-
   /** @internal Nest makes it. */
   constructor(private readonly authenticator: RequestAuthenticator) {}
 
@@ -39,15 +34,7 @@ export class SocketAuthenticator {
    * @returns null for a client that was refused. Never rejects: Nest looks at no promise of `handleConnection`, so that a
    * rejection would end the process
    */
-  async authenticate(client: object, request?: object): Promise<Authentication | null> {
-    try {
-      return await this.authenticator.authenticate(handshakeOf(client, request));
-    } catch (error) {
-      const isRefusal = error instanceof ExpiringTokenException;
-      if (!isRefusal) this.logger.error(`A client that connected is refused: ${describe(error)}`);
-      const connection = connectionOf(client);
-      if (connection.isOpen) connection.close(isRefusal ? error : new ExpiringTokenException('unavailable'));
-      return null;
-    }
+  authenticate(client: object, request?: object): Promise<Authentication | null> {
+    return this.authenticator.letIn(client, request);
   }
 }

@@ -7,11 +7,18 @@ export interface Connection {
   close(error: ExpiringTokenException): void;
   /** Calls once, when the connection has ended, whoever ended it. */
   onceClosed(listener: () => void): void;
+  /** Calls for each client that was let in, came back, and was given what it had before. */
+  onRestored?(listener: (client: object) => void): void;
 }
 
 /** The part of a Socket.IO socket that is used here. */
 export interface SocketIoClient {
   readonly connected: boolean;
+  /** Whether it has its rooms back, by the server's option `connectionStateRecovery`. */
+  readonly recovered?: boolean;
+  /** What it has back as well. */
+  readonly data: { [LET_IN]?: true };
+  readonly nsp: { on(event: 'connection', listener: (client: SocketIoClient) => void): unknown };
   emit(event: string, payload: object): unknown;
   disconnect(close: boolean): unknown;
   once(event: 'disconnect', listener: () => void): unknown;
@@ -22,6 +29,7 @@ export interface WebSocketClient {
   readonly readyState: number;
   send(data: string): void;
   close(code: number, reason: string): void;
+  terminate(): void;
   once(event: 'close', listener: () => void): unknown;
 }
 
@@ -40,6 +48,14 @@ const TRY_AGAIN_LATER = 1013;
 
 const OPEN = 1;
 
+/** How long a client of `ws` has to close its end. Until then its messages still come to handlers. */
+const FAREWELL_MS = 1000;
+
+/** Marks a client of Socket.IO that was let in by a token. */
+const LET_IN = Symbol('let in');
+
+const namespaces = new WeakSet<object>();
+
 /** An error as the event `exception` of a gateway tells it. */
 export const exceptionOf = ({ message, code }: ExpiringTokenException) => ({ status: 'error', message, code });
 
@@ -55,6 +71,14 @@ export const socketIoConnection = (client: SocketIoClient): Connection => ({
   onceClosed(listener) {
     client.once('disconnect', listener);
   },
+  onRestored(listener) {
+    client.data[LET_IN] = true;
+    if (namespaces.has(client.nsp)) return;
+    namespaces.add(client.nsp);
+    client.nsp.on('connection', (other) => {
+      if (other.recovered && other.data[LET_IN]) listener(other);
+    });
+  },
 });
 
 /** @param tells - whether clients know the event `exception`, as those of a gateway do */
@@ -65,6 +89,8 @@ export const webSocketConnection = (client: WebSocketClient, tells: boolean): Co
   close(error) {
     if (tells) client.send(JSON.stringify({ event: 'exception', data: exceptionOf(error) }));
     client.close(error.code === 'unavailable' ? TRY_AGAIN_LATER : UNAUTHORIZED, error.code);
+    const timer = setTimeout(() => client.terminate(), FAREWELL_MS).unref();
+    client.once('close', () => clearTimeout(timer));
   },
   onceClosed(listener) {
     client.once('close', listener);

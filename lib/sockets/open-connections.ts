@@ -12,7 +12,10 @@ import type { Connection } from './connection.js';
 /** How often the tokens of all connections are looked up without the option `cache`, which says it otherwise. */
 const SWEEP_MS = 10_000;
 
-/** What a token is dead by. All else, an outage say, closes nobody. */
+/** As many are looked up at once: the requests of a busy application wait behind no more than these. */
+const TOGETHER = 100;
+
+/** What a token is dead by. All else, an outage say, closes nobody whose token may live. */
 const DEAD: readonly ExpiringTokenErrorCode[] = ['token_invalid', 'token_expired', 'user_inactive'];
 
 interface Watched {
@@ -20,7 +23,9 @@ interface Watched {
   readonly userId: string;
   /** In a function, so that the token is not shown with this. */
   readonly look: () => Promise<Token>;
-  /** Fires when the token expires. */
+  /** When the token expires, in milliseconds since the epoch, as far as is known. */
+  endsAtMs?: number;
+  /** Fires then. */
   timer?: NodeJS.Timeout;
 }
 
@@ -45,7 +50,7 @@ export class OpenConnections implements BeforeApplicationShutdown {
   ) {
     this.sweepMs = cacheOptions?.ttlMs ?? SWEEP_MS;
     this.sweeping = new BackgroundTask('Looking up the tokens of open connections', () => this.sweep(), this.sweepMs);
-    cache.onChange = (userId) => void this.check(this.of(userId));
+    cache.onChange = (userId) => void this.checkAll(userId);
   }
 
   /** How many there are; more than once those that several tokens were let in by. */
@@ -59,7 +64,8 @@ export class OpenConnections implements BeforeApplicationShutdown {
   }
 
   /** Closes a connection once a token that it was let in with is dead. Nothing, where that is watched already. */
-  watch(connection: Connection, plainText: string, { id, userId }: Token): void {
+  watch(connection: Connection, plainText: string, token: Token): void {
+    const { id, userId } = token;
     const tokenIds = this.tokenIds.get(connection) ?? new Set();
     if (!connection.isOpen || tokenIds.has(id)) return;
     this.tokenIds.set(connection, tokenIds.add(id));
@@ -68,24 +74,31 @@ export class OpenConnections implements BeforeApplicationShutdown {
     this.byUser.set(userId, (this.byUser.get(userId) ?? new Set()).add(watched));
     connection.onceClosed(() => this.forget(watched));
     this.sweeping.schedule(this.sweepMs);
+    this.expectEnd(watched, token);
     // It may have been revoked since it was let in, or be remembered by the cache alone.
     void this.check([watched]);
   }
 
   /** @param userId - null: those of all users */
-  private of(userId: string | null): Iterable<Watched> {
-    return userId === null ? this.watched : (this.byUser.get(userId) ?? []);
+  checkAll(userId: string | null): Promise<PromiseSettledResult<void>[]> {
+    return this.check(userId === null ? this.watched : (this.byUser.get(userId) ?? []));
   }
 
   private async sweep(): Promise<number | null> {
-    const failed = (await this.check(this.of(null))).find(({ status }) => status === 'rejected');
+    const failed = (await this.checkAll(null)).find(({ status }) => status === 'rejected');
     if (failed) throw (failed as PromiseRejectedResult).reason;
     return this.watched.size > 0 ? this.sweepMs : null;
   }
 
-  /** All at once, which is one statement for many. What could not be looked up now is looked up by the next sweep. */
+  /** What could not be looked up now is looked up by the next sweep. */
   private async check(some: Iterable<Watched>): Promise<PromiseSettledResult<void>[]> {
-    return Promise.allSettled(Array.from(some, (watched) => this.checkOne(watched)));
+    const all = [...some];
+    const results: PromiseSettledResult<void>[] = [];
+    for (let first = 0; first < all.length; first += TOGETHER) {
+      const together = all.slice(first, first + TOGETHER).filter((watched) => this.watched.has(watched));
+      results.push(...(await Promise.allSettled(together.map((watched) => this.checkOne(watched)))));
+    }
+    return results;
   }
 
   private async checkOne(watched: Watched): Promise<void> {
@@ -93,18 +106,20 @@ export class OpenConnections implements BeforeApplicationShutdown {
       const token = await watched.look();
       if (this.watched.has(watched)) this.expectEnd(watched, token);
     } catch (error) {
-      if (!(error instanceof ExpiringTokenException) || !DEAD.includes(error.code)) throw error;
+      const refusal = error instanceof ExpiringTokenException ? error : new ExpiringTokenException('unavailable');
+      const isOver = watched.endsAtMs !== undefined && this.clock() >= watched.endsAtMs;
+      if (!isOver && !DEAD.includes(refusal.code)) throw error;
       this.forget(watched);
-      if (watched.connection.isOpen) watched.connection.close(error);
+      if (watched.connection.isOpen) watched.connection.close(refusal);
     }
   }
 
   /** A token that is used may live longer: it is looked up again then. */
   private expectEnd(watched: Watched, token: Token): void {
     clearTimeout(watched.timer);
-    const end = this.tokens.expiryOf(token);
-    if (!end) return;
-    const leftMs = Math.min(Math.max(end.getTime() - this.clock(), 1), LONGEST_TIMER_MS);
+    watched.endsAtMs = this.tokens.expiryOf(token)?.getTime();
+    if (watched.endsAtMs === undefined) return;
+    const leftMs = Math.min(Math.max(watched.endsAtMs - this.clock(), 1), LONGEST_TIMER_MS);
     watched.timer = setTimeout(() => void this.check([watched]), leftMs).unref();
   }
 

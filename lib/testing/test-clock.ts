@@ -14,12 +14,27 @@ const START = '2030-01-02T03:04:05.678Z';
  * ```
  */
 export class TestClock {
-  /** The present in milliseconds since the epoch. May be set. */
-  now: number;
+  private nowMs: number;
+  private readonly listeners: (() => void)[] = [];
 
   /** @param start - the first present; by default an instant in 2030, the same each time */
   constructor(start: Date | string | number = START) {
-    this.now = new Date(start).getTime();
+    this.nowMs = new Date(start).getTime();
+  }
+
+  /** The present in milliseconds since the epoch. May be set. */
+  get now(): number {
+    return this.nowMs;
+  }
+
+  set now(nowMs: number) {
+    this.nowMs = nowMs;
+    for (const listener of this.listeners) listener();
+  }
+
+  /** @internal Calls whenever time has moved, for what would else wait for it. */
+  onMove(listener: () => void): void {
+    this.listeners.push(listener);
   }
 
   /**

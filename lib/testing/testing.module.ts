@@ -5,6 +5,7 @@ import type { Duration } from '../duration.js';
 import { CLOCK } from '../expiring-token.constants.js';
 import { ExpiringTokenModule } from '../expiring-token.module.js';
 import type { ExpiringTokenModuleOptions } from '../expiring-token.options.js';
+import { OpenConnections } from '../sockets/open-connections.js';
 import { memoryDatabase } from './memory-database.js';
 import { TestClock } from './test-clock.js';
 
@@ -58,6 +59,12 @@ export class ExpiringTokenTestingModule {
     const clock = [
       { provide: TestClock, useFactory: () => new TestClock() },
       { provide: CLOCK, useFactory: (moved: TestClock) => () => moved.now, inject: [TestClock] },
+      {
+        provide: Symbol('sockets that end in time'),
+        useFactory: (moved: TestClock, connections: OpenConnections) =>
+          moved.onMove(() => void connections.checkAll(null)),
+        inject: [TestClock, OpenConnections],
+      },
     ];
     return {
       module: ExpiringTokenTestingModule,
