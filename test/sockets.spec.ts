@@ -534,12 +534,12 @@ describe('Socket.IO', () => {
         await closed;
         await vi.waitFor(() => expect(connections.size).toBe(0));
         await whileAway(socket);
-        const [exception, ended] = [hears(socket, 'exception'), hears(socket, 'disconnect')];
+        const [told, ended] = [hears(socket, 'exception'), hears(socket, 'disconnect')];
         const connected = hears(socket, 'connect');
         socket.connect();
         await connected;
         expect(socket.recovered).toBe(true);
-        return { socket, connections, exception, ended };
+        return { socket, connections, told, ended };
       }
       const hears = (socket: Socket, event: string) => new Promise<unknown>((resolve) => socket.once(event, resolve));
       const boot = () => stack.boot({ imports: [RoomModule], options: { isGlobal: true } });
@@ -548,11 +548,11 @@ describe('Socket.IO', () => {
       it('watches a client that was given its rooms back, as before', async () => {
         const app = await boot();
         const { plainText, token } = await app.tokens.issue((await app.createUser()).id);
-        const { socket, connections, exception, ended } = await restored(app, plainText, () => undefined);
+        const { socket, connections, told, ended } = await restored(app, plainText, () => undefined);
         await vi.waitFor(() => expect(connections.size).toBe(1));
         expect(socket.connected).toBe(true);
         await app.tokens.revoke(token.userId, token.deviceId);
-        expect(await exception).toMatchObject({ code: 'token_invalid' });
+        expect(await told).toMatchObject({ code: 'token_invalid' });
         expect(await ended).toBe('io server disconnect');
       });
 
@@ -560,10 +560,10 @@ describe('Socket.IO', () => {
         const app = await boot();
         const { plainText, token } = await app.tokens.issue((await app.createUser()).id);
         const revoked = await restored(app, plainText, () => app.tokens.revoke(token.userId, token.deviceId));
-        expect(await revoked.exception).toMatchObject({ code: 'token_invalid' });
+        expect(await revoked.told).toMatchObject({ code: 'token_invalid' });
         expect(await revoked.ended).toBe('io server disconnect');
         const forgetful = await restored(app, await app.token(), (socket) => (socket.auth = {}));
-        expect(await forgetful.exception).toMatchObject({ code: 'token_missing' });
+        expect(await forgetful.told).toMatchObject({ code: 'token_missing' });
         expect(await forgetful.ended).toBe('io server disconnect');
       });
     },
