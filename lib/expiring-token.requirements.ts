@@ -59,7 +59,15 @@ export function requireEntities(dataSource: DataSource, structure: Structure): D
       .map(({ propertyName }) => propertyName),
   );
   const { tokenEntity } = structure;
-  for (const column of dataSource.getMetadata(tokenEntity).columns) {
+  const { columns, deleteDateColumn } = dataSource.getMetadata(tokenEntity);
+  if (deleteDateColumn) {
+    throw new ExpiringTokenOptionsError(
+      'tokenEntity',
+      `${tokenEntity.name}.${deleteDateColumn.propertyName} is a @DeleteDateColumn(), by which a token that is deleted would stay`,
+      'Remove it: tokens are deleted for good.',
+    );
+  }
+  for (const column of columns) {
     const filled = column.isNullable || column.isGenerated || column.default !== undefined;
     if (!filled && !ours.has(column.propertyName)) {
       throw new ExpiringTokenOptionsError(

@@ -212,7 +212,7 @@ export function resolveOptions(options: ExpiringTokenOptions) {
   }
   const secrets = parseSecrets(secret);
   const field = (option: string, value: unknown) =>
-    matching(option, value, /./, 'Give the name of a JSON field of the credentials.');
+    matching(option, value, /^(?!deviceName$)./, 'Give the name of a JSON field of the credentials, not deviceName.');
   if (usernameField === passwordField) {
     refuse('passwordField', passwordField, 'Give another field than usernameField names.');
   }
@@ -236,7 +236,12 @@ export function resolveOptions(options: ExpiringTokenOptions) {
     usernameField: field('usernameField', usernameField),
     passwordField: field('passwordField', passwordField),
     schemes: parseSchemes(schemes),
-    realm: matching('realm', realm, /^[\x20\x21\x23-\x5b\x5d-\x7e]+$/, 'Give printable ASCII without " and \\.'),
+    realm: matching(
+      'realm',
+      realm,
+      /^[\x20\x21\x23-\x5b\x5d-\x7e]+$/,
+      'Give printable ASCII without " and \\, a character at least.',
+    ),
     expiredStatus: oneOf('expiredStatus', expiredStatus, [401, 400] as const),
     prefix: matching('prefix', prefix, /^[A-Za-z0-9_-]{1,20}$/, 'Give 1 to 20 letters, digits, _ or -.'),
     imported: parseImported(imported),

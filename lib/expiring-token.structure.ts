@@ -31,7 +31,7 @@ export const STRUCTURE_DEFAULTS = {
  * @throws ExpiringTokenOptionsError naming the option, its value and the remedy
  */
 export function resolveStructure(given: ExpiringTokenStructuralOptions): Structure {
-  if (typeof given !== 'object' || given === null)
+  if (typeof given !== 'object' || given === null || Array.isArray(given))
     refuse('options', given, 'Give a lifespan, or an object of options.');
   const defined = Object.entries(given).filter(
     ([option, value]) => option in STRUCTURE_DEFAULTS && value !== undefined,
@@ -73,8 +73,11 @@ export function resolveSyncStructure(given: ExpiringTokenModuleOptions): Structu
   return { ...structure, routes: structure.routes.filter((route) => route !== 'refresh') };
 }
 
+/** Where the options of `forRootAsync` come from. */
+const FACTORIES = ['useFactory', 'useClass', 'useExisting'];
+
 /** What stands beside the structural options in `forRootAsync`. */
-const ASYNC_OPTIONS = ['imports', 'inject', 'useFactory', 'useClass', 'useExisting', 'provideInjectionTokensFrom'];
+const ASYNC_OPTIONS = ['imports', 'inject', ...FACTORIES, 'provideInjectionTokensFrom'];
 
 /**
  * {@link resolveStructure} for `forRootAsync`, beside whose factory any other option would have no effect.
@@ -89,6 +92,14 @@ export function resolveAsyncStructure(given: ExpiringTokenStructuralOptions): St
       stray,
       'it is no option beside the factory',
       'Mend its spelling, or return it from the factory.',
+    );
+  }
+  const factories = FACTORIES.filter((option) => given[option as keyof typeof given] !== undefined);
+  if (factories.length !== 1) {
+    throw new ExpiringTokenOptionsError(
+      'forRootAsync',
+      factories.length === 0 ? 'nothing gives it its options' : `it has ${factories.join(' and ')}`,
+      `Give one of ${FACTORIES.join(', ')}.`,
     );
   }
   return structure;

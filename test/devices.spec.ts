@@ -131,6 +131,17 @@ describe('The devices of a user', () => {
       expect(await app.tokens.revoke(user.id, token.deviceId)).toBe(false);
     });
 
+    it('that were ended once they had expired are not brought back by a longer lifespan', async () => {
+      const { clock } = app;
+      const longer = await stack.boot({ options: { lifespan: '90d' }, clock });
+      const user = await app.createUser();
+      const { plainText, token } = await app.tokens.issue(user.id);
+      clock.advance(30 * DAY_MS);
+      expect((await longer.get('/me', plainText)).status).toBe(200);
+      expect(await app.tokens.revoke(user.id, token.deviceId)).toBe(false);
+      expect((await longer.get('/me', plainText)).json.code).toBe('token_invalid');
+    });
+
     it('of another user, and none at all, are not found in the same bytes', async () => {
       const [user, other] = [await app.createUser(), await app.createUser()];
       const own = await login(user.username, 'laptop');

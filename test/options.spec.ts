@@ -7,7 +7,7 @@ import {
   ExpiringTokenService,
   Token,
 } from 'nestjs-expiring-token';
-import { Column, Entity } from 'typeorm';
+import { Column, DeleteDateColumn, Entity } from 'typeorm';
 import { describe, expect, it } from 'vitest';
 import { onEveryDatabase, Stack } from './fixtures/app.js';
 
@@ -57,6 +57,7 @@ describe('A bad option stops the start with an error that names it, its value an
     ['obtain', 'reuse', '"reuse"', 'Give secret as well'],
     ['obtain', 'renew', '"renew"', 'Give secret as well'],
     ['usernameField', '', '""', 'JSON field'],
+    ['passwordField', 'deviceName', '"deviceName"', 'not deviceName'],
     ['passwordField', 1, '1', 'JSON field'],
     ['passwordField', 'username', '"username"', 'another field'],
     ['schemes', 'Bearer', '"Bearer"', 'list of scheme names'],
@@ -139,8 +140,24 @@ describe('A bad option stops the start with an error that names it, its value an
     }
   });
 
-  it('null, which would make tokens that never expire without saying so', async () => {
+  it('a factory of forRootAsync that is missing, or one of several', async () => {
+    class Factory {
+      createExpiringTokenOptions = () => ({});
+    }
+    for (const [options, problem] of [
+      [{}, 'nothing gives it its options. Give one of useFactory, useClass, useExisting.'],
+      [{ useClass: Factory, useFactory: () => ({}) }, 'it has useFactory and useClass'],
+    ] as const) {
+      const module = ExpiringTokenModule.forRootAsync(options);
+      await expect(Test.createTestingModule({ imports: [module] }).compile()).rejects.toThrow(
+        `ExpiringTokenModule: forRootAsync: ${problem}`,
+      );
+    }
+  });
+
+  it('null, which would make tokens that never expire without saying so, and a list', async () => {
     await expect(start(null)).rejects.toThrow('options: null is not allowed');
+    await expect(start([])).rejects.toThrow('options: [] is not allowed');
   });
 
   it('a secret is never quoted', async () => {
@@ -195,6 +212,17 @@ describe('An application that cannot work does not start', () => {
           imports: [stack.typeOrm({ autoLoadEntities: false, entities: [Token] }), ExpiringTokenModule.forRoot()],
         }).compile(),
       ).rejects.toThrow('users: User is not an entity of the data source');
+    });
+
+    it('with a token entity whose rows would stay when they are deleted', async () => {
+      @Entity('kept_token')
+      class KeptToken extends Token {
+        @DeleteDateColumn()
+        gone: Date | null;
+      }
+      await expect(stack.boot({ options: { tokenEntity: KeptToken } })).rejects.toThrow(
+        'tokenEntity: KeptToken.gone is a @DeleteDateColumn()',
+      );
     });
 
     it('with a token entity that a login cannot fill', async () => {

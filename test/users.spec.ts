@@ -3,7 +3,15 @@ import { hash } from '@node-rs/argon2';
 import { ForbiddenException, Injectable, Module } from '@nestjs/common';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import { type Credentials, typeOrmUsers, type UserStore } from 'nestjs-expiring-token';
-import { Column, type DataSource, Entity, PrimaryGeneratedColumn } from 'typeorm';
+import {
+  ChildEntity,
+  Column,
+  type DataSource,
+  DeleteDateColumn,
+  Entity,
+  PrimaryGeneratedColumn,
+  TableInheritance,
+} from 'typeorm';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Database } from '../lib/database/database.js';
 import { DATABASE } from '../lib/expiring-token.constants.js';
@@ -208,7 +216,11 @@ describe('typeOrmUsers', () => {
         options: { users: users({ ...ACCOUNT, active: 'isEnabled' }) },
         imports: [TypeOrmModule.forFeature([Account])],
       }),
-    ).rejects.toThrow('users: Account has no column "isEnabled"');
+    ).rejects.toThrow('users: Account has no column "isEnabled" for active');
+    const { password: _, ...withoutPassword } = ACCOUNT;
+    await expect(
+      stack.boot({ options: { users: users(withoutPassword) }, imports: [TypeOrmModule.forFeature([Account])] }),
+    ).rejects.toThrow('users: Account has no column undefined for password');
     const hidden = { ...ACCOUNT, active: 'passwordHash' };
     await expect(
       stack.boot({ options: { users: users(hidden) }, imports: [TypeOrmModule.forFeature([Account])] }),
@@ -219,6 +231,60 @@ describe('typeOrmUsers', () => {
       'users: Stranger is not an entity of the data source',
     );
     await stack.close();
+  });
+});
+
+describe('typeOrmUsers over rows that TypeORM does not load', () => {
+  const FIELDS = { id: 'id', username: 'email', password: 'passwordHash' } as const;
+
+  /** Entities of the tests, which need no names that are unique. */
+  abstract class Person {
+    @PrimaryGeneratedColumn()
+    id: number;
+
+    @Column()
+    email: string;
+
+    @Column('varchar', { nullable: true, select: false })
+    passwordHash?: string | null;
+  }
+  const hashes = { old: hash(PASSWORD, WEAK), new: hash('another password', WEAK) };
+
+  onEveryDatabase((stack) => {
+    it('logs in nobody who was deleted softly, but who has the name now', async () => {
+      @Entity('leaver')
+      class Leaver extends Person {
+        @DeleteDateColumn()
+        leftAt: Date | null;
+      }
+      const users = typeOrmUsers(Leaver, FIELDS);
+      const app = await stack.boot({ options: { users }, typeOrm: { entities: [Leaver] } });
+      const leavers = app.dataSource.getRepository(Leaver);
+      const { id } = await leavers.save({ email: 'ann', passwordHash: await hashes.old });
+      expect((await app.login('ann')).status).toBe(200);
+      await leavers.softDelete({ id });
+      expect((await app.login('ann')).json.code).toBe('credentials_invalid');
+      await leavers.save({ email: 'ann', passwordHash: await hashes.new });
+      expect((await app.login('ann')).json.code).toBe('credentials_invalid');
+      const { json } = await app.login('ann', 'another password');
+      expect((await app.get('/me', json.token)).json.user.email).toBe('ann');
+    });
+
+    it('logs in nobody of another class that shares the table', async () => {
+      @Entity('member')
+      @TableInheritance({ column: { type: 'varchar', name: 'kind' } })
+      class Member extends Person {}
+      @ChildEntity()
+      class Admin extends Member {}
+      @ChildEntity()
+      class Guest extends Member {}
+      const users = typeOrmUsers(Admin, FIELDS);
+      const app = await stack.boot({ options: { users }, typeOrm: { entities: [Member, Admin, Guest] } });
+      await app.dataSource.getRepository(Guest).save({ email: 'ann', passwordHash: await hashes.old });
+      expect((await app.login('ann')).json.code).toBe('credentials_invalid');
+      await app.dataSource.getRepository(Admin).save({ email: 'ann', passwordHash: await hashes.new });
+      expect((await app.login('ann', 'another password')).status).toBe(200);
+    });
   });
 });
 

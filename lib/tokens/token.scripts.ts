@@ -98,6 +98,7 @@ export class TokenScripts {
   /** The end of a device. Returns whether it was live. */
   *revoke(userId: string, deviceId: string, reason: RevocationReason, tell?: Tell): Script<boolean> {
     const [device] = yield* this.devices(userId, { deviceId });
+    // One that has expired too: a longer lifespan would bring it back.
     yield this.store.remove({ userId, deviceId });
     if (device) tell?.('expiring-token.revoked', { userId, deviceId, reason });
     return device !== undefined;

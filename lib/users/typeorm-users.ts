@@ -6,7 +6,7 @@ import { type Selection, Table } from '../database/table.js';
 import { within } from '../deadline.js';
 import { DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { Opaque } from '../opaque.js';
-import { ExpiringTokenOptionsError } from '../option-checks.js';
+import { ExpiringTokenOptionsError, show } from '../option-checks.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { hashPassword, isOutdated, verifyPassword } from './password-hash.js';
 import {
@@ -54,6 +54,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
     private readonly table: Table<User, ObjectLiteral>;
     private readonly selection: Selection<User, ObjectLiteral>;
     private readonly isPlain: boolean;
+    private readonly hidesRows: boolean;
 
     constructor(
       @Inject(DATA_SOURCE) private readonly dataSource: DataSource,
@@ -64,6 +65,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
       this.table = new Table(dataSource, entity);
       this.selection = this.table.selection('u', ({ isSelect, isVirtual }) => isSelect && !isVirtual);
       this.isPlain = isPlain(dataSource, this.table.metadata, database);
+      this.hidesRows = hidesRows(this.table.metadata);
     }
 
     async findById(userId: string): Promise<User | null> {
@@ -153,7 +155,18 @@ export function typeOrmUsers<User extends ObjectLiteral>(
       if (name.includes('\0')) return undefined;
       const select = this.table.select({ [username]: name });
       const rows = await this.read((signal) => this.database.read(select, signal));
-      return rows?.find((row) => this.table.readColumn(row, username) === name);
+      const loaded = this.hidesRows ? await this.loadedIds(name) : null;
+      const isUser = (row: Row) => !loaded || loaded.has(String(this.table.readColumn(row, id)));
+      return rows?.find((row) => this.table.readColumn(row, username) === name && isUser(row));
+    }
+
+    /** Of the users that TypeORM loads by a name. */
+    private async loadedIds(name: string): Promise<Set<string>> {
+      const criteria = { [username]: name } as FindOptionsWhere<User>;
+      const users = await this.read((signal) =>
+        this.database.readEntities((manager) => manager.getRepository(entity).findBy(criteria), signal),
+      );
+      return new Set(users?.map((user) => String(user[id])));
     }
 
     /** Replaces the hash that was verified, and no newer one. */
@@ -186,13 +199,16 @@ export function typeOrmUsers<User extends ObjectLiteral>(
   return mixin(TypeOrmUserStore);
 }
 
+/** Whether there may be rows that TypeORM does not load: softly deleted, or of another class that shares the table. */
+const hidesRows = ({ deleteDateColumn, inheritancePattern }: EntityMetadata): boolean =>
+  deleteDateColumn !== undefined || inheritancePattern !== undefined;
+
 /**
  * Whether all that TypeORM does when it loads an entity is to read the row: nothing else is loaded with it, and no column
  * in a way of its own.
  */
 function isPlain({ driver }: DataSource, metadata: EntityMetadata, database: Database): boolean {
-  const { eagerRelations, lazyRelations, relationIds, afterLoadListeners, deleteDateColumn, inheritancePattern } =
-    metadata;
+  const { eagerRelations, lazyRelations, relationIds, afterLoadListeners } = metadata;
   const readOtherwise = [...driver.spatialTypes, ...database.readOtherwise];
   return (
     [eagerRelations, lazyRelations, relationIds, afterLoadListeners].every((list) => list.length === 0) &&
@@ -200,8 +216,7 @@ function isPlain({ driver }: DataSource, metadata: EntityMetadata, database: Dat
       (column) => !column.isVirtualProperty && !readOtherwise.includes(driver.normalizeType(column)),
     ) &&
     metadata.expression === undefined &&
-    !deleteDateColumn &&
-    !inheritancePattern
+    !hidesRows(metadata)
   );
 }
 
@@ -214,12 +229,14 @@ function requireProperties<User>(dataSource: DataSource, entity: Type<User>, pro
       `Add ${entity.name} to its entities, or set autoLoadEntities and import TypeOrmModule.forFeature([${entity.name}]).`,
     );
   }
-  for (const [role, property] of Object.entries(properties)) {
-    const column = dataSource.getMetadata(entity).findColumnWithPropertyName(property);
+  const { id, username, password, active } = properties;
+  for (const [role, property] of Object.entries({ id, username, password, active })) {
+    if (role === 'active' && property === undefined) continue;
+    const column = property && dataSource.getMetadata(entity).findColumnWithPropertyName(property);
     if (!column) {
       throw new ExpiringTokenOptionsError(
         'users',
-        `${entity.name} has no column ${JSON.stringify(property)}`,
+        `${entity.name} has no column ${show(property)} for ${role}`,
         'Give typeOrmUsers the names of properties of the entity.',
       );
     }
