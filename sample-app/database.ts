@@ -19,11 +19,13 @@ function connectionOptions(url: string | undefined): TypeOrmModuleOptions {
       const driver: unknown = createRequire(import.meta.url)('libsql');
       return { type: 'better-sqlite3', driver, database: 'sample.sqlite' };
     }
+    case 'postgresql':
+      return { type: 'postgres', url };
     case 'postgres':
     case 'mysql':
     case 'mariadb':
       return { type, url };
     default:
-      throw new Error('DATABASE_URL must start with postgres://, mysql:// or mariadb://');
+      throw new Error('DATABASE_URL must start with postgres://, postgresql://, mysql:// or mariadb://');
   }
 }
