@@ -302,6 +302,12 @@ describe('The command line', () => {
             3,
             'lifespan must be a duration',
           ],
+          [
+            'without a user',
+            () => `key,userId,created\n${good()}\n${key()},,2026-01-31 12:00:00\n`,
+            3,
+            'userId must be a string of 1 to 255 characters without a space at its end. The lines before',
+          ],
           ['with a cell too few', () => `key,userId,created\n${good()}\n${key()},1\n`, 3, 'Invalid Record Length'],
         ])('%s, and shows no value', async (_, textOf, line, problem) => {
           const text = textOf();
@@ -320,7 +326,7 @@ describe('The command line', () => {
           const before = await app.countTokens();
           const run = await project.run(['import', file, '-d', source]);
           expect(run).toMatchObject({ code: 1, stdout: '' });
-          expect(run.stderr).toMatch(/bad\.csv, line 3: A user id must be .*The lines before it were imported.*\n$/);
+          expect(run.stderr).toMatch(/bad\.csv, line 3: userId must be .*The lines before it were imported.*\n$/);
           expect(await app.countTokens()).toBe(before + 1);
         });
       });
