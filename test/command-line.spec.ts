@@ -283,7 +283,14 @@ describe('The command line', () => {
       describe('tells the line of a file', () => {
         const good = () => `${key()},1,2026-01-31T12:00:00Z`;
         it.each([
-          ['that has no header', () => `${good()}\n`, 1, 'column 1 has another name than userId, key'],
+          ['that is empty', () => '', 1, 'there is no header: name the columns in it'],
+          [
+            'that names a column twice',
+            () => `key,userId,created,userId\n${good()},2\n`,
+            1,
+            'there is more than one column userId: leave one of them',
+          ],
+          ['whose header is a token', () => `${good()}\n`, 1, 'column 1 has another name than userId, key'],
           [
             'with a time that is none',
             () => `key,userId,created\n${good()}\n${key()},1,2026-02-30 12:00:00\n`,
@@ -306,7 +313,7 @@ describe('The command line', () => {
             'without a user',
             () => `key,userId,created\n${good()}\n${key()},,2026-01-31 12:00:00\n`,
             3,
-            'userId must be a string of 1 to 255 characters without a space at its end. The lines before',
+            'userId must be a string of 1 to 255 characters without a space at its end. Lines before it were imported',
           ],
           ['with a cell too few', () => `key,userId,created\n${good()}\n${key()},1\n`, 3, 'Invalid Record Length'],
         ])('%s, and shows no value', async (_, textOf, line, problem) => {
@@ -318,7 +325,18 @@ describe('The command line', () => {
             (error: Error) => error,
           );
           expect(message).toContain(`bad.csv, line ${line}: ${problem}`);
-          for (const secret of text.match(/[0-9a-f]{40}|secret-key/g)!) expect(message).not.toContain(secret);
+          for (const secret of text.match(/[0-9a-f]{40}|secret-key/g) ?? []) expect(message).not.toContain(secret);
+        });
+
+        it.each([
+          ['the header', 2, () => 'key,userId,created\nsecret-key,1,2026-01-31T12:00:00Z\n'],
+          ['what was read ahead', 4, () => `key,userId,created\n${good()}\n${good()}\n"a"b,1\n`],
+        ])('and of no import before it where only %s stands there', async (_, line, textOf) => {
+          const path = join(project.directory, project.write('bad.csv', textOf()));
+          const before = await app.countTokens();
+          const read = importFile(app.tokens, path, () => undefined, new AbortController().signal);
+          await expect(read).rejects.toThrow(new RegExp(`line ${line}: (?!.*imported)`));
+          expect(await app.countTokens()).toBe(before);
         });
 
         it('on stderr, with what was done before it', options, async () => {
@@ -326,7 +344,7 @@ describe('The command line', () => {
           const before = await app.countTokens();
           const run = await project.run(['import', file, '-d', source]);
           expect(run).toMatchObject({ code: 1, stdout: '' });
-          expect(run.stderr).toMatch(/bad\.csv, line 3: userId must be .*The lines before it were imported.*\n$/);
+          expect(run.stderr).toMatch(/bad\.csv, line 3: userId must be .*Lines before it were imported.*\n$/);
           expect(await app.countTokens()).toBe(before + 1);
         });
       });

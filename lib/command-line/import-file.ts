@@ -28,8 +28,9 @@ export interface Imported {
 
 /** What is wrong with a file: tells the line, and never a value, which may be a token. */
 class FileError extends Error {
-  constructor(path: string, line: number, problem: string) {
-    const rest = line > 1 ? '. The lines before it were imported: mend it, and run the import again' : '';
+  constructor(path: string, line: number, problem: string, read: number) {
+    // Not all of them: what is no CSV is noticed while some are still to be imported.
+    const rest = read > 0 ? '. Lines before it were imported: mend it, and run the import again' : '';
     super(`${path}, line ${line}: ${problem}${rest}`);
   }
 }
@@ -48,7 +49,9 @@ export async function importFile(
 ): Promise<Imported> {
   const { size } = await stat(path);
   const file = createReadStream(path);
-  const parser = parse({ bom: true, info: true, skip_empty_lines: true, columns: checkHeader });
+  let header: string[] | undefined;
+  const columns = (names: string[]) => (header = checkHeader(names));
+  const parser = parse({ bom: true, info: true, skip_empty_lines: true, columns });
   // Its failure is that of the loop.
   pipeline(file, parser, () => undefined);
   let read = 0;
@@ -60,6 +63,7 @@ export async function importFile(
       yield tokenOf(record);
       onProgress(++read, size > 0 ? Math.min(file.bytesRead / size, 1) : 1);
     }
+    if (!header) throw new TypeError('there is no header: name the columns in it, as in userId,key,created');
   };
   try {
     const imported = await tokens.import(rows());
@@ -67,10 +71,10 @@ export async function importFile(
   } catch (error) {
     if (error instanceof CsvError) {
       // What follows the colon quotes the file.
-      throw new FileError(path, error.lines as number, error.message.replace(/:.*/s, ''));
+      throw new FileError(path, error.lines as number, error.message.replace(/:.*/s, ''), read);
     }
     throw error instanceof TypeError
-      ? new FileError(path, line, describe(error).replace(/^tokens\[\d+\]: /, ''))
+      ? new FileError(path, line, describe(error).replace(/^tokens\[\d+\]: /, ''), read)
       : error;
   }
 }
@@ -83,6 +87,8 @@ function checkHeader(header: string[]): string[] {
   }
   const missing = ['userId', 'created'].find((name) => !header.includes(name));
   if (missing) throw new TypeError(`there is no column ${missing}`);
+  const twice = header.find((name, column) => header.indexOf(name) !== column);
+  if (twice) throw new TypeError(`there is more than one column ${twice}: leave one of them`);
   return header;
 }
 
