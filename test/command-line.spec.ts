@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Token } from 'nestjs-expiring-token';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -416,6 +417,26 @@ describe('The command line', () => {
         const left = await app.countTokens();
         expect(left).toBeGreaterThan(0);
         expect(JSON.parse(stdout)).toEqual({ deleted: 4000 - left, interrupted: true });
+      });
+
+      it('ends at Ctrl-C while it waits for the rest of a line from a pipe', options, async () => {
+        const pipe = join(project.directory, 'pipe');
+        execFileSync('mkfifo', [pipe]);
+        // Opened for reading too, it does not wait for the program.
+        const writer = openSync(pipe, 'r+');
+        writeSync(writer, `key,userId,created\n${key()},1,2026-01-31T12:00:00Z\n${key()},1,`);
+        const before = await app.countTokens();
+        let stop = () => {};
+        const run = project.run(['import', 'pipe', '-d', source, '--json'], '', (child) => {
+          stop = () => void child.kill('SIGINT');
+        });
+        await expect.poll(() => app.countTokens(), options).toBe(before + 1);
+        stop();
+        try {
+          expect(await run).toMatchObject({ code: 130, stdout: '{"imported":1,"skipped":0,"interrupted":true}\n' });
+        } finally {
+          closeSync(writer);
+        }
       });
 
       it('does what it was told though nobody reads the result', options, async () => {

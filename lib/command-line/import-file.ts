@@ -1,6 +1,7 @@
-import { createReadStream } from 'node:fs';
+import { constants, createReadStream, openSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { pipeline } from 'node:stream';
+import { Socket } from 'node:net';
+import { addAbortSignal, pipeline } from 'node:stream';
 import { CsvError, parse } from 'csv-parse';
 import { describe } from '../log-text.js';
 import type { ExpiringTokenService } from '../tokens/expiring-token.service.js';
@@ -39,7 +40,7 @@ class FileError extends Error {
  * Imports the tokens of a CSV file (RFC 4180), whose first line names the columns. It is never in memory as a whole.
  *
  * @param onProgress - is told of each token how many were read, and how much of the file, from 0 to 1
- * @param signal - ends it before the next token
+ * @param signal - ends it before the next token, also while none comes
  */
 export async function importFile(
   tokens: ExpiringTokenService,
@@ -47,21 +48,25 @@ export async function importFile(
   onProgress: (read: number, share: number) => void,
   signal: AbortSignal,
 ): Promise<Imported> {
-  const { size } = await stat(path);
-  const file = createReadStream(path);
+  const stats = await stat(path);
+  const file = stats.isFIFO() ? readPipe(path) : createReadStream(path);
   let header: string[] | undefined;
   const columns = (names: string[]) => (header = checkHeader(names));
-  const parser = parse({ bom: true, info: true, skip_empty_lines: true, columns });
+  const parser = addAbortSignal(signal, parse({ bom: true, info: true, skip_empty_lines: true, columns }));
   // Its failure is that of the loop.
   pipeline(file, parser, () => undefined);
   let read = 0;
   let line = 1;
   const rows = async function* (): AsyncGenerator<ImportedToken> {
-    for await (const { record, info } of parser as AsyncIterable<{ record: Cells; info: { lines: number } }>) {
+    try {
+      for await (const { record, info } of parser as AsyncIterable<{ record: Cells; info: { lines: number } }>) {
+        line = info.lines;
+        yield tokenOf(record);
+        onProgress(++read, stats.size > 0 ? Math.min(file.bytesRead / stats.size, 1) : 1);
+      }
+    } catch (error) {
       if (signal.aborted) return;
-      line = info.lines;
-      yield tokenOf(record);
-      onProgress(++read, size > 0 ? Math.min(file.bytesRead / size, 1) : 1);
+      throw error;
     }
     if (!header) throw new TypeError('there is no header: name the columns in it, as in userId,key,created');
   };
@@ -78,6 +83,10 @@ export async function importFile(
       : error;
   }
 }
+
+/** Reads a pipe as a socket: a thread that waits for its writer, as for a file, would hold up the end of the process. */
+const readPipe = (path: string): Socket =>
+  new Socket({ fd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK), writable: false });
 
 /** The names of the columns. The first line may be no header but a token: it is not quoted. */
 function checkHeader(header: string[]): string[] {
