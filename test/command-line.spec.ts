@@ -350,6 +350,21 @@ describe('The command line', () => {
         });
       });
 
+      it.each([
+        ['in another encoding than UTF-8', 'erik', Buffer.from('Grün-und-lang-genug', 'latin1')],
+        ['after a byte order mark', 'fred', Buffer.from(`\ufeff${PASSWORD}`)],
+      ])('creates nobody whose password is %s', options, async (_, name, password) => {
+        expect(await project.run(['create-user', name, '-d', source], password)).toMatchObject({
+          code: 1,
+          stdout: '',
+          stderr: expect.stringMatching(
+            /: The password on standard input must be UTF-8, and without a byte order mark\n$/,
+          ),
+        });
+        // The name is still free.
+        await app.createUser(name);
+      });
+
       describe('on a terminal', () => {
         it('asks for the password twice, and does not show it', options, async () => {
           const answers = [
