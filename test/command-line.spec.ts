@@ -454,6 +454,18 @@ describe('The command line', () => {
         }
       });
 
+      it('fails where the token that it issued cannot be written, and tells how to end it', options, async () => {
+        const { id, username } = await app.createUser();
+        const run = await project.shell(`$PROGRAM issue ${username} -d ${source} > /dev/full`);
+        const [device] = await app.tokens.list(id);
+        expect(run).toMatchObject({
+          code: 1,
+          stderr:
+            '[dotenv] injecting env\nnestjs-expiring-token: Cannot write to standard output: ENOSPC: no space left on device, ' +
+            `write. The token is lost: revoke ${username} ${device!.id}\n`,
+        });
+      });
+
       it('does what it was told though nobody reads the result', options, async () => {
         const user = await app.createUser();
         await app.tokens.issue(user.id);
@@ -482,6 +494,11 @@ describe('The command line', () => {
     for (const word of ['prune', 'list', 'revoke', 'issue', 'create-user', 'import', 'Exit codes: 0 done']) {
       expect(run.stdout).toContain(word);
     }
+  });
+
+  it('fails where its help cannot be written', options, async () => {
+    const run = await project.shell('$PROGRAM --help > /dev/full');
+    expect(run).toMatchObject({ code: 1, stderr: expect.stringContaining('Cannot write to standard output: ENOSPC') });
   });
 
   it('is nothing that an application loads', () => {
