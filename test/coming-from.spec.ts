@@ -1328,7 +1328,7 @@ describe('Taking live tokens along', () => {
         [{ created: new Date(-1) }, 'created must be a Date'],
         [{ created: '2026-01-01' }, 'created must be a Date'],
         [{ lastUsedAt: new Date(8.64e15) }, 'lastUsedAt must be a Date'],
-        [{ userId: '' }, 'A user id must be'],
+        [{ userId: '' }, 'userId must be a string of 1 to 255 characters'],
         [{ lifespan: '200y' }, 'lifespan must be a duration'],
         [{ lifespan: SECRET_LOOKING }, 'lifespan must be a duration'],
       ];

@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Token } from 'nestjs-expiring-token';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -283,7 +284,14 @@ describe('The command line', () => {
       describe('tells the line of a file', () => {
         const good = () => `${key()},1,2026-01-31T12:00:00Z`;
         it.each([
-          ['that has no header', () => `${good()}\n`, 1, 'column 1 has another name than userId, key'],
+          ['that is empty', () => '', 1, 'there is no header: name the columns in it'],
+          [
+            'that names a column twice',
+            () => `key,userId,created,userId\n${good()},2\n`,
+            1,
+            'there is more than one column userId: leave one of them',
+          ],
+          ['whose header is a token', () => `${good()}\n`, 1, 'column 1 has another name than userId, key'],
           [
             'with a time that is none',
             () => `key,userId,created\n${good()}\n${key()},1,2026-02-30 12:00:00\n`,
@@ -302,6 +310,12 @@ describe('The command line', () => {
             3,
             'lifespan must be a duration',
           ],
+          [
+            'without a user',
+            () => `key,userId,created\n${good()}\n${key()},,2026-01-31 12:00:00\n`,
+            3,
+            'userId must be a string of 1 to 255 characters without a space at its end. Lines before it were imported',
+          ],
           ['with a cell too few', () => `key,userId,created\n${good()}\n${key()},1\n`, 3, 'Invalid Record Length'],
         ])('%s, and shows no value', async (_, textOf, line, problem) => {
           const text = textOf();
@@ -312,7 +326,18 @@ describe('The command line', () => {
             (error: Error) => error,
           );
           expect(message).toContain(`bad.csv, line ${line}: ${problem}`);
-          for (const secret of text.match(/[0-9a-f]{40}|secret-key/g)!) expect(message).not.toContain(secret);
+          for (const secret of text.match(/[0-9a-f]{40}|secret-key/g) ?? []) expect(message).not.toContain(secret);
+        });
+
+        it.each([
+          ['the header', 2, () => 'key,userId,created\nsecret-key,1,2026-01-31T12:00:00Z\n'],
+          ['what was read ahead', 4, () => `key,userId,created\n${good()}\n${good()}\n"a"b,1\n`],
+        ])('and of no import before it where only %s stands there', async (_, line, textOf) => {
+          const path = join(project.directory, project.write('bad.csv', textOf()));
+          const before = await app.countTokens();
+          const read = importFile(app.tokens, path, () => undefined, new AbortController().signal);
+          await expect(read).rejects.toThrow(new RegExp(`line ${line}: (?!.*imported)`));
+          expect(await app.countTokens()).toBe(before);
         });
 
         it('on stderr, with what was done before it', options, async () => {
@@ -320,9 +345,24 @@ describe('The command line', () => {
           const before = await app.countTokens();
           const run = await project.run(['import', file, '-d', source]);
           expect(run).toMatchObject({ code: 1, stdout: '' });
-          expect(run.stderr).toMatch(/bad\.csv, line 3: A user id must be .*The lines before it were imported.*\n$/);
+          expect(run.stderr).toMatch(/bad\.csv, line 3: userId must be .*Lines before it were imported.*\n$/);
           expect(await app.countTokens()).toBe(before + 1);
         });
+      });
+
+      it.each([
+        ['in another encoding than UTF-8', 'erik', Buffer.from('Grün-und-lang-genug', 'latin1')],
+        ['after a byte order mark', 'fred', Buffer.from(`\ufeff${PASSWORD}`)],
+      ])('creates nobody whose password is %s', options, async (_, name, password) => {
+        expect(await project.run(['create-user', name, '-d', source], password)).toMatchObject({
+          code: 1,
+          stdout: '',
+          stderr: expect.stringMatching(
+            /: The password on standard input must be UTF-8, and without a byte order mark\n$/,
+          ),
+        });
+        // The name is still free.
+        await app.createUser(name);
       });
 
       describe('on a terminal', () => {
@@ -394,6 +434,38 @@ describe('The command line', () => {
         expect(JSON.parse(stdout)).toEqual({ deleted: 4000 - left, interrupted: true });
       });
 
+      it('ends at Ctrl-C while it waits for the rest of a line from a pipe', options, async () => {
+        const pipe = join(project.directory, 'pipe');
+        execFileSync('mkfifo', [pipe]);
+        // Opened for reading too, it does not wait for the program.
+        const writer = openSync(pipe, 'r+');
+        writeSync(writer, `key,userId,created\n${key()},1,2026-01-31T12:00:00Z\n${key()},1,`);
+        const before = await app.countTokens();
+        let stop = () => {};
+        const run = project.run(['import', 'pipe', '-d', source, '--json'], '', (child) => {
+          stop = () => void child.kill('SIGINT');
+        });
+        await expect.poll(() => app.countTokens(), options).toBe(before + 1);
+        stop();
+        try {
+          expect(await run).toMatchObject({ code: 130, stdout: '{"imported":1,"skipped":0,"interrupted":true}\n' });
+        } finally {
+          closeSync(writer);
+        }
+      });
+
+      it('fails where the token that it issued cannot be written, and tells how to end it', options, async () => {
+        const { id, username } = await app.createUser();
+        const run = await project.shell(`$PROGRAM issue ${username} -d ${source} > /dev/full`);
+        const [device] = await app.tokens.list(id);
+        expect(run).toMatchObject({
+          code: 1,
+          stderr:
+            '[dotenv] injecting env\nnestjs-expiring-token: Cannot write to standard output: ENOSPC: no space left on device, ' +
+            `write. The token is lost: revoke ${username} ${device!.id}\n`,
+        });
+      });
+
       it('does what it was told though nobody reads the result', options, async () => {
         const user = await app.createUser();
         await app.tokens.issue(user.id);
@@ -422,6 +494,11 @@ describe('The command line', () => {
     for (const word of ['prune', 'list', 'revoke', 'issue', 'create-user', 'import', 'Exit codes: 0 done']) {
       expect(run.stdout).toContain(word);
     }
+  });
+
+  it('fails where its help cannot be written', options, async () => {
+    const run = await project.shell('$PROGRAM --help > /dev/full');
+    expect(run).toMatchObject({ code: 1, stderr: expect.stringContaining('Cannot write to standard output: ENOSPC') });
   });
 
   it('is nothing that an application loads', () => {

@@ -93,7 +93,7 @@ describe('A user store of the application', () => {
             expect(answer).toMatchObject({ status: 503, json: { code: 'unavailable' } });
             expect(answer.headers['retry-after']).toBe('1');
           }
-          const told = expect.stringMatching(/Answering 503: A user id must be .*: return one from UserStore\.getId/);
+          const told = expect.stringMatching(/Answering 503: A user id must be .*: return one from UserStore\.getId /);
           expect(logged.slice(lines)).toEqual([told, told]);
         }
         expect(await app.countTokens()).toBe(before);

@@ -1,6 +1,7 @@
-import { createReadStream } from 'node:fs';
+import { constants, createReadStream, openSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { pipeline } from 'node:stream';
+import { Socket } from 'node:net';
+import { addAbortSignal, pipeline } from 'node:stream';
 import { CsvError, parse } from 'csv-parse';
 import { describe } from '../log-text.js';
 import type { ExpiringTokenService } from '../tokens/expiring-token.service.js';
@@ -28,8 +29,9 @@ export interface Imported {
 
 /** What is wrong with a file: tells the line, and never a value, which may be a token. */
 class FileError extends Error {
-  constructor(path: string, line: number, problem: string) {
-    const rest = line > 1 ? '. The lines before it were imported: mend it, and run the import again' : '';
+  constructor(path: string, line: number, problem: string, read: number) {
+    // Not all of them: what is no CSV is noticed while some are still to be imported.
+    const rest = read > 0 ? '. Lines before it were imported: mend it, and run the import again' : '';
     super(`${path}, line ${line}: ${problem}${rest}`);
   }
 }
@@ -38,7 +40,7 @@ class FileError extends Error {
  * Imports the tokens of a CSV file (RFC 4180), whose first line names the columns. It is never in memory as a whole.
  *
  * @param onProgress - is told of each token how many were read, and how much of the file, from 0 to 1
- * @param signal - ends it before the next token
+ * @param signal - ends it before the next token, also while none comes
  */
 export async function importFile(
   tokens: ExpiringTokenService,
@@ -46,20 +48,27 @@ export async function importFile(
   onProgress: (read: number, share: number) => void,
   signal: AbortSignal,
 ): Promise<Imported> {
-  const { size } = await stat(path);
-  const file = createReadStream(path);
-  const parser = parse({ bom: true, info: true, skip_empty_lines: true, columns: checkHeader });
+  const stats = await stat(path);
+  const file = stats.isFIFO() ? readPipe(path) : createReadStream(path);
+  let header: string[] | undefined;
+  const columns = (names: string[]) => (header = checkHeader(names));
+  const parser = addAbortSignal(signal, parse({ bom: true, info: true, skip_empty_lines: true, columns }));
   // Its failure is that of the loop.
   pipeline(file, parser, () => undefined);
   let read = 0;
   let line = 1;
   const rows = async function* (): AsyncGenerator<ImportedToken> {
-    for await (const { record, info } of parser as AsyncIterable<{ record: Cells; info: { lines: number } }>) {
+    try {
+      for await (const { record, info } of parser as AsyncIterable<{ record: Cells; info: { lines: number } }>) {
+        line = info.lines;
+        yield tokenOf(record);
+        onProgress(++read, stats.size > 0 ? Math.min(file.bytesRead / stats.size, 1) : 1);
+      }
+    } catch (error) {
       if (signal.aborted) return;
-      line = info.lines;
-      yield tokenOf(record);
-      onProgress(++read, size > 0 ? Math.min(file.bytesRead / size, 1) : 1);
+      throw error;
     }
+    if (!header) throw new TypeError('there is no header: name the columns in it, as in userId,key,created');
   };
   try {
     const imported = await tokens.import(rows());
@@ -67,13 +76,17 @@ export async function importFile(
   } catch (error) {
     if (error instanceof CsvError) {
       // What follows the colon quotes the file.
-      throw new FileError(path, error.lines as number, error.message.replace(/:.*/s, ''));
+      throw new FileError(path, error.lines as number, error.message.replace(/:.*/s, ''), read);
     }
     throw error instanceof TypeError
-      ? new FileError(path, line, describe(error).replace(/^tokens\[\d+\]: /, ''))
+      ? new FileError(path, line, describe(error).replace(/^tokens\[\d+\]: /, ''), read)
       : error;
   }
 }
+
+/** Reads a pipe as a socket: a thread that waits for its writer, as for a file, would hold up the end of the process. */
+const readPipe = (path: string): Socket =>
+  new Socket({ fd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK), writable: false });
 
 /** The names of the columns. The first line may be no header but a token: it is not quoted. */
 function checkHeader(header: string[]): string[] {
@@ -83,6 +96,8 @@ function checkHeader(header: string[]): string[] {
   }
   const missing = ['userId', 'created'].find((name) => !header.includes(name));
   if (missing) throw new TypeError(`there is no column ${missing}`);
+  const twice = header.find((name, column) => header.indexOf(name) !== column);
+  if (twice) throw new TypeError(`there is more than one column ${twice}: leave one of them`);
   return header;
 }
 

@@ -5,6 +5,5 @@ import { run } from './program.js';
 // What the file of a data source prints as it is loaded, the banner of dotenv say, is no part of a result.
 globalThis.console = new Console(process.stderr);
 
-const exitCode = await run(process.argv);
-// A pool or a client that the file opened would keep the process alive. What was written is on its way by then.
-process.stdout.write('', () => process.exit(exitCode));
+// A pool or a client that the file opened would keep the process alive.
+process.exit(await run(process.argv));

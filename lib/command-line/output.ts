@@ -17,23 +17,35 @@ const NO_PROGRESS: Progress = { update: () => undefined, end: () => undefined };
 /** All that the program says: results on stdout, everything else on stderr. */
 export class Output {
   constructor() {
-    // Whoever read a result went away, `head` say. What was to be done is done all the same.
-    for (const stream of [process.stdout, process.stderr]) {
-      stream.on('error', (error: NodeJS.ErrnoException) => {
-        if (error.code !== 'EPIPE') throw error;
-      });
-    }
+    // The write of a result tells of its failure. Where a note cannot be written nobody can be told.
+    for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   }
 
   /**
    * What a command found out.
    *
    * @param asJson - as one document for a program, and not as lines for people
+   * @returns as {@link written}
    */
-  result(asJson: boolean | undefined, document: unknown, lines: readonly string[]): void {
+  result(asJson: boolean | undefined, document: unknown, lines: readonly string[]): Promise<void> {
     // A name in a database of the application's may hold what would move the cursor.
     const text = asJson ? JSON.stringify(document) : lines.map(printable).join('\n');
-    process.stdout.write(`${text}\n`);
+    return this.written(`${text}\n`);
+  }
+
+  /**
+   * Resolves when stdout has a text, and all before it.
+   *
+   * @throws Error where it cannot be written: the disk is full, say
+   */
+  written(text = ''): Promise<void> {
+    return new Promise((resolve, reject) => {
+      process.stdout.write(text, (error?: NodeJS.ErrnoException | null) => {
+        // Whoever read it went away, `head` say, and wants no more.
+        if (!error || error.code === 'EPIPE') resolve();
+        else reject(new Error(`Cannot write to standard output: ${error.message}`, { cause: error }));
+      });
+    });
   }
 
   /** What a person should know beside the result. */

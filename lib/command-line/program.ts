@@ -33,11 +33,17 @@ export async function run(argv: readonly string[]): Promise<number> {
   const output = new Output();
   const interruption = new Interruption();
   try {
-    await createProgram(output, interruption).parseAsync(argv);
+    await createProgram(output, interruption)
+      .parseAsync(argv)
+      .catch((error: unknown) => {
+        // Help was asked for, and may still be on its way.
+        if (error instanceof CommanderError && error.exitCode === 0) return output.written();
+        throw error;
+      });
     return interruption.exitCode ?? SUCCESS;
   } catch (error) {
     // It has said what is wrong itself.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? SUCCESS : USAGE;
+    if (error instanceof CommanderError) return USAGE;
     output.note(`nestjs-expiring-token: ${describe(error)}`);
     return error instanceof Cancelled ? error.exitCode : FAILURE;
   }
@@ -106,7 +112,7 @@ function createProgram(output: Output, interruption: Interruption): Command {
             },
           })
           .finally(() => bar?.end());
-        output.result(options.json, { deleted, ...interruption.mark }, [
+        await output.result(options.json, { deleted, ...interruption.mark }, [
           `${count(deleted, 'expired token')} deleted${interruption.exitCode ? ', then interrupted' : ''}`,
         ]);
       });
@@ -116,7 +122,7 @@ function createProgram(output: Output, interruption: Interruption): Command {
     async (given: string, options: UserOptions) => {
       await withApplication(options, async ({ tokens, users }) => {
         const devices = await tokens.list(users.getId(await findUser(users, given, options.by)));
-        output.result(options.json, devices, devices.length > 0 ? table(devices) : ['No live devices']);
+        await output.result(options.json, devices, devices.length > 0 ? table(devices) : ['No live devices']);
       });
     },
   );
@@ -127,7 +133,7 @@ function createProgram(output: Output, interruption: Interruption): Command {
         const userId = users.getId(await findUser(users, given, options.by));
         const revoked = id === undefined ? await tokens.revokeAll(userId) : Number(await tokens.revoke(userId, id));
         if (id !== undefined && revoked === 0) throw new Error(`${given} has no live device ${id}`);
-        output.result(options.json, { revoked }, [`${count(revoked, 'device')} revoked`]);
+        await output.result(options.json, { revoked }, [`${count(revoked, 'device')} revoked`]);
       });
     },
   );
@@ -144,7 +150,9 @@ function createProgram(output: Output, interruption: Interruption): Command {
         });
         const { deviceId } = token;
         const expiresAt = tokens.expiryOf(token);
-        output.result(options.json, { token: plainText, deviceId, expiresAt }, [plainText]);
+        await output.result(options.json, { token: plainText, deviceId, expiresAt }, [plainText]).catch((error) => {
+          throw new Error(`${describe(error)}. The token is lost: revoke ${given} ${deviceId}`, { cause: error });
+        });
         const end = expiresAt === null ? 'never expires' : `expires ${timeOf(expiresAt)}`;
         output.note(`Device ${deviceId}, ${end}. The token is not shown again.`);
         if (!isAdmitted(users, user)) output.note(`${given} is inactive: the token is refused until that changes.`);
@@ -159,7 +167,7 @@ function createProgram(output: Output, interruption: Interruption): Command {
         if (!userService) throw new Error('The users are in a store of the application, which creates them itself');
         const name = given ?? (await askUsername());
         const { id, username } = await userService.create(name, options.password ? await readPassword() : null);
-        output.result(options.json, { id, username }, [`User ${username} created: ${id}`]);
+        await output.result(options.json, { id, username }, [`User ${username} created: ${id}`]);
       });
     });
 
@@ -172,7 +180,7 @@ function createProgram(output: Output, interruption: Interruption): Command {
         const bar = output.progress(100);
         const tell = (read: number, share: number) => bar.update(Math.floor(share * 100), `${read} read`);
         const { imported, skipped } = await importFile(tokens, path, tell, signal).finally(() => bar.end());
-        output.result(options.json, { imported, skipped, ...interruption.mark }, [
+        await output.result(options.json, { imported, skipped, ...interruption.mark }, [
           `${count(imported, 'token')} imported, ${skipped} skipped that ${skipped === 1 ? 'was' : 'were'} there already` +
             (interruption.exitCode ? ', then interrupted' : ''),
         ]);

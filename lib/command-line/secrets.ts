@@ -1,4 +1,5 @@
-import { text as readAll } from 'node:stream/consumers';
+import { isUtf8 } from 'node:buffer';
+import { buffer } from 'node:stream/consumers';
 import { isCancel, password, settings, text } from '@clack/prompts';
 import { interruptedBy } from './exit-codes.js';
 
@@ -21,11 +22,23 @@ export const askUsername = async (): Promise<string> => answer(await text({ ...P
  * every user of the machine can see and the shell remembers.
  */
 export async function readPassword(): Promise<string> {
-  if (!process.stdin.isTTY) return (await readAll(process.stdin)).replace(/\r?\n$/, '');
+  if (!process.stdin.isTTY) return readInput();
   const first = answer(await password({ ...PROMPT, message: 'Password' }));
   const second = answer(await password({ ...PROMPT, message: 'Password again' }));
   if (first !== second) throw new Error('The passwords differ');
   return first;
+}
+
+/** The text of standard input, without the end of its line: exactly that, or the user could not log in with it. */
+async function readInput(): Promise<string> {
+  const input = await buffer(process.stdin);
+  const given = input.toString();
+  // Kept, a byte order mark would be part of a password that nobody can type. Dropped, the password would be another one
+  // than a program sends that reads the same file.
+  if (!isUtf8(input) || given.startsWith('\ufeff')) {
+    throw new Error('The password on standard input must be UTF-8, and without a byte order mark');
+  }
+  return given.replace(/\r?\n$/, '');
 }
 
 function answer(given: string | symbol | undefined): string {

@@ -4,7 +4,7 @@ import { cleanLabel } from './device.js';
 import { digestToken, DRF_KEY, idFromDigest } from './token-secret.js';
 import type { ImportedToken } from './token.interfaces.js';
 import type { TokenRow } from './token.store.js';
-import { checkUserId } from './user-id.js';
+import { isUserId, USER_ID_RULE } from './user-id.js';
 
 const SHA256_HEX = /^[0-9a-f]{64}$/;
 
@@ -47,7 +47,7 @@ function lifespanOf(lifespan: unknown): number | null {
  */
 export function rowOfImported(imported: ImportedToken): TokenRow {
   const { userId, lifespan, name, lastUsedAt } = imported;
-  checkUserId(userId);
+  if (!isUserId(userId)) refuse('userId', USER_ID_RULE);
   const digest = digestOf(imported);
   const created = instant('created', imported.created);
   return {

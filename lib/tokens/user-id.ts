@@ -1,12 +1,16 @@
 /** Longest user id, in characters, that fits every database's column. */
 const LONGEST_USER_ID = 255;
 
-/** Refuses what a database could take for another user's id, or cannot hold. */
-export function checkUserId(userId: unknown): asserts userId is string {
+/** What a user id must be, as the end of a sentence. */
+export const USER_ID_RULE = `must be a string of 1 to ${LONGEST_USER_ID} characters without a space at its end`;
+
+/** Whether no database could take it for another user's id, and each can hold it. */
+export function isUserId(userId: unknown): userId is string {
   const fits = typeof userId === 'string' && userId !== '' && userId.length <= LONGEST_USER_ID;
-  if (!fits || userId.endsWith(' ') || userId.includes('\0') || !userId.isWellFormed()) {
-    throw new TypeError(
-      `A user id must be a string of 1 to ${LONGEST_USER_ID} characters without a space at its end: return one from UserStore.getId.`,
-    );
-  }
+  return fits && !userId.endsWith(' ') && !userId.includes('\0') && userId.isWellFormed();
+}
+
+/** Refuses what cannot be the id of a user of a `UserStore`. */
+export function checkUserId(userId: unknown): asserts userId is string {
+  if (!isUserId(userId)) throw new TypeError(`A user id ${USER_ID_RULE}: return one from UserStore.getId`);
 }
