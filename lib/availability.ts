@@ -1,5 +1,5 @@
 import { HttpException, Logger } from '@nestjs/common';
-import { failureOf } from './database/driver-errors.js';
+import { failureOf } from './driver-errors.js';
 import { within } from './deadline.js';
 import { ExpiringTokenException } from './expiring-token.exception.js';
 import { describe } from './log-text.js';

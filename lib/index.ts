@@ -1,4 +1,4 @@
-export type { CacheStatus } from './cache/cache-status.js';
+export type { CacheStatus } from './tokens/cache-status.js';
 export type { Duration } from './duration.js';
 export { ExpiringTokenException, type ExpiringTokenErrorCode } from './expiring-token.exception.js';
 export { ExpiringTokenModule } from './expiring-token.module.js';

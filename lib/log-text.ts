@@ -1,4 +1,4 @@
-import { failureOf, remedyOf } from './database/driver-errors.js';
+import { failureOf, remedyOf } from './driver-errors.js';
 
 /** What a line of a log must not hold as it is: control characters, line ends, and what turns the direction of the text. */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;

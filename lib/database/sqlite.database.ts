@@ -13,7 +13,7 @@ import {
   type SqlValue,
   type Statement,
 } from './database.js';
-import { failureOf } from './driver-errors.js';
+import { failureOf } from '../driver-errors.js';
 import { Queue } from './server.database.js';
 
 /** How often to look whether another transaction has ended. */

@@ -1,9 +1,9 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { availableWithin, unavailable } from '../availability.js';
-import type { CacheStatus } from '../cache/cache-status.js';
+import type { CacheStatus } from './cache-status.js';
 import { TokenCache } from './token.cache.js';
 import type { Script } from '../database/database.js';
-import { failureOf } from '../database/driver-errors.js';
+import { failureOf } from '../driver-errors.js';
 import { isUuid } from '../database/uuid-v7.js';
 import { parseDuration } from '../duration.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';

@@ -5,9 +5,9 @@ import { DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { type LookedUp, TokenLookup } from './token.lookup.js';
 import { digestKey, type Identity } from './token-secret.js';
-import type { CacheStatus } from '../cache/cache-status.js';
-import { connectRedis, type RedisClient } from '../cache/redis-clients.js';
-import { RevocationBus } from '../cache/revocation.bus.js';
+import type { CacheStatus } from './cache-status.js';
+import { connectRedis, type RedisClient } from '../redis/redis-clients.js';
+import { RevocationBus } from '../redis/revocation.bus.js';
 
 interface Entry {
   readonly userId: string;

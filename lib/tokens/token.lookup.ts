@@ -1,7 +1,7 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import { Batch } from '../batch.js';
 import type { Database, Row } from '../database/database.js';
-import { failureOf } from '../database/driver-errors.js';
+import { failureOf } from '../driver-errors.js';
 import { within } from '../deadline.js';
 import { DATABASE, RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';

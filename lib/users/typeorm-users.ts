@@ -1,7 +1,7 @@
 import { Inject, Injectable, mixin, type Type } from '@nestjs/common';
 import { type DataSource, type EntityMetadata, type FindOptionsWhere, In, type ObjectLiteral } from 'typeorm';
 import type { Database, Row, Script } from '../database/database.js';
-import { failureOf } from '../database/driver-errors.js';
+import { failureOf } from '../driver-errors.js';
 import { type Selection, Table } from '../database/table.js';
 import { within } from '../deadline.js';
 import { DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';

@@ -2,7 +2,7 @@ import { ConflictException, Inject, Injectable } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import { availableWithin } from '../availability.js';
 import type { Database, Script } from '../database/database.js';
-import { failureOf } from '../database/driver-errors.js';
+import { failureOf } from '../driver-errors.js';
 import { Table } from '../database/table.js';
 import { isUuid, uuidV7 } from '../database/uuid-v7.js';
 import { CLOCK, type Clock, DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
