@@ -438,6 +438,42 @@ describe('The page of the sample application', () => {
       await atForm(page);
     });
 
+    it.each([
+      ['wide', 1280],
+      ['narrow', 320],
+    ])('axe-core finds nothing on the page of the processes, and nothing is cut off: %s', async (_, width) => {
+      const page = await signedIn('Operator', sample, { viewport: { width, height: 640 } });
+      expect(await page.getByRole('link', { name: 'Processes' }).isVisible()).toBe(false);
+      // This one is a single process.
+      const figures = { pid: 40_001, requests: 1_234_567, cacheHits: 1_230_000, lookUps: 4567, revocations: 890 };
+      const processes = [1, 2, 3, 4].map((number) => ({ ...figures, number, lastDelayMs: number === 4 ? null : 12.3 }));
+      await page.route('**/status.json', (route) => route.fulfill({ json: { processes } }));
+      for (const file of ['status.html', 'status.css', 'status.js']) {
+        const address = `**/${file.replace('.html', '')}`;
+        await page.route(address, (route) => route.fulfill({ path: `sample-app/cluster/page/${file}` }));
+      }
+      await page.route('**/me', async (route) => {
+        const answer = await route.fetch();
+        await route.fulfill({ json: { ...(await answer.json()), isInCluster: true } });
+      });
+      await page.reload();
+      await page.getByRole('link', { name: 'Processes' }).click();
+      await page.getByText('Up to date.').waitFor();
+      expect(await page.getByText('12.3 ms').count()).toBe(3);
+      const cells = await page.getByRole('cell').all();
+      expect(cells).toHaveLength(20);
+      for (const figure of cells) {
+        const { x, width: wide } = (await figure.boundingBox())!;
+        expect(x).toBeGreaterThanOrEqual(0);
+        expect(x + wide).toBeLessThanOrEqual(width);
+      }
+      expect(await violations(page)).toEqual([]);
+      await page.emulateMedia({ colorScheme: 'dark' });
+      expect(await violations(page)).toEqual([]);
+      await page.getByRole('link', { name: 'Your notes' }).click();
+      await heading(page, 'Your notes').waitFor();
+    });
+
     it('says what happens in places that a screen reader knows before', async () => {
       const page = await openWindow();
       for (const id of ['trouble', 'goodbye', 'sign-in-error', 'news']) {

@@ -123,6 +123,7 @@ async function showDesk(opened) {
   if (writer !== me.id) $('write').reset();
   writer = me.id;
   write($('who'), me.username);
+  $('processes').hidden = !me.isInCluster;
   $('username').value = me.username;
   showNotes(notes);
   showLife();
