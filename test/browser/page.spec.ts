@@ -345,6 +345,23 @@ describe('The page of the sample application', () => {
       await device(second, 'Right window').getByText('This device').waitFor();
     });
 
+    it('whose tokens are all gone are signed out of all the same', async () => {
+      const lifespanMs = 3000;
+      const first = await openWindow(await startSample(`${lifespanMs}ms`));
+      const second = await first.context().newPage();
+      await second.goto('/');
+      await first.clock.install();
+      await first.reload();
+      await signIn(first, 'Asleep');
+      const begin = Date.now();
+      await first.clock.pauseAt(begin + 1000);
+      await signIn(second, 'Awake');
+      await expect.poll(() => Date.now(), { timeout: 2 * lifespanMs }).toBeGreaterThan(begin + lifespanMs);
+      await button(first, 'Sign out').click();
+      await first.getByText('You are signed out.').waitFor();
+      expect(await heading(second, 'Your notes').isVisible()).toBe(true);
+    });
+
     it('without a name are called by their program', async () => {
       const page = await openWindow();
       await page.route('**/auth/devices', async (route) => {

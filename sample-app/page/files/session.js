@@ -108,7 +108,12 @@ export class Session {
       cookie = {};
     }
     const path = everywhere ? '/auth/logout-all' : '/auth/logout';
-    await send('POST', path, { headers: { ...this.#headers, ...cookie } });
+    try {
+      await send('POST', path, { headers: { ...this.#headers, ...cookie } });
+    } catch (error) {
+      // Then nobody has a live token of this device any more.
+      if (everywhere || error.code !== 'token_expired') throw error;
+    }
   }
 
   async #renewOnce() {
