@@ -182,10 +182,14 @@ describe('The page of the sample application', () => {
       const page = await signedIn('Talkative');
       await button(page, 'Renew now').click();
       await page.getByText('The token is renewed.').waitFor();
+      await page.route('**/auth/logout-all', (route) => route.abort(), { times: 1 });
+      await button(page, 'Sign out everywhere').click();
+      await page.locator('#devices-error').getByText('The server does not answer.').waitFor();
       await button(page, 'Sign out').click();
       const goodbye = page.getByText('You are signed out.');
       await goodbye.waitFor();
       expect(await page.getByText('The token is renewed.').count()).toBe(0);
+      expect(await page.getByText('The server does not answer.').count()).toBe(0);
       await enter(page, 'wrong');
       await page.getByText('The user name or the password is wrong.').waitFor();
       expect(await goodbye.count()).toBe(0);

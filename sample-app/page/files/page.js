@@ -76,9 +76,8 @@ async function resume() {
     try {
       return await Session.resume();
     } catch (error) {
-      const isRefused = error instanceof Refusal;
-      showTrouble(isRefused ? null : error);
-      if (isRefused) throw error;
+      if (error instanceof Refusal) throw error;
+      showTrouble(error);
       await pause(failures);
     }
   }
@@ -90,6 +89,7 @@ function showForm(goodbye = '') {
   $('welcome').hidden = false;
   showTrouble(null);
   tell('');
+  for (const errors of document.querySelectorAll('.error')) write(errors, '');
   $('notes').replaceChildren();
   $('devices').replaceChildren();
   write($('goodbye'), goodbye);
@@ -140,7 +140,7 @@ async function lose(lost, { code }) {
   const kept = $('draft').value ? ' What you were writing is kept.' : '';
   showForm((GOODBYES[code] ?? GOODBYES.lost) + kept);
   // Another window of this browser may have signed in since.
-  const successor = await resume().catch(() => null);
+  const successor = await resume().catch(() => showTrouble(null));
   if (successor && !session) void open(successor);
 }
 
