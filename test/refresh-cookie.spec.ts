@@ -1,11 +1,28 @@
 import { readFileSync } from 'node:fs';
 import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
-import { Module } from '@nestjs/common';
+import { type CallHandler, type ExecutionContext, Injectable, Module, type NestInterceptor } from '@nestjs/common';
+import { APP_INTERCEPTOR, HttpAdapterHost } from '@nestjs/core';
 import { GraphQLModule, Query, Resolver } from '@nestjs/graphql';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { RefreshCookieModule } from '../sample-app/refresh-cookie.js';
 import { onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
 import { type Answer, bearer } from './fixtures/http.js';
+
+/** A cookie of the application's own, with each answer. */
+const THEME = 'theme=dark';
+
+@Injectable()
+class ThemeCookie implements NestInterceptor {
+  constructor(private readonly host: HttpAdapterHost) {}
+
+  intercept(context: ExecutionContext, next: CallHandler) {
+    this.host.httpAdapter.appendHeader(context.switchToHttp().getResponse(), 'Set-Cookie', THEME);
+    return next.handle();
+  }
+}
+
+@Module({ providers: [{ provide: APP_INTERCEPTOR, useClass: ThemeCookie }] })
+class ThemeModule {}
 
 describe('The refresh cookie of the sample application', () => {
   onEveryStack(
@@ -57,6 +74,47 @@ describe('The refresh cookie of the sample application', () => {
         expect(refused.json.code).toBe('refresh_invalid');
       });
 
+      it.each([
+        ['a body', { body: {} }],
+        ['no body', {}],
+      ])('is read from a refresh with %s', async (_, body) => {
+        const cookie = cookieOf(await logIn());
+        const headers = [...fromPage(), ['Cookie', cookie] as const];
+        const renewed = await app.send('/auth/refresh', { method: 'POST', headers, ...body });
+        expect(renewed).toMatchObject({ status: 200, json: { token: expect.stringMatching(/^ext_/) } });
+        expect(cookieOf(renewed)).not.toBe(cookie);
+      });
+
+      it('is not missed by a browser that has none: nobody is signed in there, which is no error', async () => {
+        const { status, text, headers } = await refresh('other=1');
+        expect({ status, text }).toEqual({ status: 204, text: '' });
+        expect(headers).not.toHaveProperty('set-cookie');
+      });
+
+      it.each([
+        ['all others are logged out', 'POST', '/auth/logout-all', { keepCurrent: true }],
+        ['the page marks what has no part in it', 'GET', '/me', undefined],
+      ])('stays when %s', async (_, method, path, body) => {
+        const login = await logIn();
+        const headers = [...fromPage(), ...bearer(login.json.token)];
+        const answer = await app.send(path, { method, headers, body });
+        expect(answer.status).toBe(200);
+        expect(answer.headers).not.toHaveProperty('set-cookie');
+        expect((await refresh(cookieOf(login))).status).toBe(200);
+      });
+
+      it('leaves the other cookies of an answer as they are', async () => {
+        const imports = [ThemeModule, RefreshCookieModule];
+        const themed = await stack.boot({ options: { refresh: {} }, imports });
+        const { username } = await themed.createUser();
+        const { headers } = await themed.send('/auth/login', {
+          method: 'POST',
+          headers: [mark, ['Origin', themed.origin]],
+          body: { username, password: PASSWORD },
+        });
+        expect(headers['set-cookie']).toMatch(/^theme=dark,refresh_token=ext_/);
+      });
+
       it('is read on its route alone: one that came along with a login takes the place of no password', async () => {
         const cookie = cookieOf(await logIn());
         const login = await logIn([...fromPage(), ['Cookie', cookie]]);
@@ -89,7 +147,7 @@ describe('The refresh cookie of the sample application', () => {
       it('is not read from a request without the mark, from a form, or where two of them came', async () => {
         const cookie = cookieOf(await logIn());
         expect((await refresh(cookie, [['Origin', app.origin]])).status).toBe(401);
-        expect((await refresh(`${cookie}; refresh_token=planted`)).status).toBe(401);
+        expect((await refresh(`${cookie}; refresh_token=planted`)).status).toBe(204);
         const form = [...fromPage(), ['Cookie', cookie], ['Content-Type', 'text/plain']] as const;
         expect((await app.send('/auth/refresh', { method: 'POST', headers: form, rawBody: '{}' })).status).not.toBe(
           200,

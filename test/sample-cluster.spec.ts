@@ -113,9 +113,11 @@ onRedis(() => {
       expect(headers['content-security-policy']).toMatch(/^default-src 'none'; script-src 'self'; style-src 'self';/);
       expect(headers['content-security-policy']).not.toContain('unsafe');
       const files = [...text.matchAll(/(?:href|src)="([^"]+)"/g)].map(([, file]) => file!);
-      expect(files).toEqual(['status.css', 'status.js']);
-      for (const file of files) expect((await send(`/${file}`)).status).toBe(200);
+      expect(files).toEqual(expect.arrayContaining(['/page/page.css', '/status.css', '/status.js', '/']));
+      for (const file of files) expect((await send(file)).status).toBe(200);
       expect(text).not.toMatch(/ style=|<style|<script>/);
+      const me = await send('/me', { headers: bearer(await logIn()) });
+      expect(me.json).toMatchObject({ username: DEMO.username, isInCluster: true });
     });
 
     it('ends with all of them', async () => {

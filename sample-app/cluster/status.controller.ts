@@ -1,15 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { Controller, Get, Header } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
+import { POLICY } from '../page/page.controller.js';
 import { ClusterStatus } from './cluster-status.js';
 import type { ProcessStatus } from './report.js';
 
 const read = (name: string) => readFileSync(new URL(`page/${name}`, import.meta.url), 'utf8');
-
-/** Nothing but the page's own files, no frame around it, and no text that becomes script. */
-const POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; " +
-  "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 /** What each process did, as a page that keeps itself up to date. */
 @ApiExcludeController()

@@ -1,3 +1,4 @@
+import cluster from 'node:cluster';
 import { readdirSync, readFileSync } from 'node:fs';
 import { extname } from 'node:path';
 import { Controller, Get, Header, NotFoundException, Param, Res, UseGuards } from '@nestjs/common';
@@ -14,7 +15,7 @@ const TYPES: Record<string, string> = {
 };
 
 /** Nothing but the page's own files, no frame around it, and no text that becomes script. */
-const POLICY = [
+export const POLICY = [
   "default-src 'none'",
   "script-src 'self'",
   "style-src 'self'",
@@ -65,7 +66,8 @@ export class PageController {
   @Get('me')
   @Header('Cache-Control', 'no-store')
   @UseGuards(ExpiringTokenGuard)
-  me(@CurrentUser() user: User): Pick<User, 'id' | 'username'> {
-    return { id: user.id, username: user.username };
+  me(@CurrentUser() { id, username }: User) {
+    // Then there is a page of the processes.
+    return { id, username, isInCluster: cluster.isWorker };
   }
 }

@@ -20,6 +20,11 @@ const NOTES = [
   'Milk, bread, coffee\nand something for Sunday',
 ];
 
+/** What a screen reader says of a field besides its label. */
+const descriptionOf = (page: Page, id: string) =>
+  page.evaluate(`document.getElementById('${id}').getAttribute('aria-describedby').split(' ')
+    .map((other) => document.getElementById(other).textContent).join(' ').trim()`);
+
 /** Writes what is looked at to docs/images: `npm run screenshots`. */
 const SCREENSHOTS = process.env.SCREENSHOTS === '1';
 
@@ -132,21 +137,62 @@ describe('The page of the sample application', () => {
       expect(await page.getByText('Buy milk').count()).toBe(0);
     });
 
+    it('is asked for without an error in the console by a browser that has no cookie', async () => {
+      const page = await openWindow();
+      const said: string[] = [];
+      page.on('console', (message) => said.push(message.text()));
+      await page.reload();
+      await atForm(page);
+      expect(said).toEqual([]);
+      expect(await page.title()).toBe('Sign in · Notes');
+    });
+
+    it('says after a reload that the account is locked', async () => {
+      const page = await signedIn('Locked');
+      expect(await page.title()).toBe('Notes');
+      const json = { statusCode: 401, code: 'user_inactive', message: 'User inactive or deleted' };
+      await page.route('**/auth/refresh', (route) => route.fulfill({ status: 401, json }));
+      await page.reload();
+      await page.getByText('Your account is locked.').waitFor();
+      expect(await descriptionOf(page, 'username')).toBe('Your account is locked.');
+    });
+
     it('says what is wrong, and how long to wait after too many attempts', async () => {
       const page = await openWindow(await startSample('1h'));
       const [message, password] = [page.getByRole('alert'), page.getByLabel('Password')];
       await enter(page, 'wrong');
       await message.getByText('The user name or the password is wrong.').waitFor();
       expect(await page.evaluate('document.activeElement.id')).toBe('password');
+      expect(await descriptionOf(page, 'password')).toBe('The user name or the password is wrong.');
+      expect(await password.getAttribute('aria-invalid')).toBe('true');
       for (let attempt = 2; attempt <= 10; attempt++) {
         const answer = page.waitForResponse((response) => response.url().endsWith('/auth/login'));
         await password.press('Enter');
         expect((await answer).status()).toBe(401);
       }
       await password.press('Enter');
-      await message.getByText(/^Too many failed attempts\. Try again in (5:00|4:5\d), at \d\d:\d\d:\d\d\.$/).waitFor();
+      const throttled = /^Too many failed attempts\. Try again in (5:00|4:5\d), at \d\d:\d\d:\d\d\.$/;
+      await message.getByText(throttled).waitFor();
+      expect(await password.getAttribute('aria-invalid')).toBe('false');
       await enter(page);
       await message.getByText('Too many failed attempts.').waitFor();
+    });
+
+    it('leaves behind what was said before it', async () => {
+      const page = await signedIn('Talkative');
+      await button(page, 'Renew now').click();
+      await page.getByText('The token is renewed.').waitFor();
+      await page.route('**/auth/logout-all', (route) => route.abort(), { times: 1 });
+      await button(page, 'Sign out everywhere').click();
+      await page.locator('#devices-error').getByText('The server does not answer.').waitFor();
+      await button(page, 'Sign out').click();
+      const goodbye = page.getByText('You are signed out.');
+      await goodbye.waitFor();
+      expect(await page.getByText('The token is renewed.').count()).toBe(0);
+      expect(await page.getByText('The server does not answer.').count()).toBe(0);
+      await enter(page, 'wrong');
+      await page.getByText('The user name or the password is wrong.').waitFor();
+      expect(await goodbye.count()).toBe(0);
     });
 
     it('needs no mouse', async () => {
@@ -290,6 +336,49 @@ describe('The page of the sample application', () => {
       expect(await device(first, 'Older').getByText('This device').isVisible()).toBe(false);
     });
 
+    it('signed in on twice by one browser are signed out in their own window, and the newer one stays', async () => {
+      const first = await openWindow();
+      const second = await first.context().newPage();
+      await second.goto('/');
+      await signIn(first, 'Left window');
+      await signIn(second, 'Right window');
+      await button(first, 'Sign out').click();
+      await first.getByText('You are signed out.').waitFor();
+      await device(second, 'Left window').waitFor({ state: 'detached' });
+      await second.reload();
+      await device(second, 'Right window').getByText('This device').waitFor();
+    });
+
+    it('whose tokens are all gone are signed out of all the same', async () => {
+      const lifespanMs = 3000;
+      const first = await openWindow(await startSample(`${lifespanMs}ms`));
+      const second = await first.context().newPage();
+      await second.goto('/');
+      await first.clock.install();
+      await first.reload();
+      await signIn(first, 'Asleep');
+      const begin = Date.now();
+      await first.clock.pauseAt(begin + 1000);
+      await signIn(second, 'Awake');
+      await expect.poll(() => Date.now(), { timeout: 2 * lifespanMs }).toBeGreaterThan(begin + lifespanMs);
+      await button(first, 'Sign out').click();
+      await first.getByText('You are signed out.').waitFor();
+      expect(await heading(second, 'Your notes').isVisible()).toBe(true);
+    });
+
+    it('without a name are called by their program', async () => {
+      const page = await openWindow();
+      await page.route('**/auth/devices', async (route) => {
+        const [current] = await (await route.fetch()).json();
+        const known = { ...current, id: 'known', name: null, userAgent: FIREFOX, current: false };
+        await route.fulfill({ json: [current, known, { ...known, id: 'unknown', userAgent: null }] });
+      });
+      await signIn(page, 'Named');
+      await button(page, 'Sign out Firefox 148 on Windows').waitFor();
+      await device(page, 'Unknown program').waitFor();
+      expect(await device(page, 'null').count()).toBe(0);
+    });
+
     it('that somebody signs out of show nothing of what was being written', async () => {
       const page = await signedIn('Family');
       await page.getByLabel('New note').fill('A secret of the demo user');
@@ -306,12 +395,25 @@ describe('The page of the sample application', () => {
     await own.stop();
     await page.getByRole('alert').getByText('The server does not answer.').first().waitFor({ timeout: AT_ONCE_MS });
     await button(page, 'Add note').click();
-    await page.locator('#write-error').getByText('The server does not answer.').waitFor();
+    await button(page, 'Sign out').click();
+    await button(page, 'Renew now').click();
+    for (const place of ['#write-error', '#sign-out-error', '#renew-error']) {
+      await page.locator(place).getByText('The server does not answer.').waitFor();
+    }
     expect(await heading(page, 'Your notes').isVisible()).toBe(true);
     await own.start();
     await page.getByText('You stay signed in.').waitFor({ state: 'hidden' });
     await button(page, 'Add note').click();
     await page.getByRole('list', { name: 'Notes' }).getByText('Written in the dark').waitFor();
+  });
+
+  it('calls a refusal what it is, which is no outage', async () => {
+    const page = await signedIn('Busy');
+    const json = { statusCode: 429, message: 'Too many requests' };
+    await page.route('**/auth/devices', (route) => route.fulfill({ status: 429, json }));
+    await page.getByRole('alert').getByText('Too many requests. Trying again.').waitFor();
+    await page.unroute('**/auth/devices');
+    await page.getByText('Trying again.').waitFor({ state: 'hidden' });
   });
 
   describe('For everybody', () => {
@@ -355,6 +457,50 @@ describe('The page of the sample application', () => {
       await button(page, 'Cancel').click();
       await button(page, 'Sign out').click();
       await atForm(page);
+    });
+
+    it.each([
+      ['wide', 1280],
+      ['narrow', 320],
+    ])('axe-core finds nothing on the page of the processes, and nothing is cut off: %s', async (_, width) => {
+      const page = await signedIn('Operator', sample, { viewport: { width, height: 640 } });
+      expect(await page.getByRole('link', { name: 'Processes' }).isVisible()).toBe(false);
+      // This one is a single process.
+      const figures = { pid: 40_001, requests: 1_234_567, cacheHits: 1_230_000, lookUps: 4567, revocations: 890 };
+      const processes = [1, 2, 3, 4].map((number) => ({ ...figures, number, lastDelayMs: number === 4 ? null : 12.3 }));
+      await page.route('**/status.json', (route) => route.fulfill({ json: { processes } }));
+      for (const file of ['status.html', 'status.css', 'status.js']) {
+        const address = `**/${file.replace('.html', '')}`;
+        await page.route(address, (route) => route.fulfill({ path: `sample-app/cluster/page/${file}` }));
+      }
+      await page.route('**/me', async (route) => {
+        const answer = await route.fetch();
+        await route.fulfill({ json: { ...(await answer.json()), isInCluster: true } });
+      });
+      await page.reload();
+      await page.getByRole('link', { name: 'Processes' }).click();
+      await page.getByText('Up to date.').waitFor();
+      expect(await page.getByText('12.3 ms').count()).toBe(3);
+      const cells = await page.getByRole('cell').all();
+      expect(cells).toHaveLength(20);
+      for (const figure of cells) {
+        const { x, width: wide } = (await figure.boundingBox())!;
+        expect(x).toBeGreaterThanOrEqual(0);
+        expect(x + wide).toBeLessThanOrEqual(width);
+      }
+      expect(await violations(page)).toEqual([]);
+      await page.emulateMedia({ colorScheme: 'dark' });
+      expect(await violations(page)).toEqual([]);
+      await page.getByRole('link', { name: 'Your notes' }).click();
+      await heading(page, 'Your notes').waitFor();
+    });
+
+    it('says what happens in places that a screen reader knows before', async () => {
+      const page = await openWindow();
+      for (const id of ['trouble', 'goodbye', 'sign-in-error', 'news']) {
+        expect(await page.locator(`#${id}`).textContent()).toBe('');
+        expect(await page.evaluate(`getComputedStyle(document.getElementById('${id}')).display`)).toBe('block');
+      }
     });
 
     it('does not move for those who asked for stillness', async () => {

@@ -2,6 +2,7 @@ const EVERY_MS = 1000;
 
 const body = document.querySelector('tbody');
 const state = document.querySelector('#state');
+const [, ...columns] = [...document.querySelectorAll('thead th')].map((head) => head.textContent);
 
 const count = new Intl.NumberFormat('en');
 const delay = new Intl.NumberFormat('en', { maximumFractionDigits: 1, minimumFractionDigits: 1 });
@@ -17,9 +18,11 @@ function rowOf({ number, pid, requests, cacheHits, lookUps, revocations, lastDel
   cells.push(lastDelayMs === null ? '–' : `${delay.format(lastDelayMs)} ms`);
   row.append(
     head,
-    ...cells.map((text) => {
+    ...cells.map((text, index) => {
       const cell = document.createElement('td');
       cell.textContent = text;
+      // Said beside the figure where there is no room for a row of headings.
+      cell.dataset.column = columns[index];
       return cell;
     }),
   );

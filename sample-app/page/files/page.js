@@ -1,5 +1,5 @@
 import { Refusal, Session } from './session.js';
-import { ago, browserOf, clockTime, countdown, dayTime } from './words.js';
+import { ago, browserOf, clockTime, countdown, dayTime, nameOf } from './words.js';
 
 /** How soon it is seen that another window has ended this one, or that the server is back. */
 const LOOK_EVERY_MS = 1000;
@@ -65,28 +65,31 @@ function explain({ code, message, retryAfterMs }) {
   }
 }
 
-const showOutage = (away) => {
-  $('outage').hidden = !away;
-};
+/** Says why nothing is up to date, until it is again. */
+const showTrouble = (error) => write($('trouble'), error ? `${explain(error)} Trying again. You stay signed in.` : '');
 
 /* Coming and going */
 
-/** The session that this browser has a cookie of, or null. Waits for a server that is away. */
+/** The session that this browser has a cookie of; a refusal if there is none. Waits for a server that is away. */
 async function resume() {
   for (let failures = 0; ; failures++) {
     try {
       return await Session.resume();
     } catch (error) {
-      showOutage(!(error instanceof Refusal));
-      if (error instanceof Refusal) return null;
+      if (error instanceof Refusal) throw error;
+      showTrouble(error);
       await pause(failures);
     }
   }
 }
 
 function showForm(goodbye = '') {
+  document.title = 'Sign in · Notes';
   $('desk').hidden = true;
   $('welcome').hidden = false;
+  showTrouble(null);
+  tell('');
+  for (const errors of document.querySelectorAll('.error')) write(errors, '');
   $('notes').replaceChildren();
   $('devices').replaceChildren();
   write($('goodbye'), goodbye);
@@ -104,11 +107,13 @@ async function open(opened) {
       shown = true;
       showDevices(await opened.call('GET', '/auth/devices'), opened);
       failures = 0;
+      showTrouble(null);
     } catch (error) {
+      if (session !== opened) return;
       if (error.status === 401) return lose(opened, error);
       failures++;
+      showTrouble(error);
     }
-    showOutage(failures > 0);
     await pause(failures);
   }
 }
@@ -118,9 +123,11 @@ async function showDesk(opened) {
   if (writer !== me.id) $('write').reset();
   writer = me.id;
   write($('who'), me.username);
+  $('processes').hidden = !me.isInCluster;
   $('username').value = me.username;
   showNotes(notes);
   showLife();
+  document.title = 'Notes';
   $('welcome').hidden = true;
   $('desk').hidden = false;
   $('notes-heading').focus();
@@ -133,7 +140,7 @@ async function lose(lost, { code }) {
   const kept = $('draft').value ? ' What you were writing is kept.' : '';
   showForm((GOODBYES[code] ?? GOODBYES.lost) + kept);
   // Another window of this browser may have signed in since.
-  const successor = await resume();
+  const successor = await resume().catch(() => showTrouble(null));
   if (successor && !session) void open(successor);
 }
 
@@ -173,11 +180,18 @@ function act(control, errors, work) {
 
 let throttleTimer;
 
+/** Says of what was entered whether it was wrong. */
+function blame(isWrong) {
+  for (const id of ['username', 'password']) $(id).ariaInvalid = String(isWrong);
+}
+
 $('sign-in').addEventListener('submit', (event) => {
   event.preventDefault();
   const form = event.currentTarget;
   const errors = $('sign-in-error');
   clearTimeout(throttleTimer);
+  write($('goodbye'), '');
+  blame(false);
   act(form, errors, async () => {
     const { username, password, deviceName } = Object.fromEntries(new FormData(form));
     try {
@@ -186,6 +200,7 @@ $('sign-in').addEventListener('submit', (event) => {
       $('password').value = '';
       void open(signedIn);
     } catch (error) {
+      blame(error.code === 'credentials_invalid');
       $('password').select();
       if (error.code === 'throttled') {
         throttleTimer = setTimeout(() => write(errors, 'You can try again now.'), error.retryAfterMs);
@@ -195,12 +210,8 @@ $('sign-in').addEventListener('submit', (event) => {
   });
 });
 
-for (const [id, everywhere] of [
-  ['sign-out', false],
-  ['sign-out-all', true],
-]) {
-  $(id).addEventListener('click', (event) => act(event.currentTarget, $('devices-error'), () => leave(everywhere)));
-}
+$('sign-out').addEventListener('click', (event) => act(event.currentTarget, $('sign-out-error'), () => leave(false)));
+$('sign-out-all').addEventListener('click', (event) => act(event.currentTarget, $('devices-error'), () => leave(true)));
 
 /* The token's life */
 
@@ -218,7 +229,7 @@ function showLife() {
 setInterval(showLife, 250);
 
 $('renew').addEventListener('click', (event) =>
-  act(event.currentTarget, $('devices-error'), async (acting) => {
+  act(event.currentTarget, $('renew-error'), async (acting) => {
     await acting.renew();
     showLife();
     tell('The token is renewed.');
@@ -276,7 +287,7 @@ function showDevices(devices, owner) {
     const row = known.get(device.id) ?? deviceRow(device);
     describeDevice(row, device);
     if (list.children[index] !== row) list.insertBefore(row, list.children[index] ?? null);
-    if (known.size > 0 && !known.has(device.id)) tell(`Another device has signed in: ${device.name}`);
+    if (known.size > 0 && !known.has(device.id)) tell(`Another device has signed in: ${nameOf(device)}`);
   });
   $('sign-out-others').disabled = devices.length < 2;
 }
@@ -287,8 +298,9 @@ function removeDevice(row) {
   row.remove();
 }
 
-function describeDevice(row, { name, userAgent, current, lastUsedAt, createdAt }) {
-  const browser = browserOf(userAgent);
+function describeDevice(row, device) {
+  const { userAgent, current, lastUsedAt, createdAt } = device;
+  const [name, browser] = [nameOf(device), browserOf(userAgent)];
   write(row.querySelector('[data-name]'), name);
   write(row.querySelector('[data-browser]'), name === browser ? '' : browser);
   write(row.querySelector('[data-used]'), `Last used ${ago(lastUsedAt ?? createdAt)}`);
@@ -341,6 +353,4 @@ $('sign-out-others').addEventListener('click', (event) =>
   }),
 );
 
-const resumed = await resume();
-if (resumed) void open(resumed);
-else showForm();
+resume().then(open, ({ code }) => showForm(GOODBYES[code]));

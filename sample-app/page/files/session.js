@@ -10,7 +10,7 @@ const RENEW_AFTER = 0.75;
 /** The server says no. */
 export class Refusal extends Error {
   constructor(status, body, retryAfter) {
-    super(body.message ?? `The server answered ${status}.`);
+    super(String(body.message ?? `The server answered ${status}`).replace(/\.?$/, '.'));
     this.status = status;
     this.code = body.code;
     this.retryAfterMs = Number(retryAfter) * 1000;
@@ -54,7 +54,7 @@ export class Session {
     return new Session(await send('POST', '/auth/login', { headers: REFRESH_COOKIE, body: credentials }));
   }
 
-  /** @returns {Promise<Session>} the session whose cookie this browser has */
+  /** @returns {Promise<Session>} the session whose cookie this browser has; a {@link Refusal} where it has none */
   static async resume() {
     return new Session(await refresh());
   }
@@ -97,11 +97,23 @@ export class Session {
     }
   }
 
-  /** Ends this device or all of them, and forgets the cookie. */
+  /** Ends this device or all of them, and forgets the cookie if it is this device's. */
   async end(everywhere) {
-    if (this.renewsInMs <= 0) await this.renew();
+    let cookie = REFRESH_COOKIE;
+    try {
+      await this.renew();
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      // The cookie is gone, or that of a newer session.
+      cookie = {};
+    }
     const path = everywhere ? '/auth/logout-all' : '/auth/logout';
-    await send('POST', path, { headers: { ...this.#headers, ...REFRESH_COOKIE }, body: {} });
+    try {
+      await send('POST', path, { headers: { ...this.#headers, ...cookie } });
+    } catch (error) {
+      // Then nobody has a live token of this device any more.
+      if (everywhere || error.code !== 'token_expired') throw error;
+    }
   }
 
   async #renewOnce() {
@@ -125,4 +137,9 @@ export class Session {
   }
 }
 
-const refresh = () => send('POST', '/auth/refresh', { headers: REFRESH_COOKIE, body: {} });
+async function refresh() {
+  const answer = await send('POST', '/auth/refresh', { headers: REFRESH_COOKIE });
+  // The 204 of a browser that has no cookie.
+  if (!answer.token) throw new Refusal(401, { code: 'refresh_invalid' });
+  return answer;
+}

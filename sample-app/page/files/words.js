@@ -26,6 +26,9 @@ export function browserOf(userAgent) {
   return system ? `${browser} on ${system}` : browser;
 }
 
+/** What a device is called, which may have no name of its own. */
+export const nameOf = ({ name, userAgent }) => name ?? browserOf(userAgent);
+
 const UNITS = [
   ['day', 86_400_000],
   ['hour', 3_600_000],
