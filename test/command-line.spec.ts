@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Token } from 'nestjs-expiring-token';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -327,6 +327,13 @@ describe('The command line', () => {
           );
           expect(message).toContain(`bad.csv, line ${line}: ${problem}`);
           for (const secret of text.match(/[0-9a-f]{40}|secret-key/g) ?? []) expect(message).not.toContain(secret);
+        });
+
+        it('that is not UTF-8, whose names would be others', async () => {
+          const path = join(project.directory, 'latin1.csv');
+          writeFileSync(path, `key,userId,created,name\n${good()},Büro\n`, 'latin1');
+          const read = importFile(app.tokens, path, () => undefined, new AbortController().signal);
+          await expect(read).rejects.toThrow('latin1.csv, line 1: what follows is not UTF-8');
         });
 
         it.each([

@@ -52,9 +52,9 @@ export async function importFile(
   const file = stats.isFIFO() ? readPipe(path) : createReadStream(path);
   let header: string[] | undefined;
   const columns = (names: string[]) => (header = checkHeader(names));
-  const parser = addAbortSignal(signal, parse({ bom: true, info: true, skip_empty_lines: true, columns }));
+  const parser = addAbortSignal(signal, parse({ info: true, skip_empty_lines: true, columns }));
   // Its failure is that of the loop.
-  pipeline(file, parser, () => undefined);
+  pipeline(file, textOf, parser, () => undefined);
   let read = 0;
   let line = 1;
   const rows = async function* (): AsyncGenerator<ImportedToken> {
@@ -81,6 +81,17 @@ export async function importFile(
     throw error instanceof TypeError
       ? new FileError(path, line, describe(error).replace(/^tokens\[\d+\]: /, ''), read)
       : error;
+  }
+}
+
+/** A name that is not UTF-8 would be another one. */
+async function* textOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  try {
+    for await (const chunk of chunks) yield decoder.decode(chunk, { stream: true });
+    yield decoder.decode();
+  } catch (error) {
+    throw error instanceof TypeError ? new TypeError('what follows is not UTF-8') : error;
   }
 }
 
