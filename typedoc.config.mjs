@@ -19,4 +19,6 @@ export default {
   intentionallyNotExported: ['REFUSALS'],
   validation: { notExported: true, invalidLink: true, notDocumented: true },
   treatWarningsAsErrors: true,
+  // There is nothing to link to in a copy without a remote, and a warning of it.
+  disableSources: true,
 };

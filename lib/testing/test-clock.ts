@@ -27,6 +27,7 @@ export class TestClock {
     return this.nowMs;
   }
 
+  /** Moves time to an instant. */
   set now(nowMs: number) {
     this.nowMs = nowMs;
     for (const listener of this.listeners) listener();
