@@ -49,28 +49,3 @@ export async function within<T>(
     clearTimeout(timer!);
   }
 }
-
-/** What one request may wait in all, for one thing after another. */
-export class TimeBudget {
-  private spent = 0;
-
-  constructor(private readonly totalMs: number) {}
-
-  /** How much of it is gone. */
-  get spentMs(): number {
-    return this.spent;
-  }
-
-  /** {@link within} what is left. */
-  async within<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const beganAtMs = performance.now();
-    const result = await within(Math.ceil(this.totalMs - this.spent), work);
-    this.spend(performance.now() - beganAtMs);
-    return result;
-  }
-
-  /** Time that was waited, unless the process stood still for a part of it: what came in time is more than there was. */
-  spend(waitedMs: number): void {
-    if (this.spent + waitedMs < this.totalMs) this.spent += waitedMs;
-  }
-}

@@ -7,7 +7,6 @@ import { DATABASE } from '../lib/expiring-token.constants.js';
 import { hashLock } from '../lib/database/server.database.js';
 import { onEveryDatabase, onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
 import { type Answer, bearer } from './fixtures/http.js';
-import { Switch } from './fixtures/switch.js';
 
 const UNAVAILABLE = {
   statusCode: 503,
@@ -121,41 +120,6 @@ describe('A database that cannot be asked', () => {
       await other.destroy();
     });
   });
-});
-
-describe('A server whose answers all take long', () => {
-  onEveryDatabase(
-    (stack) => {
-      it('is waited for as long as timeout says by all steps of a request together', async () => {
-        const url = new URL(stack.url);
-        const address = await Switch.to(Number(url.port));
-        url.port = String(address.port);
-        const app = await stack.boot({ options: { timeout: '1s', refresh: {} }, typeOrm: { url: url.href } });
-        const { username } = await app.createUser();
-        const { json } = await app.login(username);
-        const device = `/auth/devices/${json.deviceId}`;
-        // The guard has its answer in time, or the user is found; what comes after that has several to wait for.
-        address.delayMs = 400;
-        for (const request of [
-          () => app.login(username),
-          () => app.post('/auth/obtain-token', { username, password: PASSWORD }),
-          () => app.post('/auth/logout', undefined, json.token),
-          () => app.post('/auth/logout-all', undefined, json.token),
-          () => app.send(device, { method: 'PATCH', headers: bearer(json.token), body: { name: 'x' } }),
-          () => app.send(device, { method: 'DELETE', headers: bearer(json.token) }),
-        ]) {
-          const began = performance.now();
-          expectUnavailable(await request());
-          expect(performance.now() - began).toBeLessThan(1250);
-        }
-        address.delayMs = 0;
-        await vi.waitFor(async () => expect((await app.get('/me', json.token)).status).toBe(200), { timeout: 5000 });
-        await stack.closeApplications();
-        await address.close();
-      });
-    },
-    ['postgres', 'mariadb'],
-  );
 });
 
 // SQLite has one connection for everybody.

@@ -7,9 +7,8 @@ import { AnswerHeaders } from './answer-headers.interceptor.js';
 import { Describes } from './api-documentation.js';
 import { DeviceModel, DeviceNameModel } from './api-models.js';
 import { ExpiringTokenGuard } from './expiring-token.guard.js';
-import { type AuthenticatedRequest, type HttpRequest, tokenOf } from './http-request.js';
+import { type AuthenticatedRequest, tokenOf } from './http-request.js';
 import { readName } from './json-body.js';
-import { Passed } from './passed.js';
 
 /** A device as its owner sees it: `current` is the one that asks. */
 export type OwnDevice = Device & { current: boolean };
@@ -30,7 +29,7 @@ export class DevicesController {
   }))
   async list(@Req() request: AuthenticatedRequest): Promise<OwnDevice[]> {
     const token = tokenOf(request);
-    return (await this.tokensFor(request).list(token.userId)).map((device) => own(device, token));
+    return (await this.tokens.list(token.userId)).map((device) => own(device, token));
   }
 
   @Patch(':id')
@@ -42,7 +41,7 @@ export class DevicesController {
   }))
   async rename(@Req() request: AuthenticatedRequest, @Param('id') id: string): Promise<OwnDevice> {
     const token = tokenOf(request);
-    return own(await this.tokensFor(request).rename(token.userId, id, readName(request)), token);
+    return own(await this.tokens.rename(token.userId, id, readName(request)), token);
   }
 
   @Delete(':id')
@@ -53,11 +52,6 @@ export class DevicesController {
     errors: ['device_not_found'],
   }))
   async revoke(@Req() request: AuthenticatedRequest, @Param('id') id: string): Promise<void> {
-    const revoked = await this.tokensFor(request).revoke(tokenOf(request).userId, id);
-    if (!revoked) throw new ExpiringTokenException('device_not_found');
-  }
-
-  private tokensFor(request: HttpRequest): ExpiringTokenService {
-    return this.tokens.after(Passed.waitedMs(request));
+    if (!(await this.tokens.revoke(tokenOf(request).userId, id))) throw new ExpiringTokenException('device_not_found');
   }
 }

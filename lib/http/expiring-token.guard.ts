@@ -4,11 +4,31 @@ import { Opaque } from '../opaque.js';
 import { AnswerHeaders } from './answer-headers.interceptor.js';
 import { AUTHENTICATION } from './decorators.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
-import type { HttpRequest } from './http-request.js';
-import { Passed } from './passed.js';
+import type { Token } from '../tokens/token.entity.js';
+import type { ExpiringTokenAuthInfo, HttpRequest } from './http-request.js';
 import { refusalOf } from './refusal-of.js';
 import { RequestAuthenticator } from './request-authenticator.js';
 import { isAnsweredOnce, requestOf, responseOf } from './request-of.js';
+
+/**
+ * On a request that a guard has let pass already: where it stands on the application and on the route, or on several
+ * resolvers, it asks once.
+ */
+class Passed implements ExpiringTokenAuthInfo {
+  readonly #authenticator: RequestAuthenticator;
+
+  constructor(
+    readonly token: Token,
+    authenticator: RequestAuthenticator,
+  ) {
+    this.#authenticator = authenticator;
+  }
+
+  /** Whether a guard of the same application made it: another one may share the server, and know other users. */
+  static by(authenticator: RequestAuthenticator, authInfo: unknown): boolean {
+    return authInfo instanceof Passed && authInfo.#authenticator === authenticator;
+  }
+}
 
 /**
  * Lets a request pass that presents a live token of an active user. Sets `request.user` to the user and
@@ -40,17 +60,14 @@ export class ExpiringTokenGuard implements CanActivate {
     const need = this.getNeed(context);
     if (need === 'public') return true;
     const request = this.getRequest(context);
-    if (Passed.by(this.authenticator, request) && isAnsweredOnce(request)) return true;
-    const beganAtMs = performance.now();
+    if (Passed.by(this.authenticator, request.authInfo) && isAnsweredOnce(request)) return true;
     try {
       const authentication: Authentication | null =
         need === 'optional'
           ? await this.authenticator.authenticate(request, need)
           : await this.authenticator.authenticate(request);
       request.user = authentication?.user ?? null;
-      request.authInfo = authentication
-        ? new Passed(authentication.token, this.authenticator, performance.now() - beganAtMs)
-        : undefined;
+      request.authInfo = authentication ? new Passed(authentication.token, this.authenticator) : undefined;
       return true;
     } catch (error) {
       const response = responseOf(context);

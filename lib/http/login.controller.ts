@@ -46,8 +46,8 @@ export class LoginController {
     answer: { description: 'The token', type: options.refresh ? PairAnswerModel : TokenAnswerModel },
   }))
   async login(@Req() request: HttpRequest): Promise<TokenAnswer> {
-    const { userId, device, waitedMs } = await this.logins.verify(request);
-    return this.answers.answer(() => this.tokens.after(waitedMs).logIn(userId, device));
+    const { userId, device } = await this.logins.verify(request);
+    return this.answers.answer(() => this.tokens.logIn(userId, device));
   }
 }
 
@@ -70,8 +70,7 @@ export class ObtainTokenController {
     answer: { description: 'The token', type: TokenAnswerModel },
   }))
   async obtain(@Req() request: HttpRequest): Promise<TokenAnswer> {
-    const { userId, device, waitedMs } = await this.logins.verify(request);
-    const obtain = () => this.tokens.after(waitedMs).obtain(userId, device);
-    return this.answers.answer(async () => ({ access: await obtain(), refresh: null }));
+    const { userId, device } = await this.logins.verify(request);
+    return this.answers.answer(async () => ({ access: await this.tokens.obtain(userId, device), refresh: null }));
   }
 }

@@ -1,13 +1,12 @@
 import { HttpException, Inject, Injectable } from '@nestjs/common';
 import { available } from '../availability.js';
-import { TimeBudget } from '../deadline.js';
 import { RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { cleanLabel } from '../tokens/device.js';
 import { TokenEvents } from '../tokens/token.events.js';
 import { checkUserId } from '../tokens/user-id.js';
-import { type Credentials, isAdmitted, type JoinableUserStore, type UserStore } from '../tokens/user-store.js';
+import { type Credentials, isAdmitted, type UserStore } from '../tokens/user-store.js';
 import { AuthenticationLog, nameInLog } from './authentication.log.js';
 import { type HttpRequest, utf8Header } from './http-request.js';
 import { readLogin } from './json-body.js';
@@ -18,8 +17,6 @@ import { refuseRefreshToken } from './refresh-token.js';
 export interface Login {
   userId: string;
   device: { name: string | undefined; userAgent: string | undefined };
-  /** How long was waited for the database to know it. */
-  waitedMs: number;
 }
 
 /** Checks the credentials of a request. */
@@ -27,7 +24,7 @@ export interface Login {
 export class LoginVerifier {
   constructor(
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
-    @Inject(USER_STORE) private readonly users: UserStore & Partial<JoinableUserStore>,
+    @Inject(USER_STORE) private readonly users: UserStore,
     private readonly throttle: LoginThrottle,
     private readonly log: AuthenticationLog,
     private readonly events: TokenEvents,
@@ -41,18 +38,17 @@ export class LoginVerifier {
     refuseRefreshToken(request, this.options);
     const { deviceName, ...credentials } = readLogin(request, this.options);
     const { username } = credentials;
-    const budget = new TimeBudget(this.options.timeoutMs);
     const userId = await this.log
       .attempt(
         'Login',
         request,
         (found?: string) => (found === undefined ? { name: nameInLog(username) } : { userId: found }),
-        () => this.throttle.run(request.ip, username, () => this.validate(credentials, budget)),
+        () => this.throttle.run(request.ip, username, () => this.validate(credentials)),
       )
       .catch((error: unknown) => this.refuse(error, request));
     const userAgent = utf8Header(request, 'user-agent');
     const name = [utf8Header(request, 'x-device-model'), deviceName, userAgent].find((label) => cleanLabel(label));
-    return { userId, device: { name, userAgent }, waitedMs: budget.spentMs };
+    return { userId, device: { name, userAgent } };
   }
 
   private refuse(error: unknown, request: HttpRequest): never {
@@ -64,9 +60,9 @@ export class LoginVerifier {
     throw error;
   }
 
-  private validate(credentials: Credentials, budget: TimeBudget): Promise<string> {
+  private validate(credentials: Credentials): Promise<string> {
     return available(async () => {
-      const user = await this.users.validateCredentials(credentials, budget);
+      const user = await this.users.validateCredentials(credentials);
       if (!isAdmitted(this.users, user)) throw new ExpiringTokenException('credentials_invalid');
       const userId = this.users.getId(user);
       checkUserId(userId);

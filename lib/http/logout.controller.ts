@@ -7,7 +7,6 @@ import { AuthenticationLog } from './authentication.log.js';
 import { ExpiringTokenGuard } from './expiring-token.guard.js';
 import { type AuthenticatedRequest, tokenOf } from './http-request.js';
 import { readKeepCurrent } from './json-body.js';
-import { Passed } from './passed.js';
 
 /** `POST logout` and `POST logout-all`. */
 @Controller()
@@ -24,7 +23,7 @@ export class LogoutController {
   @Describes(() => ({ summary: 'Log out this device', answer: { description: 'Its tokens are dead' } }))
   async logout(@Req() request: AuthenticatedRequest): Promise<void> {
     const { userId, deviceId } = tokenOf(request);
-    const revoke = () => this.tokens.after(Passed.waitedMs(request)).revoke(userId, deviceId);
+    const revoke = () => this.tokens.revoke(userId, deviceId);
     await this.log.attempt('Logout', request, () => ({ userId, deviceId }), revoke);
   }
 
@@ -39,7 +38,7 @@ export class LogoutController {
   async logoutAll(@Req() request: AuthenticatedRequest): Promise<{ revoked: number }> {
     const { userId, deviceId } = tokenOf(request);
     const options = readKeepCurrent(request) ? { except: deviceId } : {};
-    const revokeAll = () => this.tokens.after(Passed.waitedMs(request)).revokeAll(userId, options);
+    const revokeAll = () => this.tokens.revokeAll(userId, options);
     return { revoked: await this.log.attempt('Logout of all devices', request, () => ({ userId }), revokeAll) };
   }
 }

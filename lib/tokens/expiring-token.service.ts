@@ -1,6 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { available, unavailable } from '../availability.js';
-import { TimeBudget } from '../deadline.js';
+import { availableWithin, unavailable } from '../availability.js';
 import type { CacheStatus } from './cache-status.js';
 import { TokenCache } from './token.cache.js';
 import type { Script } from '../database/database.js';
@@ -47,8 +46,6 @@ const REFRESH: readonly TokenPurpose[] = ['refresh', 'rotated'];
 @Opaque()
 @Injectable()
 export class ExpiringTokenService {
-  private readonly budget?: TimeBudget;
-
   /** @internal Nest makes it. */
   constructor(
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
@@ -281,17 +278,6 @@ export class ExpiringTokenService {
     return this.cache.status;
   }
 
-  /**
-   * The same, for a request that has waited for the database before: the option `timeout` holds for all of it.
-   *
-   * @internal
-   */
-  after(waitedMs: number): ExpiringTokenService {
-    const budget = new TimeBudget(this.options.timeoutMs);
-    budget.spend(waitedMs);
-    return Object.assign(Object.create(this) as ExpiringTokenService, { budget });
-  }
-
   /** When a token expires unless it is used before; null if never. */
   expiryOf(token: Token): Date | null {
     return expiryOf(token, this.options.lifetimes);
@@ -342,7 +328,6 @@ export class ExpiringTokenService {
   }
 
   private within<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const budget = this.budget ?? new TimeBudget(this.options.timeoutMs);
-    return available(() => budget.within(work));
+    return availableWithin(this.options.timeoutMs, work);
   }
 }

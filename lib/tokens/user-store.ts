@@ -1,5 +1,4 @@
 import type { Join, Row } from '../database/database.js';
-import type { TimeBudget } from '../deadline.js';
 
 /** What a client sends to log in. */
 export interface Credentials {
@@ -59,9 +58,6 @@ export interface UserJoin<User = unknown> extends Join {
 
 /** A store whose users are where the tokens are. */
 export interface JoinableUserStore<User = unknown> extends UserStore<User> {
-  /** @param budget - what it may wait for the database in all */
-  validateCredentials(credentials: Credentials, budget?: TimeBudget): Promise<User | null>;
-
   /**
    * @param userId - the column of a token that holds its user's id
    * @returns null where the users have to be asked for otherwise

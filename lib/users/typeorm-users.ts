@@ -3,7 +3,7 @@ import { type DataSource, type EntityMetadata, type FindOptionsWhere, In, type O
 import type { Database, Row, Script } from '../database/database.js';
 import { failureOf } from '../driver-errors.js';
 import { type Selection, Table } from '../database/table.js';
-import { TimeBudget } from '../deadline.js';
+import { within } from '../deadline.js';
 import { DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { Opaque } from '../opaque.js';
 import { ExpiringTokenOptionsError, show } from '../option-checks.js';
@@ -78,7 +78,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
     }
 
     async findByUsername(name: string): Promise<User | null> {
-      const row = await this.findRow(name, this.newBudget());
+      const row = await this.findRow(name);
       return row ? this.table.read(row) : null;
     }
 
@@ -89,7 +89,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
         return found.filter((user) => user !== null);
       }
       const criteria = { [id]: In(ids) } as FindOptionsWhere<User>;
-      return this.newBudget().within((signal) =>
+      return this.within((signal) =>
         this.database.readEntities((manager) => manager.getRepository(entity).findBy(criteria), signal),
       );
     }
@@ -109,24 +109,21 @@ export function typeOrmUsers<User extends ObjectLiteral>(
       };
     }
 
-    async validateCredentials(
-      { username: name, password: given }: Credentials,
-      budget = this.newBudget(),
-    ): Promise<User | null> {
+    async validateCredentials({ username: name, password: given }: Credentials): Promise<User | null> {
       const hashOf = (found: Row | undefined) => found && this.table.readColumn(found, password);
-      let row = await this.findRow(name, budget);
+      let row = await this.findRow(name);
       for (;;) {
         const stored = hashOf(row);
         const isRight = await verifyPassword(stored, given);
         // The hash may have waited for others, and the password been changed meanwhile: then the new one counts. Looked at
         // again whatever the answer is, so that it takes as long for a name that nobody has.
-        row = await this.findRow(name, budget);
+        row = await this.findRow(name);
         if (typeof stored === 'string' && hashOf(row) !== stored) continue;
         if (!isRight || !row) return null;
         const user = this.table.read(row);
         // The login is right whether this succeeds or not. One that is refused all the same costs no second hash.
         if (this.isActive(user) && isOutdated(stored as string))
-          await this.rehash(user, stored, given, budget).catch(() => undefined);
+          await this.rehash(user, stored, given).catch(() => undefined);
         return user;
       }
     }
@@ -153,28 +150,27 @@ export function typeOrmUsers<User extends ObjectLiteral>(
     }
 
     /** The row of this very name, of all those that the column's collation takes for it. */
-    private async findRow(name: string, budget: TimeBudget): Promise<Row | undefined> {
+    private async findRow(name: string): Promise<Row | undefined> {
       // PostgreSQL takes no NUL in a text: no user has one in the name.
       if (name.includes('\0')) return undefined;
       const select = this.table.select({ [username]: name });
-      const rows = await this.read((signal) => this.database.read(select, signal), budget);
-      const loaded = this.hidesRows ? await this.loadedIds(name, budget) : null;
+      const rows = await this.read((signal) => this.database.read(select, signal));
+      const loaded = this.hidesRows ? await this.loadedIds(name) : null;
       const isUser = (row: Row) => !loaded || loaded.has(String(this.table.readColumn(row, id)));
       return rows?.find((row) => this.table.readColumn(row, username) === name && isUser(row));
     }
 
     /** Of the users that TypeORM loads by a name. */
-    private async loadedIds(name: string, budget: TimeBudget): Promise<Set<string>> {
+    private async loadedIds(name: string): Promise<Set<string>> {
       const criteria = { [username]: name } as FindOptionsWhere<User>;
-      const users = await this.read(
-        (signal) => this.database.readEntities((manager) => manager.getRepository(entity).findBy(criteria), signal),
-        budget,
+      const users = await this.read((signal) =>
+        this.database.readEntities((manager) => manager.getRepository(entity).findBy(criteria), signal),
       );
       return new Set(users?.map((user) => String(user[id])));
     }
 
     /** Replaces the hash that was verified, and no newer one. */
-    private async rehash(user: User, stored: unknown, plain: string, budget: TimeBudget): Promise<void> {
+    private async rehash(user: User, stored: unknown, plain: string): Promise<void> {
       const change = this.table.update(
         { [password]: await hashPassword(plain) },
         { [id]: user[id], [password]: stored },
@@ -182,12 +178,12 @@ export function typeOrmUsers<User extends ObjectLiteral>(
       const script = function* (): Script<void> {
         yield change;
       };
-      await budget.within((signal) => this.database.transaction(this.getId(user), script, signal));
+      await this.within((signal) => this.database.transaction(this.getId(user), script, signal));
     }
 
     /** What is sought by a value that the column cannot hold is not there, as other databases answer. */
-    private read<T>(work: (signal: AbortSignal) => Promise<T>, budget = this.newBudget()): Promise<T | null> {
-      return budget.within((signal) =>
+    private read<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T | null> {
+      return this.within((signal) =>
         work(signal).catch((error: unknown) => {
           if (failureOf(error) === 'value') return null;
           throw error;
@@ -195,8 +191,8 @@ export function typeOrmUsers<User extends ObjectLiteral>(
       );
     }
 
-    private newBudget(): TimeBudget {
-      return new TimeBudget(this.options.timeoutMs);
+    private within<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+      return within(this.options.timeoutMs, work);
     }
   }
 
