@@ -283,7 +283,8 @@ export interface ExpiringTokenOptions {
   prefix?: string;
 
   /**
-   * Longest wait for the database on one request; hashing a password is not counted. After it the answer is 503.
+   * Longest wait for the database on one request, at each of its steps: the guard, and what the route does then. Hashing a
+   * password is not counted. After it the answer is 503.
    *
    * @defaultValue `'2s'`
    */

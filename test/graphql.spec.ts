@@ -1,6 +1,8 @@
 import { once } from 'node:events';
+import type { ServerResponse } from 'node:http';
 import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
-import { Module, UseGuards } from '@nestjs/common';
+import { Controller, Get, Module, Req, Res, UseGuards } from '@nestjs/common';
+import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
 import {
   Field,
   GraphQLModule,
@@ -42,8 +44,8 @@ class Note {
 }
 
 /** What a subscription yields: one note at once, and the next when it is over. */
-async function* notes(): AsyncGenerator<{ noted: Note }> {
-  yield { noted: { id: '1', owner: 'first' } };
+async function* notes(field = 'noted', owner = 'first'): AsyncGenerator<Record<string, Note>> {
+  yield { [field]: { id: '1', owner } };
   await new Promise(() => undefined);
 }
 
@@ -80,6 +82,18 @@ class NotesResolver {
   @Subscription(() => Note)
   noted(@CurrentUser() _user: User) {
     return notes();
+  }
+
+  @OptionalToken()
+  @Subscription(() => Note)
+  overheard(@CurrentUser() user: User | null) {
+    return notes('overheard', user?.username ?? 'nobody');
+  }
+
+  @Public()
+  @Subscription(() => Note)
+  announced(@CurrentUser() user: User | null) {
+    return notes('announced', user?.username ?? 'nobody');
   }
 }
 
@@ -491,21 +505,60 @@ describe("A context that the application makes of Apollo's", () => {
           context: ({ req, connectionParams: headers }: Given) => ({ req: headers ? { headers } : req }),
         });
         const app = await stack.boot({ imports: [module, NotesModule], options: { isGlobal: true } });
-        const client = createClient({
-          url: `${app.origin.replace('http', 'ws')}/graphql`,
-          webSocketImpl: WebSocket,
-          connectionParams: { authorization: `Bearer ${await app.token()}` },
-          retryAttempts: 0,
-        });
+        const connect = (connectionParams: Record<string, string>): Client =>
+          createClient({
+            url: `${app.origin.replace('http', 'ws')}/graphql`,
+            webSocketImpl: WebSocket,
+            connectionParams,
+            retryAttempts: 0,
+          });
+        const client = connect({ authorization: `Bearer ${await app.token()}` });
         const loggedBefore = logged.length;
         const query = client.iterate({ query: '{ greeting }' });
         expect((await query.next()).value).toMatchObject({ data: { greeting: expect.stringMatching(/^hello user-/) } });
-        const subscription = client.iterate({ query: 'subscription { noted { owner } }' });
-        expect((await subscription.next()).value).toMatchObject({ errors: [{}] });
+        const first = async (of: Client, field: string) =>
+          (await of.iterate({ query: `subscription { ${field} { owner } }` }).next()).value;
+        expect(await first(client, 'noted')).toMatchObject({ errors: [{}] });
         expect(logged.slice(loggedBefore).join()).toContain('Return { req, extra, connectionParams }');
-        await client.dispose();
+        // There is nothing to end with a token.
+        const stranger = connect({});
+        expect(await first(stranger, 'overheard')).toEqual({ data: { overheard: { owner: 'nobody' } } });
+        expect(await first(client, 'announced')).toEqual({ data: { announced: { owner: 'nobody' } } });
+        for (const one of [client, stranger]) await one.dispose();
       });
     },
     { databases: ['sqlite'], adapters: ['express'] },
+  );
+});
+
+/** As a driver does that sends subscriptions as a stream over HTTP. */
+@Controller('stream')
+class StreamController {
+  constructor(private readonly guard: ExpiringTokenGuard) {}
+
+  @Get()
+  async stream(@Req() req: object, @Res() res: ServerResponse & { raw?: ServerResponse }) {
+    const info = { operation: { operation: 'subscription' } };
+    const context = new ExecutionContextHost([null, {}, { req }, info], NotesResolver, () => undefined);
+    context.setType('graphql');
+    await this.guard.canActivate(context);
+    (res.raw ?? res).write('first');
+  }
+}
+
+describe('A subscription that is a stream over HTTP', () => {
+  onEveryStack(
+    (stack) => {
+      it('ends with its token', async () => {
+        const app = await stack.boot({ controllers: [StreamController] });
+        const token = await app.token();
+        const answer = await fetch(`${app.origin}/stream`, { headers: { Authorization: `Bearer ${token}` } });
+        const reader = answer.body!.getReader();
+        expect(Buffer.from((await reader.read()).value!).toString()).toBe('first');
+        await app.post('/auth/logout', undefined, token);
+        await expect(reader.read()).rejects.toThrow('terminated');
+      });
+    },
+    { databases: ['sqlite'] },
   );
 });

@@ -105,6 +105,8 @@ class RoomGateway {
 
   @SubscribeMessage('join')
   async join(@ConnectedSocket() client: ServerSocket) {
+    // As applications do, with all that was in it before.
+    client.data = { joined: true };
     await client.join('room');
     return { event: 'joined' };
   }
@@ -505,6 +507,29 @@ describe('Open connections', () => {
         expect(most).toBeLessThanOrEqual(100);
         expect(closed).toHaveLength(10);
         expect(connections.size).toBe(290);
+      });
+
+      it('do not hold up the end of the application, not even where a user store hangs', async () => {
+        let hangs = false;
+        class Hanging {
+          findById = (id: string) => (hangs ? new Promise(() => undefined) : Promise.resolve({ id }));
+          validateCredentials = () => Promise.resolve(null);
+          getId = ({ id }: { id: string }) => id;
+        }
+        const app = await stack.boot({ options: { users: Hanging, timeout: '300ms', cache: { ttl: '50ms' } } });
+        const connections = app.nest.get(OpenConnections);
+        const { plainText, token } = await app.tokens.issue('ann');
+        const look = vi.spyOn(app.tokens, 'look');
+        for (let number = 0; number < 1000; number++) {
+          connections.watch({ isOpen: true, close: () => undefined, onceClosed: () => undefined }, plainText, token);
+        }
+        await Promise.all(look.mock.results.map(({ value }) => value as Promise<unknown>));
+        hangs = true;
+        look.mockClear();
+        await vi.waitFor(() => expect(look).toHaveBeenCalled());
+        const began = performance.now();
+        await app.nest.close();
+        expect(performance.now() - began).toBeLessThan(1000);
       });
     },
     ['sqlite'],

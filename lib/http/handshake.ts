@@ -29,7 +29,7 @@ const authorizationsIn = (headers: object): string[] =>
     name.toLowerCase() === NAME && typeof value === 'string' ? [value] : [],
   );
 
-/** The request that a connection began with, and the connection, which stays open. Made once for each connection. */
+/** The request that a connection began with, and the connection, which stays open; undefined where nothing shows it. */
 @Opaque()
 export class Handshake implements HttpRequest {
   readonly headers: IncomingHttpHeaders;
@@ -43,7 +43,7 @@ export class Handshake implements HttpRequest {
 
   /** @param given - what the client gave when it connected */
   constructor(
-    readonly connection: Connection,
+    readonly connection: Connection | undefined,
     { headers, rawHeaders, url, socket }: Upgrade,
     given: unknown,
   ) {

@@ -3,8 +3,8 @@ import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../expiring-token.exception.js';
 import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
 import { describe } from '../log-text.js';
-import type { Connection } from '../sockets/connection.js';
 import { OpenConnections } from '../sockets/open-connections.js';
+import { RestorableClients } from '../sockets/restorable-clients.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { Token } from '../tokens/token.entity.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
@@ -15,10 +15,15 @@ import type { HttpRequest } from './http-request.js';
 import { refuseRefreshToken } from './refresh-token.js';
 import { connectionOf, handshakeOf } from './request-of.js';
 
+const HIDDEN_CONNECTION =
+  'The GraphQL context does not show the connection of this subscription, which is to end with its token. ' +
+  'Return { req, extra, connectionParams } from the option context.';
+
 /** Tells who sent a request, or opened a connection. The guard, the Passport strategy and SocketAuthenticator are its doors. */
 @Injectable()
 export class RequestAuthenticator {
   private readonly logger = new Logger('ExpiringToken');
+  private readonly restorable = new RestorableClients((client) => void this.letIn(client));
 
   constructor(
     private readonly tokens: ExpiringTokenService,
@@ -43,7 +48,7 @@ export class RequestAuthenticator {
     }
     try {
       const authentication = await this.tokens.authenticate(token);
-      if (request instanceof Handshake) this.watch(request.connection, token, authentication.token);
+      if (request instanceof Handshake) this.watch(request, token, authentication.token);
       return authentication;
     } catch (error) {
       this.log.refused(request, error);
@@ -70,8 +75,9 @@ export class RequestAuthenticator {
     }
   }
 
-  private watch(connection: Connection, plainText: string, token: Token): void {
+  private watch({ connection }: Handshake, plainText: string, token: Token): void {
+    if (!connection) throw new Error(HIDDEN_CONNECTION);
     this.connections.watch(connection, plainText, token);
-    connection.onRestored?.((client) => void this.letIn(client));
+    if (connection.restorable) this.restorable.remember(connection.restorable);
   }
 }

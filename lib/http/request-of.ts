@@ -134,19 +134,14 @@ function requestOfGraphql(context: GraphqlContext, lasts: boolean): HttpRequest 
     );
   }
   const raw = request.raw ?? request;
-  if (!raw.upgrade) {
-    if (!lasts) return request;
-    throw new Error(
-      'ExpiringTokenGuard: the GraphQL context does not show the connection of this subscription, which is to end with its ' +
-        'token. Return { req, extra, connectionParams } from the option context.',
-    );
-  }
+  if (!raw.upgrade && !lasts) return request;
   const given = context['_connectionInit'] ?? context.connectionParams;
-  return handshakeOfGraphql(request, given, () => connectionBeneath(raw.socket as NetSocket, context));
+  const socket = raw.socket as Partial<NetSocket> | undefined;
+  return handshakeOfGraphql(request, given, () => socket?.once && connectionBeneath(socket as NetSocket, context));
 }
 
 /** Made anew for what is given anew: Mercurius lets a client do so. */
-function handshakeOfGraphql(request: AnyRequest, given: unknown, connect: () => Connection): Handshake {
+function handshakeOfGraphql(request: AnyRequest, given: unknown, connect: () => Connection | undefined): Handshake {
   const upgrade = request.raw ?? request;
   const key = typeof given === 'object' && given !== null ? given : upgrade;
   return handshakeFor(key, () => new Handshake(connect(), upgrade, given));

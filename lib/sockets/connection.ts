@@ -7,18 +7,21 @@ export interface Connection {
   close(error: ExpiringTokenException): void;
   /** Calls once, when the connection has ended, whoever ended it. */
   onceClosed(listener: () => void): void;
-  /** Calls for each client that was let in, came back, and was given what it had before. */
-  onRestored?(listener: (client: object) => void): void;
+  /** A client that may lose its connection, and be given what it had before. */
+  readonly restorable?: SocketIoClient;
 }
 
 /** The part of a Socket.IO socket that is used here. */
 export interface SocketIoClient {
+  /** The same once it is restored. */
+  readonly id: string;
   readonly connected: boolean;
-  /** Whether it has its rooms back, by the server's option `connectionStateRecovery`. */
+  /** Whether it was restored: has its rooms back, and what it missed. */
   readonly recovered?: boolean;
-  /** What it has back as well. */
-  readonly data: { [LET_IN]?: true };
-  readonly nsp: { on(event: 'connection', listener: (client: SocketIoClient) => void): unknown };
+  readonly nsp: {
+    readonly server: { readonly opts?: { connectionStateRecovery?: { maxDisconnectionDuration?: number } } };
+    on(event: 'connection', listener: (client: SocketIoClient) => void): unknown;
+  };
   emit(event: string, payload: object): unknown;
   disconnect(close: boolean): unknown;
   once(event: 'disconnect', listener: () => void): unknown;
@@ -51,15 +54,11 @@ const OPEN = 1;
 /** How long a client of `ws` has to close its end. Until then its messages still come to handlers. */
 const FAREWELL_MS = 1000;
 
-/** Marks a client of Socket.IO that was let in by a token. */
-const LET_IN = Symbol('let in');
-
-const namespaces = new WeakSet<object>();
-
 /** An error as the event `exception` of a gateway tells it. */
 export const exceptionOf = ({ message, code }: ExpiringTokenException) => ({ status: 'error', message, code });
 
 export const socketIoConnection = (client: SocketIoClient): Connection => ({
+  restorable: client,
   get isOpen() {
     return client.connected;
   },
@@ -70,14 +69,6 @@ export const socketIoConnection = (client: SocketIoClient): Connection => ({
   },
   onceClosed(listener) {
     client.once('disconnect', listener);
-  },
-  onRestored(listener) {
-    client.data[LET_IN] = true;
-    if (namespaces.has(client.nsp)) return;
-    namespaces.add(client.nsp);
-    client.nsp.on('connection', (other) => {
-      if (other.recovered && other.data[LET_IN]) listener(other);
-    });
   },
 });
 

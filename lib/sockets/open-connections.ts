@@ -59,8 +59,8 @@ export class OpenConnections implements BeforeApplicationShutdown {
   }
 
   async beforeApplicationShutdown(): Promise<void> {
-    await this.sweeping.stop();
     for (const watched of this.watched) this.forget(watched);
+    await this.sweeping.stop();
   }
 
   /** Closes a connection once a token that it was let in with is dead. Nothing, where that is watched already. */
@@ -119,7 +119,8 @@ export class OpenConnections implements BeforeApplicationShutdown {
     clearTimeout(watched.timer);
     watched.endsAtMs = this.tokens.expiryOf(token)?.getTime();
     if (watched.endsAtMs === undefined) return;
-    const leftMs = Math.min(Math.max(watched.endsAtMs - this.clock(), 1), LONGEST_TIMER_MS);
+    // A timer may be a millisecond early.
+    const leftMs = Math.min(Math.max(watched.endsAtMs - this.clock(), 0) + 1, LONGEST_TIMER_MS);
     watched.timer = setTimeout(() => void this.check([watched]), leftMs).unref();
   }
 

@@ -33,7 +33,7 @@ export class TestClock {
     for (const listener of this.listeners) listener();
   }
 
-  /** @internal Calls whenever time has moved, for what would else wait for it. */
+  /** Calls whenever time has moved, for what would else wait for it. */
   onMove(listener: () => void): void {
     this.listeners.push(listener);
   }

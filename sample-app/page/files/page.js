@@ -66,7 +66,10 @@ function explain({ code, message, retryAfterMs }) {
 }
 
 /** Says why nothing is up to date, until it is again. */
-const showTrouble = (error) => write($('trouble'), error ? `${explain(error)} Trying again. You stay signed in.` : '');
+function showTrouble(error) {
+  const comfort = session ? ' You stay signed in.' : '';
+  write($('trouble'), error ? `${explain(error)} Trying again.${comfort}` : '');
+}
 
 /* Coming and going */
 
@@ -353,4 +356,7 @@ $('sign-out-others').addEventListener('click', (event) =>
   }),
 );
 
-resume().then(open, ({ code }) => showForm(GOODBYES[code]));
+// Most browsers that come have no session to resume: that needs no word.
+resume().then(open, (error) =>
+  showForm(error.code === 'refresh_invalid' ? '' : (GOODBYES[error.code] ?? explain(error))),
+);
