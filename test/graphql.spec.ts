@@ -554,7 +554,7 @@ describe('A subscription that is a stream over HTTP', () => {
         const token = await app.token();
         const answer = await fetch(`${app.origin}/stream`, { headers: { Authorization: `Bearer ${token}` } });
         const reader = answer.body!.getReader();
-        expect(Buffer.from((await reader.read()).value!).toString()).toBe('first');
+        expect(new TextDecoder().decode((await reader.read()).value)).toBe('first');
         await app.post('/auth/logout', undefined, token);
         await expect(reader.read()).rejects.toThrow('terminated');
       });

@@ -416,6 +416,18 @@ describe('The page of the sample application', () => {
     await page.getByText('Trying again.').waitFor({ state: 'hidden' });
   });
 
+  it('says before anybody is signed in why nobody can be, and nothing of staying', async () => {
+    const page = await signedIn('Early');
+    await page.route('**/auth/refresh', (route) => route.abort());
+    await page.reload();
+    await page.getByRole('alert').getByText('Trying again.').waitFor();
+    expect(await page.getByText('You stay signed in.').count()).toBe(0);
+    const json = { statusCode: 403, message: 'The refresh cookie is for pages of this origin' };
+    await page.route('**/auth/refresh', (route) => route.fulfill({ status: 403, json }));
+    await page.getByText('The refresh cookie is for pages of this origin').waitFor();
+    await atForm(page);
+  });
+
   describe('For everybody', () => {
     const look = { colorScheme: 'light', viewport: { width: 1280, height: 900 }, deviceScaleFactor: 1.5 } as const;
     let scene: Sample;
