@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import net from 'node:net';
 import { setImmediate as immediate } from 'node:timers/promises';
 import { Inject, Module, UseGuards } from '@nestjs/common';
@@ -28,6 +28,7 @@ import { WebSocket } from 'ws';
 import { BackgroundTask } from '../lib/background-task.js';
 import { TokenCache } from '../lib/tokens/token.cache.js';
 import { OpenConnections } from '../lib/sockets/open-connections.js';
+import { RestorableClients } from '../lib/sockets/restorable-clients.js';
 import {
   type BootOptions,
   logged,
@@ -534,6 +535,38 @@ describe('Open connections', () => {
     },
     ['sqlite'],
   );
+});
+
+describe('A client of Socket.IO that may be restored', () => {
+  const opts = { connectionStateRecovery: { maxDisconnectionDuration: 1000 } };
+
+  it.each([
+    ['lost its connection later', true],
+    ['had lost its connection when it was let in', false],
+  ])('is let in again, if it %s, for as long as it may be', (_, connected) => {
+    vi.useFakeTimers();
+    const client = Object.assign(new EventEmitter(), {
+      id: 'ann',
+      connected,
+      disconnect: () => undefined,
+      nsp: Object.assign(new EventEmitter(), { server: { opts } }),
+    });
+    const seen: object[] = [];
+    const clients = new RestorableClients((restored) => seen.push(restored));
+    for (let message = 0; message < 3; message++) clients.remember(client);
+    expect(client.listenerCount('disconnect')).toBe(connected ? 1 : 0);
+    client.emit('disconnect');
+    vi.advanceTimersByTime(999);
+    const restored = { id: 'ann', recovered: true };
+    client.nsp.emit('connection', restored);
+    client.nsp.emit('connection', { id: 'bob', recovered: true });
+    client.nsp.emit('connection', { id: 'ann', recovered: false });
+    expect(seen).toEqual([restored]);
+    vi.advanceTimersByTime(1);
+    client.nsp.emit('connection', restored);
+    expect(seen).toHaveLength(1);
+    vi.useRealTimers();
+  });
 });
 
 describe('Socket.IO', () => {

@@ -21,7 +21,10 @@ export class RestorableClients {
     clearTimeout(timer);
     this.ids.set(id, undefined);
     const keptMs = Math.min(recovery.maxDisconnectionDuration ?? LONGEST_TIMER_MS, LONGEST_TIMER_MS);
-    client.once('disconnect', () => this.ids.set(id, setTimeout(() => this.ids.delete(id), keptMs).unref()));
+    const forgetLater = () => this.ids.set(id, setTimeout(() => this.ids.delete(id), keptMs).unref());
+    // It may have lost its connection while it was let in.
+    if (client.connected) client.once('disconnect', forgetLater);
+    else forgetLater();
     if (this.namespaces.has(nsp)) return;
     this.namespaces.add(nsp);
     nsp.on('connection', (other) => {
