@@ -672,14 +672,21 @@ describe('Socket.IO', () => {
 });
 
 describe('A gateway of ws on a port of its own', () => {
+  /** Nest does not wait until it listens there. */
+  const listening = (port: number) =>
+    vi.waitFor(async () => {
+      const socket = net.connect(port, '127.0.0.1');
+      await once(socket, 'connect').finally(() => socket.destroy());
+    });
+
   onEveryDatabase(
     (stack) => {
       it('needs SocketAuthenticator, because nobody else is told the handshake', async () => {
-        const port = await freePort();
-        @WebSocketGateway(port)
+        const [deafPort, hearingPort] = [await freePort(), await freePort()];
+        @WebSocketGateway(deafPort)
         @UseGuards(ExpiringTokenGuard)
         class DeafGateway extends NotesMessages {}
-        @WebSocketGateway(port + 1)
+        @WebSocketGateway(hearingPort)
         @UseGuards(ExpiringTokenGuard)
         class HearingGateway extends NotesMessages {
           @Inject(SocketAuthenticator)
@@ -698,10 +705,11 @@ describe('A gateway of ws on a port of its own', () => {
         });
         const token = await app.token();
         const at = (number: number) => new TestApp(app.nest, `http://127.0.0.1:${number}`, app.clock);
-        const deaf = await wsClient(at(port), bearerOf(token));
+        for (const port of [deafPort, hearingPort]) await listening(port);
+        const deaf = await wsClient(at(deafPort), bearerOf(token));
         expect(await deaf.ask('whoami')).toMatchObject({ message: 'Internal server error' });
         expect(logged.join()).toContain('call SocketAuthenticator.authenticate(client, request)');
-        const hearing = await wsClient(at(port + 1), bearerOf(token));
+        const hearing = await wsClient(at(hearingPort), bearerOf(token));
         expect(await hearing.ask('whoami')).toHaveProperty('deviceId');
         await app.post('/auth/logout', undefined, token);
         expect(await hearing.closed).toBe('4401 token_invalid');
@@ -749,6 +757,7 @@ describe('A gateway of ws on a port of its own', () => {
           configure: (nest) => void nest.useWebSocketAdapter(new WsAdapter(nest)),
           options: { isGlobal: true },
         });
+        await listening(port);
         const loggedBefore = logged.length;
         const client = await wsClient(new TestApp(app.nest, `http://127.0.0.1:${port}`, app.clock), {});
         expect(await client.closed).toBe('1013 unavailable');
