@@ -20,6 +20,12 @@ export const NAMED_ROW = {
   },
 } as const;
 
+/** A bar for each row, of its own color. */
+export const bars = (x: object): Layers[number] => ({
+  mark: { type: 'bar', height: 16, cornerRadiusEnd: 3 },
+  encoding: { y: NAMED_ROW, x, color: { field: 'color', scale: null } },
+});
+
 /** A column of figures, which end at a place. */
 export const column = (field: string, x: number, style: TextStyle = {}): Layers[number] => ({
   mark: { type: 'text', align: 'right', x, ...style },

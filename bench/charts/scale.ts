@@ -3,7 +3,7 @@ import type { DatabaseName } from '../scale/fill.js';
 import { COLORS } from './colors.js';
 import type { Chart } from './draw.js';
 import { pairsChart } from './pairs.js';
-import { column, NAMED_ROW, NAMES_WIDTH, short } from './rows.js';
+import { bars, column, NAMES_WIDTH, short } from './rows.js';
 
 /** What an index is for, where its columns do not say it at a glance. */
 const NAMES_OF_INDEXES: Record<string, string> = {
@@ -50,24 +50,20 @@ function sizesChart(results: ScaleResults): Chart {
     return [row('table', table, COLORS.others), ...of];
   });
   const width = 300;
-  const x = { field: 'mib', type: 'quantitative' as const };
   return {
     name: 'sizes',
     title: 'What a million tokens take on the disk',
     subtitle: 'Of a table that has grown token by token. On MariaDB and SQLite the primary key is the table itself.',
     description: rows.map(({ title, label }) => `${title} ${label}`).join('; '),
-    size: { width, height: rows.length * 26 },
+    size: { width, height: rows.length * 28 },
     margin: { left: NAMES_WIDTH + 20, right: 110 },
     rows,
     layers: [
-      {
-        mark: { type: 'bar', height: 14, cornerRadiusEnd: 2 },
-        encoding: {
-          y: NAMED_ROW,
-          x: { ...x, axis: { title: null, tickCount: 4, labelExpr: "datum.label + ' MiB'" } },
-          color: { field: 'color', scale: null },
-        },
-      },
+      bars({
+        field: 'mib',
+        type: 'quantitative',
+        axis: { title: null, tickCount: 4, labelExpr: "datum.label + ' MiB'" },
+      }),
       column('label', width + 80, { fontWeight: 600 }),
     ],
   };

@@ -5,7 +5,7 @@ import type { Throughput } from '../throughput/measure.js';
 import { ratios, roundsOf } from '../throughput/ratios.js';
 import { COLORS } from './colors.js';
 import type { Chart } from './draw.js';
-import { column, NAMED_ROW, NAMES_WIDTH, ROW } from './rows.js';
+import { bars, column, NAMES_WIDTH, ROW } from './rows.js';
 
 const TITLES: Record<ContestantName, string> = {
   'no-guard': 'no guard',
@@ -57,14 +57,7 @@ export function throughputChart(throughput: Throughput, adapter: Adapter): Chart
     margin: { left: NAMES_WIDTH + 20, right: 130 },
     rows,
     layers: [
-      {
-        mark: { type: 'bar', height: 16, cornerRadiusEnd: 3 },
-        encoding: {
-          y: NAMED_ROW,
-          x: { ...x, field: 'share', axis: { format: '.0%', values: [0, 0.25, 0.5, 0.75, 1], title: null } },
-          color: { field: 'color', scale: null },
-        },
-      },
+      bars({ ...x, field: 'share', axis: { format: '.0%', values: [0, 0.25, 0.5, 0.75, 1], title: null } }),
       {
         mark: { type: 'rule', color: COLORS.ink, strokeWidth: 1.5 },
         encoding: { y: ROW, x: { ...x, field: 'low' }, x2: { field: 'high' } },
