@@ -334,6 +334,21 @@ describe('A listener', () => {
         });
       });
 
+      it('of several events is told which one it hears', async () => {
+        const app = await bootWith(stack, {});
+        const names: unknown[] = [];
+        for (const name of ['expiring-token.issued', 'expiring-token.revoked']) {
+          app.nest.get(EventEmitter2).on(name, function (this: { event: string }) {
+            names.push(this.event);
+          });
+        }
+        const { id } = await app.createUser();
+        const { token } = await app.tokens.issue(id);
+        await vi.waitFor(() => expect(names).toEqual(['expiring-token.issued']));
+        await app.tokens.revoke(id, token.deviceId);
+        await vi.waitFor(() => expect(names).toEqual(['expiring-token.issued', 'expiring-token.revoked']));
+      });
+
       it('is not there without @nestjs/event-emitter, and then nothing is made to be told', async () => {
         const deaf = await stack.boot();
         expect(deaf.nest.get(TokenEvents).tell).toBeUndefined();

@@ -379,6 +379,19 @@ describe('ApiExpiringToken', () => {
         expect((await app.get('/closed/x', await app.token())).json).toEqual({ name: 'x' });
       });
 
+      it('leaves inherited handlers where they are of which it says nothing', async () => {
+        class Base {
+          @Get()
+          list() {}
+        }
+        @Controller('goats')
+        class GoatsController extends Base {}
+        await stack.boot({ controllers: [GoatsController] });
+        expect(Object.hasOwn(GoatsController.prototype, 'list')).toBe(false);
+        await stack.boot({ controllers: [GoatsController], options: { globalGuard: true } });
+        expect(Object.hasOwn(GoatsController.prototype, 'list')).toBe(true);
+      });
+
       it('says of a controller what the options of each application are, one after the other', async () => {
         @Controller('health')
         class HealthController {
