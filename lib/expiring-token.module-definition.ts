@@ -1,6 +1,6 @@
 import { ConfigurableModuleBuilder } from '@nestjs/common';
-import type { ExpiringTokenOptions, ExpiringTokenStructuralOptions } from './expiring-token.options.js';
-import { STRUCTURE_DEFAULTS } from './expiring-token.structure.js';
+import type { ExpiringTokenOptions, ExpiringTokenStructuralOptions } from './options/expiring-token.options.js';
+import { STRUCTURE_DEFAULTS } from './expiring-token.module-options.js';
 
 /** What {@link ExpiringTokenModule} extends, the token of the options as they were given, the type of `forRootAsync`'s. */
 export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, ASYNC_OPTIONS_TYPE } =

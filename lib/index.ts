@@ -1,6 +1,6 @@
 export type { CacheStatus } from './tokens/cache-status.js';
-export type { Duration } from './duration.js';
-export { ExpiringTokenException, type ExpiringTokenErrorCode } from './expiring-token.exception.js';
+export type { Duration } from './options/duration.js';
+export { ExpiringTokenException, type ExpiringTokenErrorCode } from './errors/expiring-token.exception.js';
 export { ExpiringTokenModule } from './expiring-token.module.js';
 export type {
   CacheOptions,
@@ -14,13 +14,13 @@ export type {
   ObtainPolicy,
   PruneOptions,
   RefreshOptions,
-} from './expiring-token.options.js';
-export { ApiExpiringToken } from './http/api-documentation.js';
-export { CurrentToken, CurrentUser, OptionalToken, Public } from './http/decorators.js';
-export { ExpiringTokenGuard } from './http/expiring-token.guard.js';
-export type { ExpiringTokenAuthInfo, HttpRequest } from './http/http-request.js';
-export { SocketAuthenticator } from './http/socket-authenticator.js';
-export { ExpiringTokenOptionsError } from './option-checks.js';
+} from './options/expiring-token.options.js';
+export { ApiExpiringToken } from './openapi/route-documentation.js';
+export { CurrentToken, CurrentUser, OptionalToken, Public } from './authentication/expiring-token.decorators.js';
+export { ExpiringTokenGuard } from './authentication/expiring-token.guard.js';
+export type { ExpiringTokenAuthInfo, HttpRequest } from './transports/http-request.js';
+export { SocketAuthenticator } from './authentication/socket-authenticator.js';
+export { ExpiringTokenOptionsError } from './options/option-checks.js';
 export type { Device } from './tokens/device.js';
 export { ExpiringTokenService } from './tokens/expiring-token.service.js';
 export type {
@@ -48,7 +48,7 @@ export type {
 } from './tokens/token.interfaces.js';
 export type { ImportedShape } from './tokens/token-secret.js';
 export { Token, type TokenPurpose } from './tokens/token.entity.js';
-export type { Credentials, UserStore } from './tokens/user-store.js';
+export type { Credentials, UserStore } from './users/user-store.js';
 export { typeOrmUsers, type UserProperties } from './users/typeorm-users.js';
 export { User } from './users/user.entity.js';
-export { UserService } from './users/user.service.js';
+export { UserService } from './accounts/user.service.js';

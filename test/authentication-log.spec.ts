@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { nameInLog } from '../lib/http/authentication.log.js';
+import { nameInLog } from '../lib/authentication/authentication.logger.js';
 import { logged, onEveryStack, PASSWORD, told } from './fixtures/app.js';
 
 describe('The log', () => {

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { within } from '../lib/deadline.js';
+import { within } from '../lib/async/with-timeout.js';
 
 /** Keeps the event loop busy. */
 function block(forMs: number): void {

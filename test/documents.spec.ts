@@ -11,8 +11,8 @@ import { CurrentToken, CurrentUser, ExpiringTokenModule, Public, Token, UserServ
 import { DataSource } from 'typeorm';
 import ts from 'typescript';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { resolveOptions } from '../lib/expiring-token.resolved-options.js';
-import { resolveStructure } from '../lib/expiring-token.structure.js';
+import { resolveOptions } from '../lib/options/resolve-options.js';
+import { resolveStructure } from '../lib/expiring-token.module-options.js';
 import { hashPassword } from '../lib/users/password-hash.js';
 import { sqliteDriver } from './fixtures/databases.js';
 import { anchorsOf, type Block, blocksOf, compileBlocks, compiled, documents, linksOf } from './fixtures/documents.js';

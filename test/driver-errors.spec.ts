@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import { type Failure, failureOf, retrying } from '../lib/driver-errors.js';
+import { type Failure, failureOf, retrying } from '../lib/errors/driver-errors.js';
 
 const driverError = (code: string) => Object.assign(new Error(`the driver says ${code}`), { code });
 

@@ -29,7 +29,7 @@ import {
 } from 'nestjs-expiring-token';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
-import { OpenConnections } from '../lib/sockets/open-connections.js';
+import { OpenConnections } from '../lib/transports/open-connections.js';
 import { logged, onEveryStack, TestClock, type TestApp } from './fixtures/app.js';
 import { bearer } from './fixtures/http.js';
 import { Statements } from './fixtures/statements.js';

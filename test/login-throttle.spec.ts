@@ -17,9 +17,9 @@ import {
 } from 'nestjs-expiring-token';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { USER_STORE } from '../lib/expiring-token.constants.js';
-import { resolveOptions } from '../lib/expiring-token.resolved-options.js';
-import { networkOf } from '../lib/http/client-network.js';
-import { LoginThrottle } from '../lib/http/login.throttle.js';
+import { resolveOptions } from '../lib/options/resolve-options.js';
+import { networkOf } from '../lib/routes/login/client-network.js';
+import { LoginThrottle } from '../lib/routes/login/login.throttle.js';
 import { hashPassword, verifyPassword } from '../lib/users/password-hash.js';
 import { type BootOptions, onEveryAdapter, onEveryDatabase, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
 import type { Answer } from './fixtures/http.js';

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DATABASE, RESOLVED_OPTIONS } from '../lib/expiring-token.constants.js';
 import type { Database, Statement } from '../lib/database/database.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
-import type { ResolvedOptions } from '../lib/expiring-token.resolved-options.js';
+import type { ResolvedOptions } from '../lib/options/resolve-options.js';
 import { isLive } from '../lib/tokens/token-lifetime.js';
 import { generateToken, digestToken } from '../lib/tokens/token-secret.js';
 import { TokenStore } from '../lib/tokens/token.store.js';

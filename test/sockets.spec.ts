@@ -25,10 +25,10 @@ import type { Server, Socket as ServerSocket } from 'socket.io';
 import { io, type Socket } from 'socket.io-client';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
-import { BackgroundTask } from '../lib/background-task.js';
+import { BackgroundTask } from '../lib/async/background-task.js';
 import { TokenCache } from '../lib/tokens/token.cache.js';
-import { OpenConnections } from '../lib/sockets/open-connections.js';
-import { RestorableClients } from '../lib/sockets/restorable-clients.js';
+import { OpenConnections } from '../lib/transports/open-connections.js';
+import { RestorableClients } from '../lib/transports/recoverable-clients.js';
 import {
   type BootOptions,
   logged,

@@ -24,7 +24,7 @@ import {
 import request from 'supertest';
 import { Column, DataSource, Entity, PrimaryGeneratedColumn, type Repository } from 'typeorm';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { OpenConnections } from '../lib/sockets/open-connections.js';
+import { OpenConnections } from '../lib/transports/open-connections.js';
 import { findDriver } from '../lib/testing/memory-database.js';
 import { onEveryStack, PASSWORD, Stack } from './fixtures/app.js';
 

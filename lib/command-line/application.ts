@@ -3,15 +3,15 @@ import { NestFactory } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
 import { USER_STORE } from '../expiring-token.constants.js';
-import { ExpiringTokenException } from '../expiring-token.exception.js';
+import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { ExpiringTokenModule } from '../expiring-token.module.js';
-import type { ExpiringTokenModuleOptions } from '../expiring-token.options.js';
-import { entitiesOf } from '../expiring-token.requirements.js';
-import { resolveSyncStructure } from '../expiring-token.structure.js';
-import { describe } from '../log-text.js';
+import type { ExpiringTokenModuleOptions } from '../options/expiring-token.options.js';
+import { entitiesOf } from '../expiring-token.startup-checks.js';
+import { resolveSyncStructure } from '../expiring-token.module-options.js';
+import { describe } from '../errors/describe-error.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
-import type { UserStore } from '../tokens/user-store.js';
-import { UserService } from '../users/user.service.js';
+import type { UserStore } from '../users/user-store.js';
+import { UserService } from '../accounts/user.service.js';
 import { loadDataSource } from './data-source.js';
 
 /** The package at work on the database of a data source. */

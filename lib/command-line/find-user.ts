@@ -1,4 +1,4 @@
-import type { UserStore } from '../tokens/user-store.js';
+import type { UserStore } from '../users/user-store.js';
 
 /** What a user can be given by. */
 export const USER_KEYS = ['id', 'username'] as const;

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { addAbortSignal, pipeline } from 'node:stream';
 import { CsvError, parse } from 'csv-parse';
-import { describe } from '../log-text.js';
+import { describe } from '../errors/describe-error.js';
 import type { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { ImportedToken } from '../tokens/token.interfaces.js';
 

@@ -1,5 +1,5 @@
 import { progress } from '@clack/prompts';
-import { printable } from '../log-text.js';
+import { printable } from '../errors/describe-error.js';
 
 /** A bar that fills, where there is a terminal to draw it on; nothing elsewhere. */
 export interface Progress {

@@ -1,9 +1,9 @@
 import { createRequire } from 'node:module';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { parseDuration } from '../duration.js';
-import { describe } from '../log-text.js';
+import { parseDuration } from '../options/duration.js';
+import { describe } from '../errors/describe-error.js';
 import type { Device } from '../tokens/device.js';
-import { isAdmitted } from '../tokens/user-store.js';
+import { isAdmitted } from '../users/user-store.js';
 import type { Application } from './application.js';
 import { FAILURE, interruptedBy, SUCCESS, USAGE } from './exit-codes.js';
 import { findUser, USER_KEYS, type UserKey } from './find-user.js';

@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events';
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
-import { describe } from '../log-text.js';
+import { describe } from '../errors/describe-error.js';
 import type { ComparedColumn, Join, Result, Row, Selected, SqlValue, Statement } from './database.js';
 import { hashLock, ServerDatabase } from './server.database.js';
 

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
-import { unlessAborted } from '../deadline.js';
+import { unlessAborted } from '../async/with-timeout.js';
 import type { ComparedColumn, Database, Join, Result, Row, Script, Selected, SqlValue, Statement } from './database.js';
-import { type Failure, failureOf, retrying } from '../driver-errors.js';
+import { type Failure, failureOf, retrying } from '../errors/driver-errors.js';
 
 /** What another try can get over, as long as nothing was committed. */
 const RETRYABLE: readonly Failure[] = ['conflict', 'lost'];

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import type { DataSource, EntityManager } from 'typeorm';
-import { describe } from '../log-text.js';
+import { describe } from '../errors/describe-error.js';
 import {
   type ComparedColumn,
   type Database,
@@ -13,7 +13,7 @@ import {
   type SqlValue,
   type Statement,
 } from './database.js';
-import { failureOf } from '../driver-errors.js';
+import { failureOf } from '../errors/driver-errors.js';
 import { Queue } from './server.database.js';
 
 /** How often to look whether another transaction has ended. */

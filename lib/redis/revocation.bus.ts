@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { Logger } from '@nestjs/common';
-import { within } from '../deadline.js';
-import { describe } from '../log-text.js';
-import { disconnect, isReady, listen, type RedisClient, untilReady } from './redis-clients.js';
+import { within } from '../async/with-timeout.js';
+import { describe } from '../errors/describe-error.js';
+import { disconnect, isReady, listen, type RedisClient, untilReady } from './redis-client.js';
 
 /** Where processes tell each other whose tokens changed. */
 const CHANNEL = 'expiring-token:revoked';

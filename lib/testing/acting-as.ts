@@ -1,9 +1,9 @@
 import type { INestApplicationContext } from '@nestjs/common';
 import { RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
-import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import type { ResolvedOptions } from '../options/resolve-options.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { IssueOptions } from '../tokens/token.interfaces.js';
-import type { UserStore } from '../tokens/user-store.js';
+import type { UserStore } from '../users/user-store.js';
 
 /**
  * The header of a request by a user, with a token that was just issued to a new device: by the application's own service,

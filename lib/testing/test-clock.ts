@@ -1,4 +1,4 @@
-import { type Duration, parseDuration } from '../duration.js';
+import { type Duration, parseDuration } from '../options/duration.js';
 
 /** An instant without meaning, in the future of whatever real clock an application under test may also ask. */
 const START = '2030-01-02T03:04:05.678Z';

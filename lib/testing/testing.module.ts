@@ -1,11 +1,11 @@
 import { type DynamicModule, Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSourceOptions } from 'typeorm';
-import type { Duration } from '../duration.js';
+import type { Duration } from '../options/duration.js';
 import { CLOCK } from '../expiring-token.constants.js';
 import { ExpiringTokenModule } from '../expiring-token.module.js';
-import type { ExpiringTokenModuleOptions } from '../expiring-token.options.js';
-import { OpenConnections } from '../sockets/open-connections.js';
+import type { ExpiringTokenModuleOptions } from '../options/expiring-token.options.js';
+import { OpenConnections } from '../transports/open-connections.js';
 import { memoryDatabase } from './memory-database.js';
 import { TestClock } from './test-clock.js';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { checkUserId } from '../tokens/user-id.js';
-import type { Credentials, UserStore } from '../tokens/user-store.js';
+import { checkUserId } from '../users/user-id.js';
+import type { Credentials, UserStore } from '../users/user-store.js';
 
 /** A store, and who is in it. */
 export interface UserStoreUnderTest<User = unknown> {

@@ -1,5 +1,5 @@
 import { isUuid } from '../database/uuid-v7.js';
-import { ExpiringTokenException } from '../expiring-token.exception.js';
+import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { expiryOf, isLive, type Lifetimes } from './token-lifetime.js';
 import type { Token } from './token.entity.js';
 

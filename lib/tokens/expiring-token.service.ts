@@ -1,15 +1,15 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { availableWithin, unavailable } from '../availability.js';
+import { availableWithin, unavailable } from '../errors/service-unavailable.js';
 import type { CacheStatus } from './cache-status.js';
 import { TokenCache } from './token.cache.js';
 import type { Script } from '../database/database.js';
-import { failureOf } from '../driver-errors.js';
+import { failureOf } from '../errors/driver-errors.js';
 import { isUuid } from '../database/uuid-v7.js';
-import { parseDuration } from '../duration.js';
+import { parseDuration } from '../options/duration.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
-import { ExpiringTokenException } from '../expiring-token.exception.js';
-import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
-import { Opaque } from '../opaque.js';
+import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
+import type { ResolvedOptions } from '../options/resolve-options.js';
+import { Opaque } from '../errors/hide-from-inspect.decorator.js';
 import { checkExcept, cleanLabel, type Device, liveDevices } from './device.js';
 import { rowOfImported } from './imported-token.js';
 import { LastUse } from './last-use.js';
@@ -29,10 +29,10 @@ import type {
 } from './token.interfaces.js';
 import { type LookedUp, TokenLookup } from './token.lookup.js';
 import { TokenPruner } from './token.pruner.js';
-import { TokenScripts } from './token.scripts.js';
+import { TokenScripts } from './token.transactions.js';
 import { TokenStore } from './token.store.js';
-import { checkUserId } from './user-id.js';
-import { isAdmitted, type UserStore } from './user-store.js';
+import { checkUserId } from '../users/user-id.js';
+import { isAdmitted, type UserStore } from '../users/user-store.js';
 
 /** The tokens that a device is refreshed by, or was. */
 const REFRESH: readonly TokenPurpose[] = ['refresh', 'rotated'];

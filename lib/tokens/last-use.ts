@@ -1,10 +1,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type BeforeApplicationShutdown, Inject, Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
-import { within } from '../deadline.js';
+import { within } from '../async/with-timeout.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
-import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import type { ResolvedOptions } from '../options/resolve-options.js';
 import type { Token } from './token.entity.js';
-import { describe } from '../log-text.js';
+import { describe } from '../errors/describe-error.js';
 import { TokenStore } from './token.store.js';
 
 /** Uses that wait to be written, at most: more are not noted until these are. */

@@ -2,11 +2,11 @@ import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShut
 import { LRUCache } from 'lru-cache';
 import type { Database } from '../database/database.js';
 import { DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
-import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import type { ResolvedOptions } from '../options/resolve-options.js';
 import { type LookedUp, TokenLookup } from './token.lookup.js';
 import { digestKey, type Identity } from './token-secret.js';
 import type { CacheStatus } from './cache-status.js';
-import { connectRedis, type RedisClient } from '../redis/redis-clients.js';
+import { connectRedis, type RedisClient } from '../redis/redis-client.js';
 import { RevocationBus } from '../redis/revocation.bus.js';
 
 interface Entry {

@@ -1,7 +1,7 @@
 import { Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 import type { Script } from '../database/database.js';
-import { describe } from '../log-text.js';
+import { describe } from '../errors/describe-error.js';
 import type { ExpiringTokenEvents, ReusedEvent } from './event.interfaces.js';
 
 /** Tells that something happened. */

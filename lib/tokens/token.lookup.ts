@@ -1,15 +1,15 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
-import { Batch } from '../batch.js';
+import { Batch } from '../async/batch-loader.js';
 import type { Database, Row } from '../database/database.js';
-import { failureOf } from '../driver-errors.js';
-import { within } from '../deadline.js';
+import { failureOf } from '../errors/driver-errors.js';
+import { within } from '../async/with-timeout.js';
 import { DATABASE, RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
-import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
-import { describe } from '../log-text.js';
+import type { ResolvedOptions } from '../options/resolve-options.js';
+import { describe } from '../errors/describe-error.js';
 import { type Identity, matchesDigest } from './token-secret.js';
 import type { Token, TokenPurpose } from './token.entity.js';
 import { TokenStore } from './token.store.js';
-import { type JoinableUserStore, USER_JOIN, type UserJoin, type UserStore } from './user-store.js';
+import { type JoinableUserStore, USER_JOIN, type UserJoin, type UserStore } from '../users/user-store.js';
 
 /** The tokens that a request is authenticated by. */
 const ACCESS: readonly TokenPurpose[] = ['access', 'obtained'];

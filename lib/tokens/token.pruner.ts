@@ -1,11 +1,11 @@
 import type { TimerOptions } from 'node:timers';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type BeforeApplicationShutdown, Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
-import { available } from '../availability.js';
-import { BackgroundTask } from '../background-task.js';
-import { within } from '../deadline.js';
+import { available } from '../errors/service-unavailable.js';
+import { BackgroundTask } from '../async/background-task.js';
+import { within } from '../async/with-timeout.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
-import { parsePrune, type ResolvedOptions } from '../expiring-token.resolved-options.js';
+import { parsePrune, type ResolvedOptions } from '../options/resolve-options.js';
 import { NEVER_MS, type TokenPurpose } from './token.entity.js';
 import { TokenEvents } from './token.events.js';
 import type { PruneJob, PruneProgress } from './token.interfaces.js';

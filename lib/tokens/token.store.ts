@@ -1,11 +1,11 @@
 import type { Type } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import type { Database, Row, Script, Statement } from '../database/database.js';
-import { retrying } from '../driver-errors.js';
+import { retrying } from '../errors/driver-errors.js';
 import { type Selection, Table } from '../database/table.js';
 import type { Lifetime, Lifetimes } from './token-lifetime.js';
 import { NEVER_MS, Token, type TokenPurpose } from './token.entity.js';
-import type { UserJoin } from './user-store.js';
+import type { UserJoin } from '../users/user-store.js';
 
 /** The columns that a new token fills: all but those that an application added, and those of rotation. */
 export type TokenRow = Pick<

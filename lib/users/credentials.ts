@@ -1,4 +1,4 @@
-import { ExpiringTokenException } from '../expiring-token.exception.js';
+import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 
 /** Longest user name or password, in bytes of UTF-8: a hash of megabytes would be a way to stop the server. */
 const LONGEST_CREDENTIAL_BYTES = 1024;

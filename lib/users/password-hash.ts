@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { Logger } from '@nestjs/common';
 import { Algorithm, hash, type Options, verify } from '@node-rs/argon2';
 import pLimit from 'p-limit';
-import { ExpiringTokenException } from '../expiring-token.exception.js';
+import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 
 /** How many hashes run at once by default: one processor stays free for requests, and one of libuv's four threads for files and names. */
 const CONCURRENT_HASHES = Math.min(Math.max(1, availableParallelism() - 1), 3);

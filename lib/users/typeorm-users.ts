@@ -1,21 +1,15 @@
 import { Inject, Injectable, mixin, type Type } from '@nestjs/common';
 import { type DataSource, type EntityMetadata, type FindOptionsWhere, In, type ObjectLiteral } from 'typeorm';
 import type { Database, Row, Script } from '../database/database.js';
-import { failureOf } from '../driver-errors.js';
+import { failureOf } from '../errors/driver-errors.js';
 import { type Selection, Table } from '../database/table.js';
-import { within } from '../deadline.js';
+import { within } from '../async/with-timeout.js';
 import { DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
-import { Opaque } from '../opaque.js';
-import { ExpiringTokenOptionsError, show } from '../option-checks.js';
-import type { ResolvedOptions } from '../expiring-token.resolved-options.js';
+import { Opaque } from '../errors/hide-from-inspect.decorator.js';
+import { ExpiringTokenOptionsError, show } from '../options/option-checks.js';
+import type { ResolvedOptions } from '../options/resolve-options.js';
 import { hashPassword, isOutdated, verifyPassword } from './password-hash.js';
-import {
-  type Credentials,
-  type JoinableUserStore,
-  USER_JOIN,
-  type UserJoin,
-  type UserStore,
-} from '../tokens/user-store.js';
+import { type Credentials, type JoinableUserStore, USER_JOIN, type UserJoin, type UserStore } from './user-store.js';
 
 /** The names of an entity's properties that {@link typeOrmUsers} reads. */
 export interface UserProperties<User> {

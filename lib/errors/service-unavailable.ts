@@ -1,0 +1,25 @@
+import { HttpException, Logger } from '@nestjs/common';
+import { failureOf } from './driver-errors.js';
+import { within } from '../async/with-timeout.js';
+import { ExpiringTokenException } from './expiring-token.exception.js';
+import { describe } from './describe-error.js';
+
+const logger = new Logger('ExpiringToken');
+
+/**
+ * Makes a failure of the database, or of the application's user store, an answer of 503 and never one of 401: a client
+ * keeps its token and tries again (RFC 9110 §15.6.4). What is an HTTP answer already passes as it is.
+ */
+export const available = <T>(work: () => Promise<T>): Promise<T> => work().catch(unavailable);
+
+/** What {@link available} makes of an error. */
+export function unavailable(error: unknown): never {
+  if (error instanceof HttpException) throw error;
+  const isAway = ['outage', 'lost'].includes(failureOf(error));
+  logger.error(`Answering 503${isAway ? ', the database is away' : ''}: ${describe(error)}`);
+  throw new ExpiringTokenException('unavailable');
+}
+
+/** {@link available}, {@link within} a time. */
+export const availableWithin = <T>(timeoutMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> =>
+  available(() => within(timeoutMs, work));

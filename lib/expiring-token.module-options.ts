@@ -1,0 +1,106 @@
+import type {
+  ExpiringTokenModuleOptions,
+  ExpiringTokenRoute,
+  ExpiringTokenStructuralOptions,
+} from './options/expiring-token.options.js';
+import { ExpiringTokenOptionsError, matching, oneOf, refuse, show } from './options/option-checks.js';
+import { Token } from './tokens/token.entity.js';
+
+/** Every route, or group of routes, in the order of the documentation. */
+const ROUTES: readonly ExpiringTokenRoute[] = ['login', 'obtain-token', 'token', 'refresh', 'logout', 'devices'];
+
+/** The options that shape the module, as it uses them. Without `users` they are the built-in ones. */
+export type Structure = Pick<ExpiringTokenStructuralOptions, 'users'> &
+  Required<Omit<ExpiringTokenStructuralOptions, 'users' | 'routes'>> & { routes: readonly ExpiringTokenRoute[] };
+
+/** Defaults of the structural options. */
+export const STRUCTURE_DEFAULTS = {
+  users: undefined,
+  imports: [],
+  path: 'auth',
+  routes: ROUTES,
+  isGlobal: false,
+  globalGuard: false,
+  dataSource: 'default',
+  tokenEntity: Token,
+} satisfies Record<keyof ExpiringTokenStructuralOptions, unknown>;
+
+/**
+ * Checks the options that shape the module, and fills in the defaults.
+ *
+ * @throws ExpiringTokenOptionsError naming the option, its value and the remedy
+ */
+export function resolveStructure(given: ExpiringTokenStructuralOptions): Structure {
+  if (typeof given !== 'object' || given === null || Array.isArray(given))
+    refuse('options', given, 'Give a lifespan, or an object of options.');
+  const defined = Object.entries(given).filter(
+    ([option, value]) => option in STRUCTURE_DEFAULTS && value !== undefined,
+  );
+  const options: Omit<Structure, 'routes'> & Required<Pick<ExpiringTokenStructuralOptions, 'routes'>> = {
+    ...STRUCTURE_DEFAULTS,
+    ...Object.fromEntries(defined),
+  };
+  const { users, imports, path, routes, isGlobal, globalGuard, dataSource, tokenEntity } = options;
+  if (users !== undefined && typeof users !== 'function') {
+    refuse('users', users, 'Give an injectable class that implements UserStore, or what typeOrmUsers returns.');
+  }
+  if (!Array.isArray(imports)) refuse('imports', imports, 'Give a list of modules.');
+  matching('path', path, /^[\w.~/-]*$/, "Give URL path segments, such as 'auth' or 'api/auth'.");
+  if (routes !== false && !Array.isArray(routes)) {
+    refuse('routes', routes, `Give false, or a list of ${ROUTES.map(show).join(', ')}.`);
+  }
+  const served = new Set(routes === false ? [] : routes.map((route) => oneOf('routes', route, ROUTES)));
+  oneOf('isGlobal', isGlobal, [true, false]);
+  oneOf('globalGuard', globalGuard, [true, false]);
+  matching('dataSource', dataSource, /./, "Give the name of a data source, such as 'default'.");
+  if (tokenEntity !== Token && !(typeof tokenEntity === 'function' && tokenEntity.prototype instanceof Token)) {
+    refuse('tokenEntity', tokenEntity, 'Give an entity class that extends Token.');
+  }
+  return { ...options, routes: [...served] };
+}
+
+/**
+ * {@link resolveStructure} for `forRoot`, which knows already whether there are refresh tokens to serve.
+ *
+ * @throws ExpiringTokenOptionsError naming the option, its value and the remedy
+ */
+export function resolveSyncStructure(given: ExpiringTokenModuleOptions): Structure {
+  const structure = resolveStructure(given);
+  if (given.refresh) return structure;
+  if (given.routes && given.routes.includes('refresh')) {
+    refuse('routes', given.routes, "Give the option refresh as well, or leave 'refresh' out.");
+  }
+  return { ...structure, routes: structure.routes.filter((route) => route !== 'refresh') };
+}
+
+/** Where the options of `forRootAsync` come from. */
+const FACTORIES = ['useFactory', 'useClass', 'useExisting'];
+
+/** What stands beside the structural options in `forRootAsync`. */
+const ASYNC_OPTIONS = ['imports', 'inject', ...FACTORIES, 'provideInjectionTokensFrom'];
+
+/**
+ * {@link resolveStructure} for `forRootAsync`, beside whose factory any other option would have no effect.
+ *
+ * @throws ExpiringTokenOptionsError naming the option, its value and the remedy
+ */
+export function resolveAsyncStructure(given: ExpiringTokenStructuralOptions): Structure {
+  const structure = resolveStructure(given);
+  const stray = Object.keys(given).find((option) => !(option in STRUCTURE_DEFAULTS) && !ASYNC_OPTIONS.includes(option));
+  if (stray !== undefined) {
+    throw new ExpiringTokenOptionsError(
+      stray,
+      'it is no option beside the factory',
+      'Mend its spelling, or return it from the factory.',
+    );
+  }
+  const factories = FACTORIES.filter((option) => given[option as keyof typeof given] !== undefined);
+  if (factories.length !== 1) {
+    throw new ExpiringTokenOptionsError(
+      'forRootAsync',
+      factories.length === 0 ? 'nothing gives it its options' : `it has ${factories.join(' and ')}`,
+      `Give one of ${FACTORIES.join(', ')}.`,
+    );
+  }
+  return structure;
+}

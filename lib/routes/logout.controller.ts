@@ -1,0 +1,44 @@
+import { Controller, HttpCode, Post, Req, UseGuards, UseInterceptors } from '@nestjs/common';
+import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
+import { AnswerHeaders } from '../authentication/response-headers.interceptor.js';
+import { Describes } from '../openapi/route-documentation.js';
+import { LogoutAllModel, RevokedModel } from '../openapi/models.js';
+import { AuthenticationLog } from '../authentication/authentication.logger.js';
+import { ExpiringTokenGuard } from '../authentication/expiring-token.guard.js';
+import { type AuthenticatedRequest, tokenOf } from '../transports/http-request.js';
+import { readKeepCurrent } from './request-body.js';
+
+/** `POST logout` and `POST logout-all`. */
+@Controller()
+@UseGuards(ExpiringTokenGuard)
+@UseInterceptors(AnswerHeaders)
+export class LogoutController {
+  constructor(
+    private readonly tokens: ExpiringTokenService,
+    private readonly log: AuthenticationLog,
+  ) {}
+
+  @Post('logout')
+  @HttpCode(204)
+  @Describes(() => ({ summary: 'Log out this device', answer: { description: 'Its tokens are dead' } }))
+  async logout(@Req() request: AuthenticatedRequest): Promise<void> {
+    const { userId, deviceId } = tokenOf(request);
+    const revoke = () => this.tokens.revoke(userId, deviceId);
+    await this.log.attempt('Logout', request, () => ({ userId, deviceId }), revoke);
+  }
+
+  @Post('logout-all')
+  @HttpCode(200)
+  @Describes(() => ({
+    summary: 'Log out all devices',
+    body: { type: LogoutAllModel, required: false },
+    answer: { description: 'Their tokens are dead', type: RevokedModel },
+    errors: ['validation_failed'],
+  }))
+  async logoutAll(@Req() request: AuthenticatedRequest): Promise<{ revoked: number }> {
+    const { userId, deviceId } = tokenOf(request);
+    const options = readKeepCurrent(request) ? { except: deviceId } : {};
+    const revokeAll = () => this.tokens.revokeAll(userId, options);
+    return { revoked: await this.log.attempt('Logout of all devices', request, () => ({ userId }), revokeAll) };
+  }
+}

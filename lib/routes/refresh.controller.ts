@@ -1,0 +1,49 @@
+import { Controller, HttpCode, Inject, NotFoundException, Post, Req, UseInterceptors } from '@nestjs/common';
+import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
+import type { ResolvedOptions } from '../options/resolve-options.js';
+import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
+import { AuthenticationLog } from '../authentication/authentication.logger.js';
+import { AnswerHeaders } from '../authentication/response-headers.interceptor.js';
+import { Describes } from '../openapi/route-documentation.js';
+import { PairAnswerModel, RefreshModel } from '../openapi/models.js';
+import { Public } from '../authentication/expiring-token.decorators.js';
+import type { HttpRequest } from '../transports/http-request.js';
+import { readRefreshToken } from '../authentication/refresh-token.js';
+import { type TokenAnswer, TokenAnswers } from './token-response.js';
+
+/** `POST refresh`: a new pair of tokens for the device that a refresh token belongs to. */
+@Public()
+@Controller()
+@UseInterceptors(AnswerHeaders)
+export class RefreshController {
+  constructor(
+    private readonly tokens: ExpiringTokenService,
+    private readonly answers: TokenAnswers,
+    private readonly log: AuthenticationLog,
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
+  ) {}
+
+  @Post('refresh')
+  @HttpCode(200)
+  @Describes(({ refresh }) => ({
+    summary: 'Exchange a refresh token for a new pair',
+    body: { type: RefreshModel, required: false },
+    headers: refresh ? { [refresh.header]: 'The refresh token' } : {},
+    answer: { description: 'The pair', type: PairAnswerModel },
+    errors: ['validation_failed', 'request_invalid', 'refresh_invalid', 'user_inactive', 'unavailable'],
+    excluded: !refresh,
+  }))
+  async refresh(@Req() request: HttpRequest): Promise<TokenAnswer> {
+    // Those of forRootAsync come too late to leave the route out.
+    if (!this.options.refresh) throw new NotFoundException(`Cannot POST ${request.originalUrl ?? request.url}`);
+    const token = readRefreshToken(request, this.options.refresh.header);
+    if (token === null) throw new ExpiringTokenException('refresh_invalid', { presented: false });
+    return this.log.attempt(
+      'Refresh',
+      request,
+      (answer?: TokenAnswer) => ({ deviceId: answer?.deviceId }),
+      () => this.answers.answer(() => this.tokens.refresh(token)),
+    );
+  }
+}
