@@ -1,5 +1,6 @@
 import { ConfigurableModuleBuilder } from '@nestjs/common';
-import type { ExpiringTokenOptions, ExpiringTokenStructuralOptions } from './options/expiring-token.options.js';
+import type { ExpiringTokenOptions } from './options/expiring-token.options.js';
+import type { ExpiringTokenStructuralOptions } from './expiring-token.module-options.js';
 import { STRUCTURE_DEFAULTS } from './expiring-token.module-options.js';
 
 /** What {@link ExpiringTokenModule} extends, the token of the options as they were given, the type of `forRootAsync`'s. */

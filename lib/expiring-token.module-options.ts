@@ -1,10 +1,74 @@
-import type {
-  ExpiringTokenModuleOptions,
-  ExpiringTokenRoute,
-  ExpiringTokenStructuralOptions,
-} from './options/expiring-token.options.js';
-import { ExpiringTokenOptionsError, matching, oneOf, refuse, show } from './options/option-checks.js';
+import type { ModuleMetadata, Type } from '@nestjs/common';
+import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
+import type { ExpiringTokenOptions } from './options/expiring-token.options.js';
+import { matching, oneOf, refuse, show } from './options/option-checks.js';
 import { Token } from './tokens/token.entity.js';
+import type { UserStore } from './users/user-store.js';
+
+/** A route, or group of routes, that the module can serve. See {@link ExpiringTokenStructuralOptions.routes}. */
+export type ExpiringTokenRoute = 'login' | 'obtain-token' | 'token' | 'refresh' | 'logout' | 'devices';
+
+/** Options that shape the module itself: given to `forRoot`, or beside the factory of `forRootAsync`, never from it. */
+export interface ExpiringTokenStructuralOptions {
+  /**
+   * An injectable class that implements {@link UserStore}: your own, or one made by `typeOrmUsers`.
+   *
+   * @defaultValue the built-in store over `User`
+   */
+  users?: Type<UserStore>;
+
+  /**
+   * Modules whose providers the `users` class needs.
+   *
+   * @defaultValue `[]`
+   */
+  imports?: ModuleMetadata['imports'];
+
+  /**
+   * Prefix of the routes.
+   *
+   * @defaultValue `'auth'`
+   */
+  path?: string;
+
+  /**
+   * `false` for none, or the list of routes to serve. `'logout'` brings `logout-all` too.
+   *
+   * @defaultValue all
+   */
+  routes?: false | readonly ExpiringTokenRoute[];
+
+  /**
+   * Makes the guard and the services visible in every module of the application.
+   *
+   * @defaultValue `false`
+   */
+  isGlobal?: boolean;
+
+  /**
+   * The guard protects every route of the application; `@Public()` opens one.
+   *
+   * @defaultValue `false`
+   */
+  globalGuard?: boolean;
+
+  /**
+   * Name of the TypeORM data source that holds the tokens.
+   *
+   * @defaultValue `'default'`
+   */
+  dataSource?: string;
+
+  /**
+   * A subclass of {@link Token} with columns of its own.
+   *
+   * @defaultValue `Token`
+   */
+  tokenEntity?: Type<Token>;
+}
+
+/** Everything that {@link ExpiringTokenModule.forRoot} takes. */
+export type ExpiringTokenModuleOptions = ExpiringTokenOptions & ExpiringTokenStructuralOptions;
 
 /** Every route, or group of routes, in the order of the documentation. */
 const ROUTES: readonly ExpiringTokenRoute[] = ['login', 'obtain-token', 'token', 'refresh', 'logout', 'devices'];

@@ -27,9 +27,9 @@ import {
   MODULE_OPTIONS_TOKEN,
 } from './expiring-token.module-definition.js';
 import type { Duration } from './options/duration.js';
-import type { ExpiringTokenModuleOptions, ExpiringTokenRoute } from './options/expiring-token.options.js';
+import type { ExpiringTokenModuleOptions, ExpiringTokenRoute } from './expiring-token.module-options.js';
 import { Opaque } from './errors/hide-from-inspect.decorator.js';
-import { ExpiringTokenOptionsError } from './options/option-checks.js';
+import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
 import { resolveAsyncStructure, resolveSyncStructure, type Structure } from './expiring-token.module-options.js';
 import { type ResolvedOptions, resolveOptions } from './options/resolve-options.js';
 import { entitiesOf, requireColumns, requireDataSource, requireEntities } from './expiring-token.startup-checks.js';

@@ -5,7 +5,7 @@ import { SUPPORTED_DATABASES } from './database/open-database.js';
 import { within } from './async/with-timeout.js';
 import { describe } from './errors/describe-error.js';
 import type { Structure } from './expiring-token.module-options.js';
-import { ExpiringTokenOptionsError } from './options/option-checks.js';
+import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
 import { Token } from './tokens/token.entity.js';
 import { User } from './users/user.entity.js';
 

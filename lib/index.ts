@@ -4,23 +4,25 @@ export { ExpiringTokenException, type ExpiringTokenErrorCode } from './errors/ex
 export { ExpiringTokenModule } from './expiring-token.module.js';
 export type {
   CacheOptions,
-  ExpiringTokenModuleOptions,
   ExpiringTokenOptions,
   ExpiringTokenOptionsFactory,
-  ExpiringTokenRoute,
-  ExpiringTokenStructuralOptions,
   LimitOptions,
   LoginThrottleOptions,
   ObtainPolicy,
   PruneOptions,
   RefreshOptions,
 } from './options/expiring-token.options.js';
+export type {
+  ExpiringTokenModuleOptions,
+  ExpiringTokenRoute,
+  ExpiringTokenStructuralOptions,
+} from './expiring-token.module-options.js';
 export { ApiExpiringToken } from './openapi/route-documentation.js';
 export { CurrentToken, CurrentUser, OptionalToken, Public } from './authentication/expiring-token.decorators.js';
 export { ExpiringTokenGuard } from './authentication/expiring-token.guard.js';
 export type { ExpiringTokenAuthInfo, HttpRequest } from './transports/http-request.js';
 export { SocketAuthenticator } from './authentication/socket-authenticator.js';
-export { ExpiringTokenOptionsError } from './options/option-checks.js';
+export { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
 export type { Device } from './tokens/device.js';
 export { ExpiringTokenService } from './tokens/expiring-token.service.js';
 export type {
@@ -46,7 +48,7 @@ export type {
   PruneJob,
   PruneProgress,
 } from './tokens/token.interfaces.js';
-export type { ImportedShape } from './tokens/token-secret.js';
+export type { ImportedShape } from './options/expiring-token.options.js';
 export { Token, type TokenPurpose } from './tokens/token.entity.js';
 export type { Credentials, UserStore } from './users/user-store.js';
 export { typeOrmUsers, type UserProperties } from './users/typeorm-users.js';

@@ -1,5 +1,6 @@
 import { describe, expect, it, vi } from 'vitest';
-import { type Failure, failureOf, retrying } from '../lib/errors/driver-errors.js';
+import { type Failure, failureOf } from '../lib/errors/driver-errors.js';
+import { retrying } from '../lib/async/retry.js';
 
 const driverError = (code: string) => Object.assign(new Error(`the driver says ${code}`), { code });
 

@@ -1,6 +1,7 @@
 import { ConflictException, Inject, Injectable } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
-import { availableWithin } from '../errors/service-unavailable.js';
+import { within } from '../async/with-timeout.js';
+import { available } from '../errors/service-unavailable.js';
 import type { Database, Script } from '../database/database.js';
 import { failureOf } from '../errors/driver-errors.js';
 import { Table } from '../database/table.js';
@@ -106,12 +107,14 @@ export class UserService {
 
   /** In a transaction, so that nothing is done after it was answered that it could not be. */
   private transact<T>(userId: string, script: (tell: Tell | undefined) => Script<T>): Promise<T> {
-    return availableWithin(this.options.timeoutMs, (signal) =>
-      this.events
-        .afterCommit((made) => this.database.transaction(userId, made, signal), script)
-        .catch((error: unknown) => {
-          throw failureOf(error) === 'duplicate' ? new ConflictException('User name is taken') : error;
-        }),
+    return available(() =>
+      within(this.options.timeoutMs, (signal) =>
+        this.events
+          .afterCommit((made) => this.database.transaction(userId, made, signal), script)
+          .catch((error: unknown) => {
+            throw failureOf(error) === 'duplicate' ? new ConflictException('User name is taken') : error;
+          }),
+      ),
     );
   }
 }

@@ -5,7 +5,7 @@ import passport from 'passport';
 import { Strategy } from 'passport-http-bearer';
 import { STRATEGY_NAME } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
-import { ExpiringTokenOptionsError } from '../options/option-checks.js';
+import { ExpiringTokenOptionsError } from '../errors/expiring-token-options.error.js';
 import type { ExpiringTokenAuthInfo, HttpRequest } from '../transports/http-request.js';
 import { RequestAuthenticator } from './request-authenticator.js';
 

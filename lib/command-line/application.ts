@@ -5,7 +5,7 @@ import type { DataSource } from 'typeorm';
 import { USER_STORE } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { ExpiringTokenModule } from '../expiring-token.module.js';
-import type { ExpiringTokenModuleOptions } from '../options/expiring-token.options.js';
+import type { ExpiringTokenModuleOptions } from '../expiring-token.module-options.js';
 import { entitiesOf } from '../expiring-token.startup-checks.js';
 import { resolveSyncStructure } from '../expiring-token.module-options.js';
 import { describe } from '../errors/describe-error.js';

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { type DataSource, InstanceChecker } from 'typeorm';
 import type { Duration } from '../options/duration.js';
-import type { ExpiringTokenModuleOptions } from '../options/expiring-token.options.js';
+import type { ExpiringTokenModuleOptions } from '../expiring-token.module-options.js';
 import { describe } from '../errors/describe-error.js';
 
 const require = createRequire(import.meta.url);

@@ -2,7 +2,9 @@ import { createHash } from 'node:crypto';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { unlessAborted } from '../async/with-timeout.js';
 import type { ComparedColumn, Database, Join, Result, Row, Script, Selected, SqlValue, Statement } from './database.js';
-import { type Failure, failureOf, retrying } from '../errors/driver-errors.js';
+import { type Failure, failureOf } from '../errors/driver-errors.js';
+import { retrying } from '../async/retry.js';
+import { Queue } from '../async/keyed-queue.js';
 
 /** What another try can get over, as long as nothing was committed. */
 const RETRYABLE: readonly Failure[] = ['conflict', 'lost'];
@@ -162,22 +164,3 @@ async function play<T>(
 
 /** A lock's name as a number of bits that any server's advisory locks can hold. */
 export const hashLock = (lock: string): Buffer => createHash('sha256').update(`nestjs-expiring-token:${lock}`).digest();
-
-/**
- * Runs the tasks of equal keys one after another in this process, so that a crowd of requests for one user waits here
- * with one connection and not on the server with the whole pool.
- */
-export class Queue {
-  private readonly tails = new Map<string, Promise<unknown>>();
-
-  async run<T>(key: string, task: () => Promise<T>): Promise<T> {
-    const turn = (this.tails.get(key) ?? Promise.resolve()).then(task);
-    const tail = turn.catch(() => undefined);
-    this.tails.set(key, tail);
-    try {
-      return await turn;
-    } finally {
-      if (this.tails.get(key) === tail) this.tails.delete(key);
-    }
-  }
-}

@@ -14,7 +14,7 @@ import {
   type Statement,
 } from './database.js';
 import { failureOf } from '../errors/driver-errors.js';
-import { Queue } from './server.database.js';
+import { Queue } from '../async/keyed-queue.js';
 
 /** How often to look whether another transaction has ended. */
 const POLL_MS = 1;

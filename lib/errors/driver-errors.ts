@@ -1,5 +1,3 @@
-import { setTimeout as wait } from 'node:timers/promises';
-
 /**
  * What a driver's error says of what was asked:
  *
@@ -113,25 +111,3 @@ export function failureOf(error: unknown): Failure {
 /** What to do about an error, if there is something that it does not say itself. */
 export const remedyOf = (error: unknown): string | undefined =>
   REMEDIES.find(([code]) => code.test(codeOf(error)))?.[1];
-
-/** Tries of one thing: the first and two more. */
-const ATTEMPTS = 3;
-
-/** The next try comes within this time, at random: two that met would meet again. */
-const JITTER_MS = 20;
-
-/** Does something again after a failure that another try can get over. */
-export async function retrying<T>(
-  work: () => Promise<T>,
-  failures: readonly Failure[],
-  signal: AbortSignal,
-): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await work();
-    } catch (error) {
-      if (!failures.includes(failureOf(error)) || attempt === ATTEMPTS) throw error;
-    }
-    await wait(Math.random() * attempt * JITTER_MS, undefined, { signal });
-  }
-}

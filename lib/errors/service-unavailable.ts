@@ -1,6 +1,5 @@
 import { HttpException, Logger } from '@nestjs/common';
 import { failureOf } from './driver-errors.js';
-import { within } from '../async/with-timeout.js';
 import { ExpiringTokenException } from './expiring-token.exception.js';
 import { describe } from './describe-error.js';
 
@@ -19,7 +18,3 @@ export function unavailable(error: unknown): never {
   logger.error(`Answering 503${isAway ? ', the database is away' : ''}: ${describe(error)}`);
   throw new ExpiringTokenException('unavailable');
 }
-
-/** {@link available}, {@link within} a time. */
-export const availableWithin = <T>(timeoutMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> =>
-  available(() => within(timeoutMs, work));

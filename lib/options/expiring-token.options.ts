@@ -1,14 +1,7 @@
-import type { ModuleMetadata, Type } from '@nestjs/common';
 import type { Duration } from './duration.js';
-import type { Token } from '../tokens/token.entity.js';
-import type { ImportedShape } from '../tokens/token-secret.js';
-import type { UserStore } from '../users/user-store.js';
 
 /** What `POST obtain-token` does while a live token exists. See {@link ExpiringTokenOptions.obtain}. */
 export type ObtainPolicy = 'reuse' | 'renew' | 'replace';
-
-/** A route, or group of routes, that the module can serve. See {@link ExpiringTokenStructuralOptions.routes}. */
-export type ExpiringTokenRoute = 'login' | 'obtain-token' | 'token' | 'refresh' | 'logout' | 'devices';
 
 /** How a device renews itself. See {@link ExpiringTokenOptions.refresh}. */
 export interface RefreshOptions {
@@ -291,70 +284,11 @@ export interface ExpiringTokenOptions {
   timeout?: Duration;
 }
 
-/** Options that shape the module itself: given to `forRoot`, or beside the factory of `forRootAsync`, never from it. */
-export interface ExpiringTokenStructuralOptions {
-  /**
-   * An injectable class that implements {@link UserStore}: your own, or one made by `typeOrmUsers`.
-   *
-   * @defaultValue the built-in store over `User`
-   */
-  users?: Type<UserStore>;
-
-  /**
-   * Modules whose providers the `users` class needs.
-   *
-   * @defaultValue `[]`
-   */
-  imports?: ModuleMetadata['imports'];
-
-  /**
-   * Prefix of the routes.
-   *
-   * @defaultValue `'auth'`
-   */
-  path?: string;
-
-  /**
-   * `false` for none, or the list of routes to serve. `'logout'` brings `logout-all` too.
-   *
-   * @defaultValue all
-   */
-  routes?: false | readonly ExpiringTokenRoute[];
-
-  /**
-   * Makes the guard and the services visible in every module of the application.
-   *
-   * @defaultValue `false`
-   */
-  isGlobal?: boolean;
-
-  /**
-   * The guard protects every route of the application; `@Public()` opens one.
-   *
-   * @defaultValue `false`
-   */
-  globalGuard?: boolean;
-
-  /**
-   * Name of the TypeORM data source that holds the tokens.
-   *
-   * @defaultValue `'default'`
-   */
-  dataSource?: string;
-
-  /**
-   * A subclass of {@link Token} with columns of its own.
-   *
-   * @defaultValue `Token`
-   */
-  tokenEntity?: Type<Token>;
-}
-
-/** Everything that {@link ExpiringTokenModule.forRoot} takes. */
-export type ExpiringTokenModuleOptions = ExpiringTokenOptions & ExpiringTokenStructuralOptions;
-
 /** Implemented by a class that `useClass` or `useExisting` of `forRootAsync` names. */
 export interface ExpiringTokenOptionsFactory {
   /** Returns the options, or a promise of them. */
   createExpiringTokenOptions(): ExpiringTokenOptions | Promise<ExpiringTokenOptions>;
 }
+
+/** Another package whose tokens can be imported. See `imported` of the options. */
+export type ImportedShape = 'drf' | 'sanctum';

@@ -2,7 +2,8 @@ import { createSecretKey, type KeyObject } from 'node:crypto';
 import ms from 'ms';
 import { parseDuration } from './duration.js';
 import type { ExpiringTokenOptions, ObtainPolicy } from './expiring-token.options.js';
-import { ExpiringTokenOptionsError, fields, integer, matching, oneOf, refuse } from './option-checks.js';
+import { fields, integer, matching, oneOf, refuse } from './option-checks.js';
+import { ExpiringTokenOptionsError } from '../errors/expiring-token-options.error.js';
 import type { Lifetime, Lifetimes } from '../tokens/token-lifetime.js';
 
 /** RFC 2104 §3: an HMAC key shorter than the hash weakens it. */

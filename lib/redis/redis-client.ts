@@ -1,5 +1,5 @@
 import { describe } from '../errors/describe-error.js';
-import { ExpiringTokenOptionsError } from '../options/option-checks.js';
+import { ExpiringTokenOptionsError } from '../errors/expiring-token-options.error.js';
 
 /** The part of an `ioredis` or a `redis` client that is used here. */
 export interface RedisClient {

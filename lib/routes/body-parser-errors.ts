@@ -1,6 +1,6 @@
 import type { AbstractHttpAdapter } from '@nestjs/core';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
-import type { ExpiringTokenRoute } from '../options/expiring-token.options.js';
+import type { ExpiringTokenRoute } from '../expiring-token.module-options.js';
 import type { Structure } from '../expiring-token.module-options.js';
 import type { HttpRequest } from '../transports/http-request.js';
 

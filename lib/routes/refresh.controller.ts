@@ -9,7 +9,7 @@ import { Describes } from '../openapi/route-documentation.js';
 import { PairAnswerModel, RefreshModel } from '../openapi/models.js';
 import { Public } from '../authentication/expiring-token.decorators.js';
 import type { HttpRequest } from '../transports/http-request.js';
-import { readRefreshToken } from '../authentication/refresh-token.js';
+import { readRefreshToken } from './refresh-token.js';
 import { type TokenAnswer, TokenAnswers } from './token-response.js';
 
 /** `POST refresh`: a new pair of tokens for the device that a refresh token belongs to. */

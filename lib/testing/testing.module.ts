@@ -4,7 +4,7 @@ import type { DataSourceOptions } from 'typeorm';
 import type { Duration } from '../options/duration.js';
 import { CLOCK } from '../expiring-token.constants.js';
 import { ExpiringTokenModule } from '../expiring-token.module.js';
-import type { ExpiringTokenModuleOptions } from '../options/expiring-token.options.js';
+import type { ExpiringTokenModuleOptions } from '../expiring-token.module-options.js';
 import { OpenConnections } from '../transports/open-connections.js';
 import { memoryDatabase } from './memory-database.js';
 import { TestClock } from './test-clock.js';

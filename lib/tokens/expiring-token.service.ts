@@ -1,5 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { availableWithin, unavailable } from '../errors/service-unavailable.js';
+import { within } from '../async/with-timeout.js';
+import { available, unavailable } from '../errors/service-unavailable.js';
 import type { CacheStatus } from './cache-status.js';
 import { TokenCache } from './token.cache.js';
 import type { Script } from '../database/database.js';
@@ -328,6 +329,6 @@ export class ExpiringTokenService {
   }
 
   private within<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return availableWithin(this.options.timeoutMs, work);
+    return available(() => within(this.options.timeoutMs, work));
   }
 }

@@ -1,6 +1,7 @@
 import { createHmac, hash, randomBytes, timingSafeEqual, type KeyObject } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { bytesFromUuid, uuidFromBytes, uuidFromHex } from '../database/uuid-v7.js';
+import { ImportedShape } from '../options/expiring-token.options.js';
 
 /*
  * A token is   prefix · base64url(id · secret bits) · base64url(checksum)
@@ -76,10 +77,6 @@ export function parseToken(prefix: string, presented: unknown): string | null {
 
 /** A key of Django REST framework. */
 export const DRF_KEY = /^([0-9a-f]{40})$/;
-
-/** Another package whose tokens can be imported. See `imported` of the options. */
-export type ImportedShape = 'drf' | 'sanctum';
-
 /**
  * What tokens of other packages look like. The group is what is digested: Sanctum leaves out the key of the row, which may
  * be a number, a UUID or a ULID; its token may have a prefix.

@@ -1,7 +1,7 @@
 import type { Type } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import type { Database, Row, Script, Statement } from '../database/database.js';
-import { retrying } from '../errors/driver-errors.js';
+import { retrying } from '../async/retry.js';
 import { type Selection, Table } from '../database/table.js';
 import type { Lifetime, Lifetimes } from './token-lifetime.js';
 import { NEVER_MS, Token, type TokenPurpose } from './token.entity.js';
