@@ -16,7 +16,7 @@ export default {
   // What a class inherits from TypeORM is told by TypeORM.
   excludeExternals: true,
   // A table of which the type of the codes is made.
-  intentionallyNotExported: ['REFUSALS'],
+  intentionallyNotExported: ['ERRORS'],
   validation: { notExported: true, invalidLink: true, notDocumented: true },
   treatWarningsAsErrors: true,
   // There is nothing to link to in a copy without a remote, and a warning of it.

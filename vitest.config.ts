@@ -18,7 +18,7 @@ export default defineConfig({
     // Those that disturb servers start their own: `npm run test:faults`. Those in a browser: `npm run test:browser`.
     exclude: ['test/faults/**', 'test/browser/**'],
     globalSetup: ['test/fixtures/servers.ts'],
-    setupFiles: ['test/fixtures/overhear-output.ts'],
+    setupFiles: ['test/fixtures/capture-output.ts'],
     isolate: false,
     // A worker waits for a database half of its time: on two processors one alone, the default, would leave the other idle.
     maxWorkers: Math.max(2, availableParallelism() - 1),

@@ -2,7 +2,7 @@
 export const STRATEGY_NAME = 'expiring-token';
 
 /** Injection tokens of the module's own providers. */
-export const STRUCTURE_OPTIONS = Symbol('EXPIRING_TOKEN_STRUCTURE');
+export const MODULE_EXTRAS = Symbol('EXPIRING_TOKEN_STRUCTURE');
 export const RESOLVED_OPTIONS = Symbol('EXPIRING_TOKEN_RESOLVED_OPTIONS');
 export const DATA_SOURCE = Symbol('EXPIRING_TOKEN_DATA_SOURCE');
 export const DATABASE = Symbol('EXPIRING_TOKEN_DATABASE');

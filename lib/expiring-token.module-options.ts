@@ -1,7 +1,7 @@
 import type { ModuleMetadata, Type } from '@nestjs/common';
 import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
 import type { ExpiringTokenOptions } from './options/expiring-token.options.js';
-import { matching, oneOf, refuse, show } from './options/option-checks.js';
+import { checkPattern, checkOneOf, rejectOption, formatValue } from './options/option-checks.js';
 import { Token } from './tokens/token.entity.js';
 import type { UserStore } from './users/user-store.js';
 
@@ -74,11 +74,11 @@ export type ExpiringTokenModuleOptions = ExpiringTokenOptions & ExpiringTokenStr
 const ROUTES: readonly ExpiringTokenRoute[] = ['login', 'obtain-token', 'token', 'refresh', 'logout', 'devices'];
 
 /** The options that shape the module, as it uses them. Without `users` they are the built-in ones. */
-export type Structure = Pick<ExpiringTokenStructuralOptions, 'users'> &
+export type ResolvedModuleOptions = Pick<ExpiringTokenStructuralOptions, 'users'> &
   Required<Omit<ExpiringTokenStructuralOptions, 'users' | 'routes'>> & { routes: readonly ExpiringTokenRoute[] };
 
 /** Defaults of the structural options. */
-export const STRUCTURE_DEFAULTS = {
+export const MODULE_EXTRAS_DEFAULTS = {
   users: undefined,
   imports: [],
   path: 'auth',
@@ -94,45 +94,45 @@ export const STRUCTURE_DEFAULTS = {
  *
  * @throws ExpiringTokenOptionsError naming the option, its value and the remedy
  */
-export function resolveStructure(given: ExpiringTokenStructuralOptions): Structure {
+export function resolveModuleOptions(given: ExpiringTokenStructuralOptions): ResolvedModuleOptions {
   if (typeof given !== 'object' || given === null || Array.isArray(given))
-    refuse('options', given, 'Give a lifespan, or an object of options.');
+    rejectOption('options', given, 'Give a lifespan, or an object of options.');
   const defined = Object.entries(given).filter(
-    ([option, value]) => option in STRUCTURE_DEFAULTS && value !== undefined,
+    ([option, value]) => option in MODULE_EXTRAS_DEFAULTS && value !== undefined,
   );
-  const options: Omit<Structure, 'routes'> & Required<Pick<ExpiringTokenStructuralOptions, 'routes'>> = {
-    ...STRUCTURE_DEFAULTS,
+  const options: Omit<ResolvedModuleOptions, 'routes'> & Required<Pick<ExpiringTokenStructuralOptions, 'routes'>> = {
+    ...MODULE_EXTRAS_DEFAULTS,
     ...Object.fromEntries(defined),
   };
   const { users, imports, path, routes, isGlobal, globalGuard, dataSource, tokenEntity } = options;
   if (users !== undefined && typeof users !== 'function') {
-    refuse('users', users, 'Give an injectable class that implements UserStore, or what typeOrmUsers returns.');
+    rejectOption('users', users, 'Give an injectable class that implements UserStore, or what typeOrmUsers returns.');
   }
-  if (!Array.isArray(imports)) refuse('imports', imports, 'Give a list of modules.');
-  matching('path', path, /^[\w.~/-]*$/, "Give URL path segments, such as 'auth' or 'api/auth'.");
+  if (!Array.isArray(imports)) rejectOption('imports', imports, 'Give a list of modules.');
+  checkPattern('path', path, /^[\w.~/-]*$/, "Give URL path segments, such as 'auth' or 'api/auth'.");
   if (routes !== false && !Array.isArray(routes)) {
-    refuse('routes', routes, `Give false, or a list of ${ROUTES.map(show).join(', ')}.`);
+    rejectOption('routes', routes, `Give false, or a list of ${ROUTES.map(formatValue).join(', ')}.`);
   }
-  const served = new Set(routes === false ? [] : routes.map((route) => oneOf('routes', route, ROUTES)));
-  oneOf('isGlobal', isGlobal, [true, false]);
-  oneOf('globalGuard', globalGuard, [true, false]);
-  matching('dataSource', dataSource, /./, "Give the name of a data source, such as 'default'.");
+  const served = new Set(routes === false ? [] : routes.map((route) => checkOneOf('routes', route, ROUTES)));
+  checkOneOf('isGlobal', isGlobal, [true, false]);
+  checkOneOf('globalGuard', globalGuard, [true, false]);
+  checkPattern('dataSource', dataSource, /./, "Give the name of a data source, such as 'default'.");
   if (tokenEntity !== Token && !(typeof tokenEntity === 'function' && tokenEntity.prototype instanceof Token)) {
-    refuse('tokenEntity', tokenEntity, 'Give an entity class that extends Token.');
+    rejectOption('tokenEntity', tokenEntity, 'Give an entity class that extends Token.');
   }
   return { ...options, routes: [...served] };
 }
 
 /**
- * {@link resolveStructure} for `forRoot`, which knows already whether there are refresh tokens to serve.
+ * {@link resolveModuleOptions} for `forRoot`, which knows already whether there are refresh tokens to serve.
  *
  * @throws ExpiringTokenOptionsError naming the option, its value and the remedy
  */
-export function resolveSyncStructure(given: ExpiringTokenModuleOptions): Structure {
-  const structure = resolveStructure(given);
+export function resolveForRootOptions(given: ExpiringTokenModuleOptions): ResolvedModuleOptions {
+  const structure = resolveModuleOptions(given);
   if (given.refresh) return structure;
   if (given.routes && given.routes.includes('refresh')) {
-    refuse('routes', given.routes, "Give the option refresh as well, or leave 'refresh' out.");
+    rejectOption('routes', given.routes, "Give the option refresh as well, or leave 'refresh' out.");
   }
   return { ...structure, routes: structure.routes.filter((route) => route !== 'refresh') };
 }
@@ -144,13 +144,15 @@ const FACTORIES = ['useFactory', 'useClass', 'useExisting'];
 const ASYNC_OPTIONS = ['imports', 'inject', ...FACTORIES, 'provideInjectionTokensFrom'];
 
 /**
- * {@link resolveStructure} for `forRootAsync`, beside whose factory any other option would have no effect.
+ * {@link resolveModuleOptions} for `forRootAsync`, beside whose factory any other option would have no effect.
  *
  * @throws ExpiringTokenOptionsError naming the option, its value and the remedy
  */
-export function resolveAsyncStructure(given: ExpiringTokenStructuralOptions): Structure {
-  const structure = resolveStructure(given);
-  const stray = Object.keys(given).find((option) => !(option in STRUCTURE_DEFAULTS) && !ASYNC_OPTIONS.includes(option));
+export function resolveForRootAsyncOptions(given: ExpiringTokenStructuralOptions): ResolvedModuleOptions {
+  const structure = resolveModuleOptions(given);
+  const stray = Object.keys(given).find(
+    (option) => !(option in MODULE_EXTRAS_DEFAULTS) && !ASYNC_OPTIONS.includes(option),
+  );
   if (stray !== undefined) {
     throw new ExpiringTokenOptionsError(
       stray,

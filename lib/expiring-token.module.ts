@@ -18,7 +18,7 @@ import {
   DATA_SOURCE,
   DATABASE,
   RESOLVED_OPTIONS,
-  STRUCTURE_OPTIONS,
+  MODULE_EXTRAS,
   USER_STORE,
 } from './expiring-token.constants.js';
 import {
@@ -28,14 +28,18 @@ import {
 } from './expiring-token.module-definition.js';
 import type { Duration } from './options/duration.js';
 import type { ExpiringTokenModuleOptions, ExpiringTokenRoute } from './expiring-token.module-options.js';
-import { Opaque } from './errors/hide-from-inspect.decorator.js';
+import { HideFromInspect } from './errors/hide-from-inspect.decorator.js';
 import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
-import { resolveAsyncStructure, resolveSyncStructure, type Structure } from './expiring-token.module-options.js';
+import {
+  resolveForRootAsyncOptions,
+  resolveForRootOptions,
+  type ResolvedModuleOptions,
+} from './expiring-token.module-options.js';
 import { type ResolvedOptions, resolveOptions } from './options/resolve-options.js';
-import { entitiesOf, requireColumns, requireDataSource, requireEntities } from './expiring-token.startup-checks.js';
-import { AnswerHeaders } from './authentication/response-headers.interceptor.js';
-import { ApiDocumentation } from './openapi/route-documentation.js';
-import { AuthenticationLog } from './authentication/authentication.logger.js';
+import { entitiesOf, checkColumns, checkDataSource, checkEntities } from './expiring-token.startup-checks.js';
+import { ResponseHeadersInterceptor } from './authentication/response-headers.interceptor.js';
+import { RouteDocumentation } from './openapi/route-documentation.js';
+import { AuthenticationLogger } from './authentication/authentication.logger.js';
 import { DevicesController } from './routes/devices.controller.js';
 import { ExpiringTokenGuard } from './authentication/expiring-token.guard.js';
 import { ExpiringTokenStrategy } from './authentication/expiring-token.strategy.js';
@@ -48,8 +52,8 @@ import { ownController } from './openapi/controller-copy.js';
 import { RefreshController } from './routes/refresh.controller.js';
 import { SocketAuthenticator } from './authentication/socket-authenticator.js';
 import { TokenController } from './routes/token.controller.js';
-import { TokenAnswers } from './routes/token-response.js';
-import { hideUnparsedBodies } from './routes/body-parser-errors.js';
+import { TokenResponses } from './routes/token-response.js';
+import { redactBodyParserErrors } from './routes/body-parser-errors.js';
 import { UpgradeRequests } from './transports/upgrade-requests.js';
 import { OpenConnections } from './transports/open-connections.js';
 import { ExpiringTokenService } from './tokens/expiring-token.service.js';
@@ -57,9 +61,9 @@ import { LastUse } from './tokens/last-use.js';
 import { TokenEvents } from './tokens/token.events.js';
 import { TokenLookup } from './tokens/token.lookup.js';
 import { TokenPruner } from './tokens/token.pruner.js';
-import { TokenScripts } from './tokens/token.transactions.js';
+import { TokenTransactions } from './tokens/token.transactions.js';
 import { TokenStore } from './tokens/token.store.js';
-import { limitHashes } from './users/password-hash.js';
+import { setHashConcurrency } from './users/password-hash.js';
 import { typeOrmUsers } from './users/typeorm-users.js';
 import { User } from './users/user.entity.js';
 import { UserService } from './accounts/user.service.js';
@@ -96,14 +100,14 @@ function refuseWithoutOptions(): never {
  * export class AppModule {}
  * ```
  */
-@Opaque()
-@Module({ providers: [{ provide: STRUCTURE_OPTIONS, useFactory: refuseWithoutOptions }] })
+@HideFromInspect()
+@Module({ providers: [{ provide: MODULE_EXTRAS, useFactory: refuseWithoutOptions }] })
 export class ExpiringTokenModule extends ConfigurableModuleClass implements OnModuleInit, OnApplicationBootstrap {
   /** @internal Nest makes it. */
   constructor(
     modules: ModulesContainer,
     private readonly host: HttpAdapterHost,
-    @Inject(STRUCTURE_OPTIONS) private readonly structure: Structure,
+    @Inject(MODULE_EXTRAS) private readonly structure: ResolvedModuleOptions,
     private readonly module: ModuleRef,
   ) {
     super();
@@ -123,7 +127,7 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
    */
   static override forRoot(options: Duration | ExpiringTokenModuleOptions = {}): DynamicModule {
     const all = typeof options === 'object' ? options : { lifespan: options };
-    return assemble(super.forRoot(all ?? {}), () => resolveSyncStructure(all));
+    return assemble(super.forRoot(all ?? {}), () => resolveForRootOptions(all));
   }
 
   /**
@@ -139,20 +143,20 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
    * ```
    */
   static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
-    return assemble(super.forRootAsync(options), () => resolveAsyncStructure(options));
+    return assemble(super.forRootAsync(options), () => resolveForRootAsyncOptions(options));
   }
 
   /** Puts into effect what the options say of the whole process, and of the HTTP server. */
   onModuleInit(): void {
     const { hashConcurrency } = this.module.get<ResolvedOptions>(RESOLVED_OPTIONS);
-    if (hashConcurrency !== null) limitHashes(hashConcurrency);
+    if (hashConcurrency !== null) setHashConcurrency(hashConcurrency);
     // There is no adapter in an application without HTTP.
-    if (this.host.httpAdapter) hideUnparsedBodies(this.host.httpAdapter, this.structure);
+    if (this.host.httpAdapter) redactBodyParserErrors(this.host.httpAdapter, this.structure);
   }
 
   /** Late, so that an application can run its migrations between its creation and its start. */
   async onApplicationBootstrap(): Promise<void> {
-    await requireColumns(this.module.get<DataSource>(DATA_SOURCE), this.module.get<Database>(DATABASE), this.structure);
+    await checkColumns(this.module.get<DataSource>(DATA_SOURCE), this.module.get<Database>(DATABASE), this.structure);
   }
 }
 
@@ -160,15 +164,15 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
  * The module as its structural options shape it. Bad ones stop the start where all bad options do: when Nest makes the
  * module, and not when the file that imports it is loaded.
  */
-function assemble(definition: DynamicModule, resolve: () => Structure): DynamicModule {
-  let structure: Structure;
+function assemble(definition: DynamicModule, resolve: () => ResolvedModuleOptions): DynamicModule {
+  let structure: ResolvedModuleOptions;
   try {
     structure = resolve();
   } catch (error) {
     const fail = () => {
       throw error;
     };
-    return { ...definition, providers: [{ provide: STRUCTURE_OPTIONS, useFactory: fail }] };
+    return { ...definition, providers: [{ provide: MODULE_EXTRAS, useFactory: fail }] };
   }
   const { users = BuiltInUsers, imports, path, routes, isGlobal, globalGuard, dataSource, tokenEntity } = structure;
   const builtIn = users === BuiltInUsers;
@@ -182,12 +186,12 @@ function assemble(definition: DynamicModule, resolve: () => Structure): DynamicM
     inject: [DATA_SOURCE],
   }));
   const providers: Provider[] = [
-    { provide: STRUCTURE_OPTIONS, useValue: structure },
+    { provide: MODULE_EXTRAS, useValue: structure },
     { provide: RESOLVED_OPTIONS, useFactory: resolveOptions, inject: [MODULE_OPTIONS_TOKEN] },
     { provide: CLOCK, useValue: () => Date.now() },
     {
       provide: DATA_SOURCE,
-      useFactory: (_: unknown, found?: DataSource) => requireEntities(requireDataSource(found, dataSource), structure),
+      useFactory: (_: unknown, found?: DataSource) => checkEntities(checkDataSource(found, dataSource), structure),
       // A bad option is told first.
       inject: [RESOLVED_OPTIONS, { token: getDataSourceToken(dataSource), optional: true }],
     },
@@ -202,7 +206,7 @@ function assemble(definition: DynamicModule, resolve: () => Structure): DynamicM
     users,
     { provide: USER_STORE, useExisting: users },
     ...(builtIn ? [UserService] : []),
-    TokenScripts,
+    TokenTransactions,
     TokenPruner,
     TokenEvents,
     LastUse,
@@ -213,14 +217,14 @@ function assemble(definition: DynamicModule, resolve: () => Structure): DynamicM
     RequestAuthenticator,
     SocketAuthenticator,
     UpgradeRequests,
-    AnswerHeaders,
-    AuthenticationLog,
+    ResponseHeadersInterceptor,
+    AuthenticationLogger,
     LoginThrottle,
-    TokenAnswers,
+    TokenResponses,
     LoginVerifier,
     ExpiringTokenStrategy,
     ExpiringTokenGuard,
-    ApiDocumentation,
+    RouteDocumentation,
     ...(globalGuard ? [{ provide: APP_GUARD, useExisting: ExpiringTokenGuard }] : []),
   ];
   return {
@@ -236,7 +240,7 @@ function assemble(definition: DynamicModule, resolve: () => Structure): DynamicM
     exports: [
       ExpiringTokenGuard,
       RequestAuthenticator,
-      AnswerHeaders,
+      ResponseHeadersInterceptor,
       ExpiringTokenService,
       SocketAuthenticator,
       ...(builtIn ? [UserService] : []),

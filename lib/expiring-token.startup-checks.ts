@@ -2,9 +2,9 @@ import { Logger, type Type } from '@nestjs/common';
 import { type DataSource, type EntityManager, type EntityMetadata, getMetadataArgsStorage, type Table } from 'typeorm';
 import type { Database } from './database/database.js';
 import { SUPPORTED_DATABASES } from './database/open-database.js';
-import { within } from './async/with-timeout.js';
-import { describe } from './errors/describe-error.js';
-import type { Structure } from './expiring-token.module-options.js';
+import { withTimeout } from './async/with-timeout.js';
+import { describeError } from './errors/describe-error.js';
+import type { ResolvedModuleOptions } from './expiring-token.module-options.js';
 import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
 import { Token } from './tokens/token.entity.js';
 import { User } from './users/user.entity.js';
@@ -14,7 +14,7 @@ import { User } from './users/user.entity.js';
  *
  * @throws ExpiringTokenOptionsError when the application has none of this name, or one of an unknown kind
  */
-export function requireDataSource(found: DataSource | undefined, name: string): DataSource {
+export function checkDataSource(found: DataSource | undefined, name: string): DataSource {
   if (!found) {
     throw new ExpiringTokenOptionsError(
       'dataSource',
@@ -33,7 +33,7 @@ export function requireDataSource(found: DataSource | undefined, name: string): 
 }
 
 /** The entities whose tables the module reads and writes, by the option that chooses them. */
-export const entitiesOf = ({ tokenEntity, users }: Structure): Record<string, Type> => ({
+export const entitiesOf = ({ tokenEntity, users }: ResolvedModuleOptions): Record<string, Type> => ({
   tokenEntity,
   ...(users ? {} : { users: User }),
 });
@@ -43,7 +43,7 @@ export const entitiesOf = ({ tokenEntity, users }: Structure): Record<string, Ty
  *
  * @throws ExpiringTokenOptionsError when one is not registered, or has a column that a login cannot fill
  */
-export function requireEntities(dataSource: DataSource, structure: Structure): DataSource {
+export function checkEntities(dataSource: DataSource, structure: ResolvedModuleOptions): DataSource {
   for (const [option, entity] of Object.entries(entitiesOf(structure))) {
     if (!dataSource.hasMetadata(entity)) {
       throw new ExpiringTokenOptionsError(
@@ -81,7 +81,7 @@ export function requireEntities(dataSource: DataSource, structure: Structure): D
 }
 
 /** The longest wait for a look at the tables, in milliseconds: the catalogues of a server may be long. */
-const LONGEST_LOOK_MS = 10_000;
+const MAX_INTROSPECTION_MS = 10_000;
 
 const MIGRATE = 'Run the migrations, or in development set synchronize: true in TypeOrmModule.forRoot().';
 
@@ -96,7 +96,11 @@ const logger = new Logger('ExpiringToken');
  *
  * @throws ExpiringTokenOptionsError naming the column that is missing, or is of another type
  */
-export async function requireColumns(dataSource: DataSource, database: Database, structure: Structure): Promise<void> {
+export async function checkColumns(
+  dataSource: DataSource,
+  database: Database,
+  structure: ResolvedModuleOptions,
+): Promise<void> {
   if (!dataSource.isInitialized) return;
   for (const [option, entity] of Object.entries(entitiesOf(structure))) {
     const metadata = dataSource.getMetadata(entity);
@@ -104,9 +108,9 @@ export async function requireColumns(dataSource: DataSource, database: Database,
     try {
       const look = ({ queryRunner = dataSource.createQueryRunner() }: EntityManager) =>
         queryRunner.getTable(metadata.tablePath);
-      table = await within(LONGEST_LOOK_MS, (signal) => database.readEntities(look, signal));
+      table = await withTimeout(MAX_INTROSPECTION_MS, (signal) => database.readEntities(look, signal));
     } catch (error) {
-      logger.warn(`Table ${metadata.tablePath} could not be looked at: ${describe(error)}`);
+      logger.warn(`Table ${metadata.tablePath} could not be looked at: ${describeError(error)}`);
       return;
     }
     if (!table) {

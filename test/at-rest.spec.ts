@@ -14,16 +14,16 @@ import {
 import { beforeAll, describe, expect, it } from 'vitest';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
 import { TokenStore } from '../lib/tokens/token.store.js';
-import { logged, onEveryDatabase, PASSWORD, type TestApp } from './fixtures/app.js';
+import { warnings, onEveryDatabase, PASSWORD, type TestApp } from './fixtures/app.js';
 
 /** Bytes of a column, whatever the driver returns blobs as. */
 const hexOf = (value: unknown) => Buffer.from(value as ArrayBuffer).toString('hex');
 
 describe('At rest', () => {
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     let app: TestApp;
     beforeAll(async () => {
-      app = await stack.boot({ options: { secret: 'a secret of thirty-two bytes, or more' } });
+      app = await environment.boot({ options: { secret: 'a secret of thirty-two bytes, or more' } });
     });
 
     it('there are the SHA-256 digests of whole tokens and the hashes of passwords, and nothing to log in with', async () => {
@@ -55,16 +55,16 @@ describe('At rest', () => {
         postgres: 'SELECT pg_column_size(id) AS id, octet_length(digest) AS digest FROM auth_token LIMIT 1',
         mariadb: 'SELECT LENGTH(id) AS id, LENGTH(digest) AS digest FROM auth_token LIMIT 1',
       };
-      const [size] = await app.dataSource.query(sizes[stack.databaseName]);
+      const [size] = await app.dataSource.query(sizes[environment.databaseName]);
       expect({ id: Number(size.id), digest: Number(size.digest) }).toEqual({
-        id: stack.databaseName === 'sqlite' ? 22 : 16,
+        id: environment.databaseName === 'sqlite' ? 22 : 16,
         digest: 32,
       });
     });
 
     it('the tables are as TypeORM would make them: another synchronization finds nothing to do', async () => {
       // TypeORM's module keeps the entities of other specs for all applications of the process: this one knows ours alone.
-      const own = await new DataSource({ ...stack.databaseOptions, entities: [Token, User] }).initialize();
+      const own = await new DataSource({ ...environment.databaseOptions, entities: [Token, User] }).initialize();
       const { upQueries } = await own.driver.createSchemaBuilder().log();
       await own.destroy();
       expect(upQueries.map(({ query }) => query)).toEqual([]);
@@ -94,7 +94,7 @@ describe('At rest', () => {
         @ManyToOne(() => User, { nullable: false, onDelete: 'CASCADE' })
         owner: User;
       }
-      const diary = await stack.boot({ imports: [TypeOrmModule.forFeature([DiaryPage])] });
+      const diary = await environment.boot({ imports: [TypeOrmModule.forFeature([DiaryPage])] });
       const owner = await diary.createUser();
       const pages = diary.dataSource.getRepository(DiaryPage);
       await pages.insert({ owner });
@@ -109,7 +109,7 @@ describe('At rest', () => {
       const { token, plainText } = await app.tokens.issue(user.id);
       const ids = [token.id, token.id, uuidV7(app.clock.now)];
       const insert = () =>
-        store.serially(
+        store.withUserLock(
           user.id,
           function* () {
             yield store.insert(Object.assign({}, token, { id: ids.shift()!, digest: Buffer.alloc(32) }));
@@ -138,7 +138,7 @@ describe('At rest', () => {
           return (custom || property).toUpperCase();
         }
       }
-      const custom = await stack.boot({
+      const custom = await environment.boot({
         options: { tokenEntity: SessionToken },
         typeOrm: { namingStrategy: new Shouting(), entityPrefix: 'app_' },
       });
@@ -155,10 +155,10 @@ describe('At rest', () => {
 
 describe("TypeORM's type mysql", () => {
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it('finds the rows that were written under mariadb, and the other way round', async () => {
-        const mariadb = await stack.boot();
-        const mysql = await stack.boot({ typeOrm: { type: 'mysql', synchronize: false }, clock: mariadb.clock });
+        const mariadb = await environment.boot();
+        const mysql = await environment.boot({ typeOrm: { type: 'mysql', synchronize: false }, clock: mariadb.clock });
         for (const [writer, reader] of [
           [mariadb, mysql],
           [mysql, mariadb],
@@ -178,7 +178,7 @@ describe("TypeORM's type mysql", () => {
 });
 
 describe('Logs', () => {
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     it('hold no token, digest or password, also where TypeORM logs every query and statements fail', async () => {
       const lines: string[] = [];
       const record = (...parts: unknown[]) => void lines.push(inspect(parts.slice(0, 2), { depth: 4 }));
@@ -190,7 +190,7 @@ describe('Logs', () => {
         logMigration: record,
         log: record,
       };
-      const app = await stack.boot({ typeOrm: { logging: true, logger: typeOrmLogger } });
+      const app = await environment.boot({ typeOrm: { logging: true, logger: typeOrmLogger } });
       const { username } = await app.createUser();
       const { token } = (await app.login(username)).json;
       await app.post('/auth/obtain-token', { username, password: PASSWORD });
@@ -200,9 +200,9 @@ describe('Logs', () => {
       expect((await app.login(username)).status).toBe(503);
       await app.dataSource.query('ALTER TABLE away RENAME TO auth_token');
       const digest = createHash('sha256').update(token).digest();
-      const output = [...lines, ...logged].join('\n');
+      const output = [...lines, ...warnings].join('\n');
       expect(lines.length).toBeGreaterThan(0);
-      expect(logged.some((line) => line.includes('Answering 503'))).toBe(true);
+      expect(warnings.some((line) => line.includes('Answering 503'))).toBe(true);
       for (const secret of [
         token,
         PASSWORD,

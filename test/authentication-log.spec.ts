@@ -1,12 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { nameInLog } from '../lib/authentication/authentication.logger.js';
-import { logged, onEveryStack, PASSWORD, told } from './fixtures/app.js';
+import { warnings, onEveryEnvironment, PASSWORD, debugLog } from './fixtures/app.js';
 
 describe('The log', () => {
-  onEveryStack(
-    (stack) => {
+  onEveryEnvironment(
+    (environment) => {
       it('tells how each attempt to be let in ended, who it was and from where, and no secret', async () => {
-        const app = await stack.boot({ options: { refresh: { grace: 0 }, loginThrottle: { limit: 2, ttl: '5m' } } });
+        const app = await environment.boot({
+          options: { refresh: { grace: 0 }, loginThrottle: { limit: 2, ttl: '5m' } },
+        });
         const { id: userId, username } = await app.createUser();
         const address = expect.stringMatching(/127\.0\.0\.1$/);
         const name = nameInLog(username);
@@ -14,15 +16,15 @@ describe('The log', () => {
         let read = 0;
         /** The lines since the last look, of which each begins with what it is about. */
         const lines = () => {
-          const found = told.slice(read).filter((line) => / (?:accepted|refused): /.test(line));
-          read = told.length;
+          const found = debugLog.slice(read).filter((line) => / (?:accepted|refused): /.test(line));
+          read = debugLog.length;
           return found.map((line) => {
             const [, what, details] = /^(.*?): (\{.*?\})/.exec(line)!;
             return [what, JSON.parse(details!)];
           });
         };
-        told.length = 0;
-        logged.length = 0;
+        debugLog.length = 0;
+        warnings.length = 0;
 
         const { token, refreshToken, deviceId } = (await app.login(username)).json;
         expect(lines()).toEqual([['Login accepted', { userId, address }]]);
@@ -44,18 +46,18 @@ describe('The log', () => {
           ['Login refused', { code: 'throttled', name, address }],
         ]);
         secrets.push(token, refreshToken, pair.token, pair.refreshToken, other.token);
-        for (const secret of secrets) expect([...told, ...logged].join('\n')).not.toContain(secret);
+        for (const secret of secrets) expect([...debugLog, ...warnings].join('\n')).not.toContain(secret);
       });
 
       it('cannot be forged by the address that a proxy gives', async () => {
-        const app = await stack.boot({ proxies: 1 });
-        told.length = 0;
+        const app = await environment.boot({ proxies: 1 });
+        debugLog.length = 0;
         await app.send('/auth/login', {
           method: 'POST',
           body: { username: 'nobody', password: PASSWORD },
           headers: [['X-Forwarded-For', 'a\u0085[Nest] forged\u009b31m']],
         });
-        const [line] = told.filter((text) => text.startsWith('Login refused'));
+        const [line] = debugLog.filter((text) => text.startsWith('Login refused'));
         expect(line).toBeDefined();
         expect(line).not.toMatch(/\p{Cc}/u);
       });

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Database } from '../lib/database/database.js';
 import { DATABASE } from '../lib/expiring-token.constants.js';
 import { hashLock } from '../lib/database/server.database.js';
-import { onEveryDatabase, onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
+import { onEveryDatabase, onEveryEnvironment, PASSWORD, TestEnvironment, type TestApp } from './fixtures/app.js';
 import { type Answer, bearer } from './fixtures/http.js';
 
 const UNAVAILABLE = {
@@ -22,14 +22,14 @@ function expectUnavailable({ status, json, headers }: Answer) {
 }
 
 describe('A database that cannot be asked', () => {
-  onEveryStack((stack) => {
+  onEveryEnvironment((environment) => {
     let app: TestApp;
     let token: string;
     let username: string;
     let refreshToken: string;
     let device: string;
     beforeAll(async () => {
-      app = await stack.boot({ options: { timeout: '500ms', refresh: {} } });
+      app = await environment.boot({ options: { timeout: '500ms', refresh: {} } });
       ({ username } = await app.createUser());
       const { json } = await app.login(username);
       ({ token, refreshToken } = json);
@@ -95,7 +95,7 @@ describe('A database that cannot be asked', () => {
     });
 
     // SQLite has no server that could keep us waiting.
-    if (stack.databaseName === 'sqlite') return;
+    if (environment.databaseName === 'sqlite') return;
 
     it('is waited for as long as timeout says', async () => {
       const { options } = app.dataSource;
@@ -104,7 +104,7 @@ describe('A database that cannot be asked', () => {
       const lock = {
         postgres: ['BEGIN', 'LOCK TABLE auth_token IN ACCESS EXCLUSIVE MODE', 'ROLLBACK'],
         mariadb: ['START TRANSACTION', 'LOCK TABLES auth_token WRITE', 'UNLOCK TABLES'],
-      }[stack.databaseName as 'postgres' | 'mariadb'] as [string, string, string];
+      }[environment.databaseName as 'postgres' | 'mariadb'] as [string, string, string];
       const before = (await app.tokens.list((await app.tokens.authenticate(token)).token.userId)).length;
       await runner.query(lock[0]);
       await runner.query(lock[1]);
@@ -125,11 +125,11 @@ describe('A database that cannot be asked', () => {
 // SQLite has one connection for everybody.
 describe('A pool without a free connection', () => {
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it('is answered 503, and nothing is done later that was refused', async () => {
-        const app = await stack.boot({
+        const app = await environment.boot({
           options: { timeout: '300ms' },
-          typeOrm: { extra: stack.databaseName === 'postgres' ? { max: 1 } : { connectionLimit: 1 } },
+          typeOrm: { extra: environment.databaseName === 'postgres' ? { max: 1 } : { connectionLimit: 1 } },
         });
         const user = await app.createUser();
         const token = await app.token(user.id);
@@ -159,10 +159,10 @@ describe('A pool without a free connection', () => {
 
 describe('A crowd of requests for one user', () => {
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it('waits with one connection, and leaves the others of the pool to everybody else', async () => {
-        const app = await stack.boot({
-          typeOrm: { extra: stack.databaseName === 'postgres' ? { max: 2 } : { connectionLimit: 2 } },
+        const app = await environment.boot({
+          typeOrm: { extra: environment.databaseName === 'postgres' ? { max: 2 } : { connectionLimit: 2 } },
         });
         const [user, token] = [await app.createUser(), await app.token()];
         const other = await new DataSource({ ...app.dataSource.options, entities: [] }).initialize();
@@ -171,8 +171,9 @@ describe('A crowd of requests for one user', () => {
         const [lock, unlock] = {
           postgres: ['SELECT pg_advisory_lock(@)', 'SELECT pg_advisory_unlock(@)'],
           mariadb: ["DO GET_LOCK('@', 1)", "DO RELEASE_LOCK('@')"],
-        }[stack.databaseName as 'postgres' | 'mariadb'] as [string, string];
-        const key = stack.databaseName === 'postgres' ? String(hash.readBigInt64BE()) : hash.toString('base64url');
+        }[environment.databaseName as 'postgres' | 'mariadb'] as [string, string];
+        const key =
+          environment.databaseName === 'postgres' ? String(hash.readBigInt64BE()) : hash.toString('base64url');
         await holder.query(lock.replace('@', key));
         const crowd = Array.from({ length: 10 }, () => app.tokens.obtain(user.id));
         for (let round = 0; round < 5; round++) expect((await app.get('/me', token)).status).toBe(200);
@@ -189,9 +190,9 @@ describe('A crowd of requests for one user', () => {
 
 describe('On PostgreSQL', () => {
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it('a connection that the server ends as it is made does not end the process', async () => {
-        const app = await stack.boot({ typeOrm: { extra: { max: 20 } } });
+        const app = await environment.boot({ typeOrm: { extra: { max: 20 } } });
         const token = await app.token();
         const pool = (app.dataSource.driver as unknown as { master: EventEmitter }).master;
         let made = 0;
@@ -207,7 +208,7 @@ describe('On PostgreSQL', () => {
       });
 
       it('a table that is locked for long does not use up the connections of the server', async () => {
-        const app = await stack.boot({ options: { timeout: '50ms' }, typeOrm: { extra: { max: 5 } } });
+        const app = await environment.boot({ options: { timeout: '50ms' }, typeOrm: { extra: { max: 5 } } });
         const token = await app.token();
         const other = await new DataSource({ ...app.dataSource.options, entities: [] }).initialize();
         const holder = other.createQueryRunner();
@@ -227,7 +228,7 @@ describe('On PostgreSQL', () => {
       });
 
       it('a connection that could not roll back does not take later statements with it', async () => {
-        const app = await stack.boot({
+        const app = await environment.boot({
           options: { timeout: '2s' },
           typeOrm: { extra: { max: 1, query_timeout: 300 } },
         });
@@ -246,7 +247,7 @@ describe('On PostgreSQL', () => {
       });
 
       it('a transaction that nobody waits for any more is over before its connection is lent again', async () => {
-        const app = await stack.boot({ options: { timeout: '50ms' }, typeOrm: { extra: { max: 1 } } });
+        const app = await environment.boot({ options: { timeout: '50ms' }, typeOrm: { extra: { max: 1 } } });
         const user = await app.createUser();
         const token = await app.token(user.id);
         const other = await new DataSource({ ...app.dataSource.options, entities: [] }).initialize();
@@ -266,7 +267,7 @@ describe('On PostgreSQL', () => {
 
       it('obtain is exact where the default isolation is another one', async () => {
         const isolated = { typeOrm: { extra: { options: '-c default_transaction_isolation=repeatable\\ read' } } };
-        const [one, two] = [await stack.boot(isolated), await stack.boot(isolated)];
+        const [one, two] = [await environment.boot(isolated), await environment.boot(isolated)];
         for (let round = 0; round < 20; round++) {
           const { id } = await one.createUser();
           await Promise.all([one, two].map((app) => app.tokens.obtain(id)));
@@ -280,16 +281,16 @@ describe('On PostgreSQL', () => {
 
 describe('From a data source with a replica', () => {
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it('tokens and users are read from the primary, which knows what a replica does not know yet', async () => {
-        const replica = new Stack(stack.databaseName, 'express');
+        const replica = new TestEnvironment(environment.databaseName, 'express');
         await replica.open();
         const { dataSource: behind } = await replica.boot();
-        const app = await stack.boot({
+        const app = await environment.boot({
           options: { refresh: {} },
           typeOrm: {
             url: undefined,
-            replication: { master: { url: stack.url }, slaves: [{ url: replica.url }] },
+            replication: { master: { url: environment.url }, slaves: [{ url: replica.url }] },
           },
         });
         const { id, username } = await app.createUser();
@@ -320,12 +321,12 @@ describe('From a data source with a replica', () => {
 
 describe("An application's own transaction on SQLite", () => {
   const withApp = async (work: (app: TestApp) => Promise<void>) => {
-    const stack = new Stack('sqlite', 'express');
-    await stack.open();
+    const environment = new TestEnvironment('sqlite', 'express');
+    await environment.open();
     try {
-      await work(await stack.boot({ options: { timeout: '300ms' } }));
+      await work(await environment.boot({ options: { timeout: '300ms' } }));
     } finally {
-      await stack.close();
+      await environment.close();
     }
   };
 

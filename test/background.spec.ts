@@ -18,11 +18,11 @@ describe('What waits in the background', () => {
     expect(stdout).toBe('waiting for nothing\n');
   });
 
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     it('is gone when the application is closed', async () => {
       // Those of the package alone: what the drivers wait for passes as ever.
       vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
-      const app = await stack.boot({ options: { refresh: {}, prune: {}, loginThrottle: {} } });
+      const app = await environment.boot({ options: { refresh: {}, prune: {}, loginThrottle: {} } });
       const { refresh } = await app.tokens.logIn((await app.createUser()).id);
       await app.tokens.refresh(refresh!.plainText);
       const before = vi.getTimerCount();

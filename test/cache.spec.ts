@@ -8,7 +8,7 @@ import { TokenCache } from '../lib/tokens/token.cache.js';
 import type { Database } from '../lib/database/database.js';
 import { DATABASE } from '../lib/expiring-token.constants.js';
 import { digestToken } from '../lib/tokens/token-secret.js';
-import { logged, onEveryDatabase, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
+import { warnings, onEveryDatabase, PASSWORD, TestEnvironment, type TestApp } from './fixtures/app.js';
 import { SERVERS } from './fixtures/databases.js';
 import { bearer } from './fixtures/http.js';
 import { ITERATIONS, PATIENCE_MS } from './fixtures/iterations.js';
@@ -57,10 +57,10 @@ class Colleague {
 }
 
 describe('With the option cache', () => {
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     it('what the columns of a user hold is not shared either', async () => {
       const users = typeOrmUsers(Colleague, { id: 'id', username: 'username', password: 'password' });
-      const app = await stack.boot({
+      const app = await environment.boot({
         module: [TypeOrmModule.forFeature([Colleague]), ExpiringTokenModule.forRoot({ users, cache: { ttl: '1h' } })],
       });
       const settings = { theme: 'dark', tags: ['new'] };
@@ -76,15 +76,15 @@ describe('With the option cache', () => {
         expect(user.settings).toEqual(settings);
         expect(user.joined.getTime()).toBe(joined);
       }
-      await stack.closeApplications();
+      await environment.closeApplications();
     });
   });
 
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     let app: TestApp;
     let statements: Statements;
     beforeEach(async () => {
-      app = await stack.boot({
+      app = await environment.boot({
         options: {
           cache: { ttl: '1h' },
           lifespan: '1d',
@@ -99,7 +99,7 @@ describe('With the option cache', () => {
     });
     afterEach(async () => {
       statements.close();
-      await stack.closeApplications();
+      await environment.closeApplications();
     });
 
     it('a token that was let in asks the database nothing, and gives each request objects of its own', async () => {
@@ -192,7 +192,7 @@ describe('With the option cache', () => {
       async () => {
         const user = await app.createUser();
         // SQLite answers at once, the servers later than a turn of the event loop.
-        const rounds = stack.databaseName === 'sqlite' ? 1000 : ITERATIONS;
+        const rounds = environment.databaseName === 'sqlite' ? 1000 : ITERATIONS;
         for (let round = 0; round < rounds; round++) {
           const { plainText, token } = await app.tokens.issue(user.id);
           const seen = [codeOf(app, plainText), app.tokens.revoke(user.id, token.deviceId), codeOf(app, plainText)];
@@ -283,12 +283,12 @@ describe('With the option cache', () => {
   });
 
   describe('on one database', () => {
-    const stack = new Stack('sqlite', 'express');
-    beforeEach(() => stack.open());
-    afterEach(() => stack.close());
+    const environment = new TestEnvironment('sqlite', 'express');
+    beforeEach(() => environment.open());
+    afterEach(() => environment.close());
 
     it('what is changed past this package is seen after ttl', async () => {
-      const app = await stack.boot({ options: { cache: { ttl: 500 } } });
+      const app = await environment.boot({ options: { cache: { ttl: 500 } } });
       const token = await app.token();
       expect(await codeOf(app, token)).toBe('let in');
       const startedAtMs = performance.now();
@@ -298,8 +298,8 @@ describe('With the option cache', () => {
     });
 
     it('what another process revokes is seen after ttl', async () => {
-      const one = await stack.boot({ options: { cache: { ttl: 500 } } });
-      const other = await stack.boot({ options: { cache: { ttl: 500 } }, clock: one.clock });
+      const one = await environment.boot({ options: { cache: { ttl: 500 } } });
+      const other = await environment.boot({ options: { cache: { ttl: 500 } }, clock: one.clock });
       const user = await one.createUser();
       const { plainText, token } = await one.tokens.issue(user.id);
       expect(await codeOf(other, plainText)).toBe('let in');
@@ -313,8 +313,8 @@ describe('With the option cache', () => {
 
     it('a token that was used in another process meanwhile does not idle out', async () => {
       const options = { cache: { ttl: '1h' }, idle: '2h', lastUsedAccuracy: '1h' } as const;
-      const one = await stack.boot({ options });
-      const other = await stack.boot({ options, clock: one.clock });
+      const one = await environment.boot({ options });
+      const other = await environment.boot({ options, clock: one.clock });
       const token = await one.token();
       expect(await codeOf(one, token)).toBe('let in');
       one.clock.advance(HOUR_MS);
@@ -325,7 +325,7 @@ describe('With the option cache', () => {
     });
 
     it('no more than max are remembered, and of each one its digest alone', async () => {
-      const app = await stack.boot({ options: { cache: { max: 2 } } });
+      const app = await environment.boot({ options: { cache: { max: 2 } } });
       const statements = await Statements.of(app.dataSource);
       const tokens = await Promise.all([1, 2, 3].map(() => app.token()));
       for (const token of tokens) await app.tokens.authenticate(token);
@@ -351,7 +351,7 @@ describe('With the option cache', () => {
       ['redis', 'http://somebody:pass%20word@localhost', '"a string"'],
       ['redis', {}, '{}'],
     ])('a bad %s stops the start: %j', (option, value, shown) => {
-      const start = stack.boot({ options: { cache: { [option]: value } } });
+      const start = environment.boot({ options: { cache: { [option]: value } } });
       return expect(start).rejects.toThrow(`ExpiringTokenModule: cache.${option}: ${shown}`);
     });
 
@@ -359,11 +359,13 @@ describe('With the option cache', () => {
       ['cache.maximum: there is no such option', { maximum: 2 }],
       ['cache: true is not allowed', true],
     ])('%s', (message, cache) =>
-      expect(stack.boot({ options: { cache: cache as object } })).rejects.toThrow(`ExpiringTokenModule: ${message}`),
+      expect(environment.boot({ options: { cache: cache as object } })).rejects.toThrow(
+        `ExpiringTokenModule: ${message}`,
+      ),
     );
 
     it('its status tells what it saved', async () => {
-      const app = await stack.boot({ options: { cache: { ttl: '1h' } } });
+      const app = await environment.boot({ options: { cache: { ttl: '1h' } } });
       const { plainText, token } = await app.tokens.issue((await app.createUser()).id);
       await Promise.all([codeOf(app, plainText), codeOf(app, plainText)]);
       await codeOf(app, plainText);
@@ -374,7 +376,7 @@ describe('With the option cache', () => {
     });
 
     it('without it each request asks the database', async () => {
-      const app = await stack.boot({ module: [ExpiringTokenModule.forRoot()] });
+      const app = await environment.boot({ module: [ExpiringTokenModule.forRoot()] });
       const statements = await Statements.of(app.dataSource);
       const token = await app.token();
       await app.tokens.authenticate(token);
@@ -388,13 +390,13 @@ describe('With the option cache', () => {
 
   onRedis(() => {
     describe('and Redis', () => {
-      const stack = new Stack('sqlite', 'express');
+      const environment = new TestEnvironment('sqlite', 'express');
       const ends: (() => unknown)[] = [];
-      beforeEach(() => stack.open());
+      beforeEach(() => environment.open());
       afterEach(async () => {
-        await stack.closeApplications();
+        await environment.closeApplications();
         for (const end of ends.splice(0)) await end();
-        await stack.close();
+        await environment.close();
       });
 
       const CLIENTS: Record<string, (url?: string) => Promise<unknown>> = {
@@ -416,7 +418,7 @@ describe('With the option cache', () => {
       it.each(Object.keys(CLIENTS))('what one application revokes another one forgets: %s', async (name) => {
         const apps: TestApp[] = [];
         for (let made = 0; made < 2; made++) {
-          apps.push(await stack.boot({ options: { cache: { ttl: '1h', redis: await CLIENTS[name]!() } } }));
+          apps.push(await environment.boot({ options: { cache: { ttl: '1h', redis: await CLIENTS[name]!() } } }));
         }
         const [one, other] = apps as [TestApp, TestApp];
         const statements = await Statements.of(other.dataSource);
@@ -439,7 +441,7 @@ describe('With the option cache', () => {
           const way = new FreezingRedis();
           const url = await way.open();
           ends.push(() => way.close());
-          const app = await stack.boot({ options: { cache: { ttl: '1h', redis: await CLIENTS[name]!(url) } } });
+          const app = await environment.boot({ options: { cache: { ttl: '1h', redis: await CLIENTS[name]!(url) } } });
           const statements = await Statements.of(app.dataSource);
           const user = await app.createUser();
           const token = await app.token(user.id);
@@ -463,14 +465,14 @@ describe('With the option cache', () => {
       );
 
       it('what one that hears nothing revokes while it tells of an earlier revocation is told, too', async () => {
-        const other = await stack.boot({ options: { cache: { ttl: '1h', redis: SERVERS.redis } } });
+        const other = await environment.boot({ options: { cache: { ttl: '1h', redis: SERVERS.redis } } });
         const statements = await Statements.of(other.dataSource);
         const client = connectRedis();
         const nowhere = connectRedis(undefined, 'redis://127.0.0.1:1');
         nowhere.on('error', () => undefined);
         ends.push(() => [client, nowhere].map((each) => each.disconnect()));
         vi.spyOn(client, 'duplicate').mockReturnValue(nowhere);
-        const deaf = await stack.boot({ options: { cache: { redis: client } } });
+        const deaf = await environment.boot({ options: { cache: { redis: client } } });
         const user = await deaf.createUser();
         const first = (await deaf.tokens.issue(user.id)).token;
         const second = await deaf.tokens.issue(user.id);
@@ -503,13 +505,13 @@ describe('With the option cache', () => {
       it.each(Object.keys(CLIENTS))(
         'what is revoked before it is heard, and just before the end, is told: %s',
         async (name) => {
-          const other = await stack.boot({ options: { cache: { ttl: '1h', redis: SERVERS.redis } } });
+          const other = await environment.boot({ options: { cache: { ttl: '1h', redis: SERVERS.redis } } });
           const statements = await Statements.of(other.dataSource);
           const user = await other.createUser();
           const { plainText, token } = await other.tokens.issue(user.id);
           await untilRemembered(other, statements, plainText);
           const redis = await CLIENTS[name]!();
-          const { nest, tokens } = await stack.boot({ options: { cache: { redis } } });
+          const { nest, tokens } = await environment.boot({ options: { cache: { redis } } });
           expect(await tokens.revoke(user.id, token.deviceId)).toBe(true);
           await nest.close();
           const until = { timeout: SOON_MS, interval: 1 };
@@ -519,7 +521,7 @@ describe('With the option cache', () => {
       );
 
       it('an application starts, and lets tokens in, where it is not there', async () => {
-        const app = await stack.boot({ options: { cache: { redis: 'redis://127.0.0.1:1' } } });
+        const app = await environment.boot({ options: { cache: { redis: 'redis://127.0.0.1:1' } } });
         const statements = await Statements.of(app.dataSource);
         const user = await app.createUser();
         const { plainText, token } = await app.tokens.issue(user.id);
@@ -534,20 +536,20 @@ describe('With the option cache', () => {
         statements.close();
       });
 
-      const warnings = () => logged.filter((line) => line.includes('Tokens are not cached')).length;
+      const cacheWarnings = () => warnings.filter((line) => line.includes('Tokens are not cached')).length;
 
       it('where it is not there is told once, and the end of an application is nothing to tell', async () => {
-        const before = warnings();
-        await stack.boot({ options: { cache: { redis: 'redis://127.0.0.1:1' } } });
-        await vi.waitUntil(() => warnings() > before, { timeout: 5000, interval: 10 });
-        const app = await stack.boot({ options: { cache: { ttl: '1h', redis: SERVERS.redis } } });
+        const before = cacheWarnings();
+        await environment.boot({ options: { cache: { redis: 'redis://127.0.0.1:1' } } });
+        await vi.waitUntil(() => cacheWarnings() > before, { timeout: 5000, interval: 10 });
+        const app = await environment.boot({ options: { cache: { ttl: '1h', redis: SERVERS.redis } } });
         const statements = await Statements.of(app.dataSource);
         await untilRemembered(app, statements, await app.token());
         statements.close();
         const subscriber = app.nest.get(TokenCache)['bus']!['subscriber'];
-        await stack.closeApplications();
+        await environment.closeApplications();
         await vi.waitUntil(() => subscriber.status === 'end');
-        expect(warnings()).toBe(before + 1);
+        expect(cacheWarnings()).toBe(before + 1);
       });
     });
   });

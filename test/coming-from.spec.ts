@@ -16,7 +16,7 @@ import {
 } from 'nestjs-expiring-token';
 import { Column, Entity, PrimaryColumn } from 'typeorm';
 import { afterAll, beforeAll, describe, expect, it, type RunnerTask } from 'vitest';
-import { onEveryDatabase, onOneStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
+import { onEveryDatabase, onOneEnvironment, PASSWORD, TestEnvironment, type TestApp } from './fixtures/app.js';
 import type { Answer } from './fixtures/http.js';
 
 /*
@@ -58,10 +58,13 @@ async function use(app: TestApp, token: string): Promise<string> {
 }
 
 /** Runs specs on a database that no other application shares: for one that deletes in the background. */
-async function alone({ databaseName, adapterName }: Stack, specs: (stack: Stack) => Promise<void>): Promise<void> {
-  const stack = new Stack(databaseName, adapterName);
-  await stack.open();
-  await specs(stack).finally(() => stack.close());
+async function alone(
+  { databaseName, adapterName }: TestEnvironment,
+  specs: (environment: TestEnvironment) => Promise<void>,
+): Promise<void> {
+  const environment = new TestEnvironment(databaseName, adapterName);
+  await environment.open();
+  await specs(environment).finally(() => environment.close());
 }
 
 /** Expects a refusal of this package: its status, its code, and its words if they are given. */
@@ -153,7 +156,7 @@ class Owners implements UserStore<Admin | Customer> {
 
 describe('Coming from', () => {
   // What the databases have a part in is shown on each where the option is tested by itself; import is below.
-  onOneStack((stack) => {
+  onOneEnvironment((environment) => {
     /** With no option but the shape of DRF's tokens, which it admits for all its other tests. */
     let plain: TestApp;
     /** As a project of DRF would have it. */
@@ -164,10 +167,10 @@ describe('Coming from', () => {
     let sanctum: TestApp;
     /** With a token entity of its own, and so on a database of its own. */
     let able: TestApp;
-    const apart = new Stack(stack.databaseName, stack.adapterName);
+    const apart = new TestEnvironment(environment.databaseName, environment.adapterName);
     beforeAll(async () => {
-      plain = await stack.boot();
-      drf = await stack.boot({
+      plain = await environment.boot();
+      drf = await environment.boot({
         options: {
           lifespan: '25d',
           secret: SECRET,
@@ -176,10 +179,10 @@ describe('Coming from', () => {
           imported: ['drf'],
         },
       });
-      devices = await stack.boot({
+      devices = await environment.boot({
         options: { refresh: { header: 'Permanent-Token' }, schemes: ['Bearer', 'JWT'], imported: ['drf'] },
       });
-      sanctum = await stack.boot({ options: { usernameField: 'email', imported: ['sanctum'] } });
+      sanctum = await environment.boot({ options: { usernameField: 'email', imported: ['sanctum'] } });
       await apart.open();
       able = await apart.boot({ options: { tokenEntity: AbleToken }, controllers: [ServersController] });
     });
@@ -189,7 +192,7 @@ describe('Coming from', () => {
       it('EXPIRING_TOKEN_LIFESPAN: is lifespan, 30 days by default, and counts for tokens already issued', async () => {
         const token = await plain.token();
         expect((await plain.get('/auth/token', token)).json.expiresAt).toBe(at(plain, 30 * DAY_MS));
-        const shorter = await stack.boot({ options: { lifespan: '25d' }, clock: plain.clock });
+        const shorter = await environment.boot({ options: { lifespan: '25d' }, clock: plain.clock });
         plain.clock.advance(25 * DAY_MS - 1);
         expect((await shorter.get('/me', token)).status).toBe(200);
         plain.clock.advance(1);
@@ -210,7 +213,7 @@ describe('Coming from', () => {
         }
         const [one, all] = await Promise.all(
           [false, true].map((globalGuard) =>
-            stack.boot({ options: { globalGuard }, controllers: [UnguardedController] }),
+            environment.boot({ options: { globalGuard }, controllers: [UnguardedController] }),
           ),
         );
         expect((await one!.get('/unguarded')).status).toBe(200);
@@ -276,7 +279,7 @@ describe('Coming from', () => {
       });
 
       it('throttle_classes: are loginThrottle, on by default', () =>
-        alone(stack, async (own) => {
+        alone(environment, async (own) => {
           const throttled = await own.boot({ module: [ExpiringTokenModule.forRoot()] });
           const unlimited = await own.boot({ options: { loginThrottle: false } });
           for (const [app, last] of [
@@ -379,18 +382,18 @@ describe('Coming from', () => {
       }
 
       it('timedelta(hours=24): is the lifespan 24h, alone or among options', async () => {
-        await livesForADay(await stack.boot({ options: '24h' }));
-        await livesForADay(await stack.boot({ options: { lifespan: '24h' } }));
+        await livesForADay(await environment.boot({ options: '24h' }));
+        await livesForADay(await environment.boot({ options: { lifespan: '24h' } }));
       });
 
       it('TOKEN_EXPIRE_TIME: is a lifespan with its unit, and refused without one', async () => {
-        await livesForADay(await stack.boot({ options: { lifespan: '1d' } }));
+        await livesForADay(await environment.boot({ options: { lifespan: '1d' } }));
         await expect(start({ lifespan: '24' })).rejects.toThrow('lifespan: "24" is not allowed');
       });
 
       it('TOKEN_TTL: is a lifespan in milliseconds, not in seconds', async () => {
-        await livesForADay(await stack.boot({ options: { lifespan: 86_400_000 } }));
-        const short = await stack.boot({ options: { lifespan: 86_400 } });
+        await livesForADay(await environment.boot({ options: { lifespan: 86_400_000 } }));
+        const short = await environment.boot({ options: { lifespan: 86_400 } });
         const token = await short.token();
         short.clock.advance(86_400);
         refused(await short.get('/me', token), 401, 'token_expired');
@@ -398,13 +401,13 @@ describe('Coming from', () => {
 
       it("keyword = 'Bearer': is the default, and schemes takes others", async () => {
         expect((await withScheme(plain, 'Bearer', await plain.token())).status).toBe(200);
-        const odd = await stack.boot({ options: { schemes: ['Key'] } });
+        const odd = await environment.boot({ options: { schemes: ['Key'] } });
         expect((await withScheme(odd, 'Key', await odd.token())).status).toBe(200);
         refused(await withScheme(odd, 'Bearer', await odd.token()), 401, 'token_missing');
       });
 
       it('Login renews created: with obtain renew', async () => {
-        const app = await stack.boot({ options: { lifespan: '24h', secret: SECRET, obtain: 'renew' } });
+        const app = await environment.boot({ options: { lifespan: '24h', secret: SECRET, obtain: 'renew' } });
         const { username } = await app.createUser();
         const first = (await obtain(app, username)).json;
         app.clock.advance(20 * HOUR_MS);
@@ -414,7 +417,7 @@ describe('Coming from', () => {
       });
 
       it('Login replaces an expired token: with obtain reuse, and no other', async () => {
-        const app = await stack.boot({ options: { lifespan: '24h', secret: SECRET, obtain: 'reuse' } });
+        const app = await environment.boot({ options: { lifespan: '24h', secret: SECRET, obtain: 'reuse' } });
         const { username } = await app.createUser();
         const first = (await obtain(app, username)).json;
         app.clock.advance(DAY_MS - 1);
@@ -432,7 +435,7 @@ describe('Coming from', () => {
       });
 
       it('Each request renews created: with idle, up to the lifespan', async () => {
-        const app = await stack.boot({ options: { lifespan: '2h', idle: '30m' } });
+        const app = await environment.boot({ options: { lifespan: '2h', idle: '30m' } });
         const used = await app.token();
         const unused = await app.token();
         for (let minutes = 20; minutes < 120; minutes += 20) {
@@ -482,7 +485,7 @@ describe('Coming from', () => {
       });
 
       it('Deletes an expired token: not before it is pruned, and no refusal writes', async () => {
-        const app = await stack.boot({ options: '24h' });
+        const app = await environment.boot({ options: '24h' });
         const user = await app.createUser();
         const token = await app.token(user.id);
         const rows = async () => (await app.dump()).filter(({ user_id }) => user_id === user.id);
@@ -546,7 +549,7 @@ describe('Coming from', () => {
         devices.clock.advance(6 * DAY_MS);
         refused(await refresh(devices, current.refreshToken), 401, 'refresh_invalid');
 
-        const endless = await stack.boot({ options: { refresh: { lifespan: null, header: 'Permanent-Token' } } });
+        const endless = await environment.boot({ options: { refresh: { lifespan: null, header: 'Permanent-Token' } } });
         const user = await endless.createUser();
         let kept = await login(endless, user.username);
         for (let day = 0; day < 120; day += 6) {
@@ -604,7 +607,10 @@ describe('Coming from', () => {
       });
 
       it("JWT_DEVICES_RESPONSE_PAYLOAD_HANDLER: is a route of the application's own in place of login", async () => {
-        const app = await stack.boot({ options: { routes: ['logout', 'devices'] }, controllers: [SessionsController] });
+        const app = await environment.boot({
+          options: { routes: ['logout', 'devices'] },
+          controllers: [SessionsController],
+        });
         const user = await app.createUser();
         SessionsController.userIds.push(user.id);
         expect((await app.login(user.username)).status).toBe(404);
@@ -652,7 +658,7 @@ describe('Coming from', () => {
         expect(new Set([first.token, first.refreshToken, second.token, second.refreshToken]).size).toBe(4);
         expect((await devices.get('/me', second.token)).status).toBe(200);
 
-        const standard = await stack.boot({ options: { refresh: {} }, clock: devices.clock });
+        const standard = await environment.boot({ options: { refresh: {} }, clock: devices.clock });
         const headers = [['Refresh-Token', second.refreshToken]] as const;
         expect((await standard.send('/auth/refresh', { method: 'POST', headers })).status).toBe(200);
       });
@@ -778,10 +784,10 @@ describe('Coming from', () => {
       });
 
       it('TOKEN_TTL: is lifespan, null for ever, and a change applies to tokens already issued', async () => {
-        const tenHours = await stack.boot({ options: { lifespan: '10h' } });
+        const tenHours = await environment.boot({ options: { lifespan: '10h' } });
         const { clock } = tenHours;
         const [endless, oneHour] = await Promise.all(
-          [null, '1h'].map((lifespan) => stack.boot({ options: { lifespan }, clock })),
+          [null, '1h'].map((lifespan) => environment.boot({ options: { lifespan }, clock })),
         );
         const token = await tenHours.token();
         clock.advance(HOUR_MS);
@@ -802,7 +808,7 @@ describe('Coming from', () => {
       });
 
       it('TOKEN_LIMIT_PER_USER: is limit, which rejects the login or evicts the device unused longest', async () => {
-        const rejecting = await stack.boot({ options: { limit: { perUser: 2, policy: 'reject' } } });
+        const rejecting = await environment.boot({ options: { limit: { perUser: 2, policy: 'reject' } } });
         const user = await rejecting.createUser();
         await rejecting.tokens.issue(user.id, { lifespan: null });
         const { token } = await login(rejecting, user.username);
@@ -810,7 +816,7 @@ describe('Coming from', () => {
         await rejecting.post('/auth/logout', undefined, token);
         expect((await rejecting.login(user.username)).status).toBe(200);
 
-        const evicting = await stack.boot({ options: { limit: { perUser: 2, policy: 'evict' } } });
+        const evicting = await environment.boot({ options: { limit: { perUser: 2, policy: 'evict' } } });
         const { username } = await evicting.createUser();
         const tokens: string[] = [];
         for (let device = 0; device < 3; device++) {
@@ -822,7 +828,7 @@ describe('Coming from', () => {
       });
 
       it('AUTO_REFRESH: is idle without a lifespan', async () => {
-        const app = await stack.boot({ options: { idle: '10h', lifespan: null } });
+        const app = await environment.boot({ options: { idle: '10h', lifespan: null } });
         const token = await app.token();
         for (let times = 0; times < 10; times++) {
           app.clock.advance(9 * HOUR_MS);
@@ -834,7 +840,7 @@ describe('Coming from', () => {
       });
 
       it('AUTO_REFRESH_MAX_TTL: is lifespan beside idle', async () => {
-        const app = await stack.boot({ options: { idle: '10h', lifespan: '24h' } });
+        const app = await environment.boot({ options: { idle: '10h', lifespan: '24h' } });
         const token = await app.token();
         for (let times = 0; times < 2; times++) {
           app.clock.advance(9 * HOUR_MS);
@@ -847,7 +853,7 @@ describe('Coming from', () => {
       });
 
       it('MIN_REFRESH_INTERVAL: is lastUsedAccuracy', async () => {
-        const app = await stack.boot({ options: { idle: '10h', lastUsedAccuracy: '60s' } });
+        const app = await environment.boot({ options: { idle: '10h', lastUsedAccuracy: '60s' } });
         const token = await app.token();
         const firstUse = at(app);
         expect(await use(app, token)).toBe(firstUse);
@@ -858,7 +864,7 @@ describe('Coming from', () => {
       });
 
       it('AUTH_HEADER_PREFIX: is schemes', async () => {
-        const app = await stack.boot({ options: { schemes: ['Token'] } });
+        const app = await environment.boot({ options: { schemes: ['Token'] } });
         expect((await withScheme(app, 'Token', await app.token())).status).toBe(200);
         refused(await withScheme(app, 'Bearer', await app.token()), 401, 'token_missing');
       });
@@ -882,7 +888,7 @@ describe('Coming from', () => {
       });
 
       it('TOKEN_PREFIX: is prefix', async () => {
-        const app = await stack.boot({ options: { prefix: 'acme_' } });
+        const app = await environment.boot({ options: { prefix: 'acme_' } });
         const token = await app.token();
         expect(token).toMatch(/^acme_[A-Za-z0-9_-]{70}$/);
         expect((await app.get('/me', token)).status).toBe(200);
@@ -936,7 +942,7 @@ describe('Coming from', () => {
       });
 
       it('Deletes expired tokens: by prune, also those of users who stay away', () =>
-        alone(stack, async (own) => {
+        alone(environment, async (own) => {
           const app = await own.boot({ options: { lifespan: '10h', prune: { retention: '1h' } } });
           const [gone, kept] = [await app.createUser(), await app.createUser()];
           await app.tokens.issue(gone.id);
@@ -975,7 +981,7 @@ describe('Coming from', () => {
 
       it('expiration: is lifespan in milliseconds, 30 days by default', async () => {
         const inMinutes = 60;
-        const app = await stack.boot({ options: { lifespan: inMinutes * MINUTE_MS } });
+        const app = await environment.boot({ options: { lifespan: inMinutes * MINUTE_MS } });
         const token = await app.token();
         app.clock.advance(HOUR_MS - 1);
         expect((await app.get('/me', token)).status).toBe(200);
@@ -995,7 +1001,7 @@ describe('Coming from', () => {
       });
 
       it('token_prefix: is prefix', async () => {
-        const app = await stack.boot({ options: { prefix: 'myapp_' } });
+        const app = await environment.boot({ options: { prefix: 'myapp_' } });
         expect(await app.token()).toMatch(/^myapp_/);
         expect(await plain.token()).toMatch(/^ext_/);
       });
@@ -1112,7 +1118,7 @@ describe('Coming from', () => {
       });
 
       it('sanctum:prune-expired --hours=24: is prune.retention, and prune to do it at once', () =>
-        alone(stack, async (own) => {
+        alone(environment, async (own) => {
           const app = await own.boot({ options: { lifespan: '1h', prune: { retention: '24h' } } });
           const token = await app.token();
           app.clock.advance(25 * HOUR_MS - 1);
@@ -1150,7 +1156,7 @@ describe('Coming from', () => {
       });
 
       it('tokenable: one store can have users of several classes, told apart by their ids', async () => {
-        const app = await stack.boot({ options: { users: Owners }, controllers: [WhoAmIController] });
+        const app = await environment.boot({ options: { users: Owners }, controllers: [WhoAmIController] });
         const admin = (await app.tokens.issue('admin:7')).plainText;
         const customer = (await app.login('customer:7', 'any')).json.token;
         expect((await app.get('/whoami', admin)).json).toEqual({ kind: 'an administrator' });
@@ -1258,9 +1264,9 @@ describe('Taking users along', () => {
     }
   }
 
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     it("Django's and Laravel's Argon2id hashes fit, and ids stay what they are", async () => {
-      const app = await stack.boot({
+      const app = await environment.boot({
         imports: [TypeOrmModule.forFeature([DjangoUser])],
         options: { users: typeOrmUsers(DjangoUser, { id: 'id', username: 'username', password: 'password' }) },
       });
@@ -1284,7 +1290,7 @@ describe('Taking users along', () => {
 
     it('other hashes need a UserStore that verifies them', async () => {
       djangoUsers.set('cid', { id: 9, password: djangoHash(PASSWORD) });
-      const app = await stack.boot({ options: { users: DjangoUsers } });
+      const app = await environment.boot({ options: { users: DjangoUsers } });
       const { token } = await login(app, 'cid');
       expect((await app.get('/me', token)).json.token.userId).toBe('9');
       refused(await app.login('cid', 'wrong'), 401, 'credentials_invalid');
@@ -1293,10 +1299,10 @@ describe('Taking users along', () => {
 });
 
 describe('Taking live tokens along', () => {
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     let app: TestApp;
     beforeAll(async () => {
-      app = await stack.boot({
+      app = await environment.boot({
         options: { secret: SECRET, schemes: ['Bearer', 'Token'], imported: ['drf', 'sanctum'] },
       });
     });
@@ -1369,7 +1375,10 @@ describe('Taking live tokens along', () => {
     });
 
     it("they have the module's lifespan and idle, unless import is told more of them", async () => {
-      const short = await stack.boot({ options: { refresh: {}, idle: '30d', imported: ['drf'] }, clock: app.clock });
+      const short = await environment.boot({
+        options: { refresh: {}, idle: '30d', imported: ['drf'] },
+        clock: app.clock,
+      });
       const user = await short.createUser();
       const [bare, withLifespan, withUse] = [drfKey(), drfKey(), drfKey()];
       const token = { userId: user.id, created: new Date(app.clock.now - 40 * DAY_MS) };
@@ -1384,7 +1393,7 @@ describe('Taking live tokens along', () => {
     });
 
     it('do not keep to the limit, which the next login counts them by', async () => {
-      const limited = await stack.boot({
+      const limited = await environment.boot({
         options: { limit: { perUser: 2, policy: 'reject' }, imported: ['drf'] },
         clock: app.clock,
       });
@@ -1402,7 +1411,7 @@ describe('Taking live tokens along', () => {
         { userId: user.id, key, created: now() },
         { userId: user.id, digest: other.digest, created: now() },
       ]);
-      const strict = await stack.boot({ options: { schemes: ['Bearer', 'Token'] }, clock: app.clock });
+      const strict = await environment.boot({ options: { schemes: ['Bearer', 'Token'] }, clock: app.clock });
       for (const token of [key, other.plainText]) {
         expect((await withScheme(app, 'Token', token)).status).toBe(200);
         refused(await withScheme(strict, 'Token', token), 401, 'token_invalid');

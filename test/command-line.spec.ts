@@ -7,7 +7,7 @@ import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { importFile } from '../lib/command-line/import-file.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
 import { rowOfImported } from '../lib/tokens/imported-token.js';
-import { onEveryDatabase, PASSWORD, type TestApp, type Stack } from './fixtures/app.js';
+import { onEveryDatabase, PASSWORD, type TestApp, type TestEnvironment } from './fixtures/app.js';
 import { Project } from './fixtures/command-line.js';
 
 const DAY_MS = 24 * 3_600_000;
@@ -23,8 +23,8 @@ beforeAll(async () => {
 }, TIMEOUT_MS);
 
 /** An application beside the program, by the clock that it has too. */
-async function boot(stack: Stack): Promise<TestApp> {
-  const app = await stack.boot({ options: { imported: ['drf'] } });
+async function boot(environment: TestEnvironment): Promise<TestApp> {
+  const app = await environment.boot({ options: { imported: ['drf'] } });
   app.clock.now = Date.now();
   return app;
 }
@@ -46,10 +46,10 @@ const key = () => randomBytes(20).toString('hex');
 
 describe('The command line', () => {
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it('creates a user whose password standard input has, and who then logs in', options, async () => {
-        const app = await boot(stack);
-        const source = project.dataSource('created.js', stack);
+        const app = await boot(environment);
+        const source = project.dataSource('created.js', environment);
         const run = await project.run(['create-user', 'ann', '-d', source, '--json'], `${PASSWORD}\n`);
         expect(run).toMatchObject({ code: 0, stderr: '[dotenv] injecting env\n' });
         const { id, username, ...rest } = JSON.parse(run.stdout);
@@ -64,9 +64,9 @@ describe('The command line', () => {
       });
 
       it('issues a token alone on stdout, lists its device, and ends it', options, async () => {
-        const app = await boot(stack);
+        const app = await boot(environment);
         const user = await app.createUser();
-        const source = project.dataSource('issued.js', stack);
+        const source = project.dataSource('issued.js', environment);
         const name = ['--name', 'nightly export'];
         const issued = await project.run(['issue', user.username, '-d', source, '--lifespan', '7d', ...name]);
         expect(issued).toMatchObject({ code: 0, stdout: expect.stringMatching(/^ext_[\w-]{70}\n$/) });
@@ -96,13 +96,13 @@ describe('The command line', () => {
       });
 
       it('prunes what expired before the retention, and no more', options, async () => {
-        const app = await boot(stack);
+        const app = await boot(environment);
         await app.dataSource.getRepository(Token).deleteAll();
         await putTokens(app, 40, 60);
         await putTokens(app, 2, 32);
         const source = project.dataSource(
           'pruned.js',
-          stack,
+          environment,
           "export const expiringToken = { prune: { retention: '40d' } };",
         );
         const prune = (...more: string[]) => project.run(['prune', '-d', source, ...more]);
@@ -112,7 +112,7 @@ describe('The command line', () => {
       });
 
       it('imports tokens once, and the application lets them in', options, async () => {
-        const app = await boot(stack);
+        const app = await boot(environment);
         const user = await app.createUser();
         const [first, second] = [key(), key()];
         const yesterday = new Date(app.clock.now - DAY_MS).toISOString().slice(0, 19).replace('T', ' ');
@@ -120,7 +120,11 @@ describe('The command line', () => {
         const header = 'key,userId,created,lifespan,name,lastUsedAt';
         const rows = [row(first, '', '', ''), row(second, 'never', '"A ""b"",\nc"', `${yesterday}.123456+00`)];
         const file = project.write('tokens.csv', `\ufeff${[header, ...rows].join('\r\n')}\r\n`);
-        const source = project.dataSource('imported.js', stack, "export const expiringToken = { imported: ['drf'] };");
+        const source = project.dataSource(
+          'imported.js',
+          environment,
+          "export const expiringToken = { imported: ['drf'] };",
+        );
         expect(await project.run(['import', file, '-d', source])).toMatchObject({
           code: 0,
           stdout: '2 tokens imported, 0 skipped that were there already\n',
@@ -142,11 +146,11 @@ describe('The command line', () => {
   );
 
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it('issues a token that the application lets in', options, async () => {
-        const app = await boot(stack);
+        const app = await boot(environment);
         const user = await app.createUser();
-        const source = project.dataSource('smoke.js', stack);
+        const source = project.dataSource('smoke.js', environment);
         const { stdout } = await project.run(['issue', user.username, '-d', source, '--json']);
         const { token, deviceId, expiresAt } = JSON.parse(stdout);
         expect((await app.get('/me', token)).json).toMatchObject({ user: { id: user.id }, token: { deviceId } });
@@ -157,12 +161,12 @@ describe('The command line', () => {
   );
 
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       let app: TestApp;
       let source: string;
       beforeEach(async () => {
-        app = await boot(stack);
-        source = project.dataSource('source.js', stack);
+        app = await boot(environment);
+        source = project.dataSource('source.js', environment);
       });
 
       describe('takes a user', () => {
@@ -198,7 +202,7 @@ describe('The command line', () => {
             await app.tokens.issue('7', { name: 'zero\u200bwidth' });
             const own = project.dataSource(
               'own-users.js',
-              stack,
+              environment,
               `import { typeOrmUsers } from 'nestjs-expiring-token';
             import { Column, Entity, PrimaryColumn } from 'typeorm';
             class Account {}
@@ -229,7 +233,7 @@ describe('The command line', () => {
           ],
           ['that a default export makes', 'made.cjs', 'exports.default = async () => new DataSource(options);'],
         ])('%s', options, async (_, name, end) => {
-          const given = JSON.stringify({ ...stack.databaseOptions, driver: undefined });
+          const given = JSON.stringify({ ...environment.databaseOptions, driver: undefined });
           const driver = JSON.stringify(process.env.TEST_SQLITE_DRIVER ?? 'libsql');
           project.write(
             name,
@@ -245,7 +249,7 @@ describe('The command line', () => {
           const empty = join(project.directory, 'empty.sqlite');
           const bare = project.dataSource(
             'bare.js',
-            stack,
+            environment,
             `options.database = ${JSON.stringify(empty)}; options.synchronize = true;`,
           );
           expect(await project.run(['prune', '-d', bare])).toMatchObject({
@@ -405,7 +409,11 @@ describe('The command line', () => {
           expect(stdout).toContain('\x1b[35m');
           expect(stdout).toMatch(/[━=]+.* \d+ read/);
           expect(stdout).toContain('0 tokens imported, 2000 skipped');
-          const slow = project.dataSource('slow.js', stack, 'export const expiringToken = { prune: { batch: 10 } };');
+          const slow = project.dataSource(
+            'slow.js',
+            environment,
+            'export const expiringToken = { prune: { batch: 10 } };',
+          );
           const pruned = await project.terminal(`prune -d ${slow}`, [], { NO_COLOR: '1' });
           expect(pruned.stdout).toMatch(/[━=]{40} \d+ deleted/);
           expect(pruned.stdout).not.toContain('\x1b[3');
@@ -414,7 +422,11 @@ describe('The command line', () => {
         it('ends at Ctrl-C between two batches, and tells what was done', options, async () => {
           await app.dataSource.getRepository(Token).deleteAll();
           for (let made = 0; made < 4000; made += 500) await putTokens(app, 500, 60);
-          const slow = project.dataSource('slow.js', stack, 'export const expiringToken = { prune: { batch: 1 } };');
+          const slow = project.dataSource(
+            'slow.js',
+            environment,
+            'export const expiringToken = { prune: { batch: 1 } };',
+          );
           const run = await project.terminal(`prune -d ${slow}`, [[' deleted', '\x03']]);
           expect(run.code).toBe(130);
           const [, deleted] = /(\d+) expired tokens? deleted, then interrupted/.exec(run.stdout)!;
@@ -427,7 +439,11 @@ describe('The command line', () => {
       it('ends at SIGTERM with what was done as JSON', options, async () => {
         await app.dataSource.getRepository(Token).deleteAll();
         for (let made = 0; made < 4000; made += 500) await putTokens(app, 500, 60);
-        const slow = project.dataSource('slow.js', stack, 'export const expiringToken = { prune: { batch: 1 } };');
+        const slow = project.dataSource(
+          'slow.js',
+          environment,
+          'export const expiringToken = { prune: { batch: 1 } };',
+        );
         let stop = () => {};
         const run = project.run(['prune', '-d', slow, '--json'], '', (child) => {
           stop = () => void child.kill('SIGTERM');

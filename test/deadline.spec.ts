@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { within } from '../lib/async/with-timeout.js';
+import { withTimeout } from '../lib/async/with-timeout.js';
 
 /** Keeps the event loop busy. */
 function block(forMs: number): void {
@@ -14,7 +14,7 @@ describe('A time limit', () => {
   it('ends what does not end by itself, and tells it', async () => {
     let told: AbortSignal | undefined;
     const started = performance.now();
-    const hung = within(50, (signal) => {
+    const hung = withTimeout(50, (signal) => {
       told = signal;
       return never();
     });
@@ -24,7 +24,7 @@ describe('A time limit', () => {
   });
 
   it('does not count that the process stood still, so that an answer which came meanwhile is read', async () => {
-    const answer = within(50, async () => {
+    const answer = withTimeout(50, async () => {
       await nextTurn();
       await nextTurn();
       await nextTurn();
@@ -36,7 +36,7 @@ describe('A time limit', () => {
 
   it('ends all the same in a process that always stands still', async () => {
     const started = performance.now();
-    const ended = within(100, never).then(null, () => performance.now() - started);
+    const ended = withTimeout(100, never).then(null, () => performance.now() - started);
     for (let round = 0; round < 15; round++) {
       block(150);
       await nextTurn();

@@ -1,14 +1,14 @@
 import { beforeAll, describe, expect, it, vi } from 'vitest';
-import { onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
+import { onEveryEnvironment, PASSWORD, type TestApp } from './fixtures/app.js';
 import { bearer } from './fixtures/http.js';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 describe('The devices of a user', () => {
-  onEveryStack((stack) => {
+  onEveryEnvironment((environment) => {
     let app: TestApp;
     beforeAll(async () => {
-      app = await stack.boot();
+      app = await environment.boot();
     });
 
     const login = async (username: string, deviceName: string, userAgent = 'Browser 1') =>
@@ -133,7 +133,7 @@ describe('The devices of a user', () => {
 
     it('that were ended once they had expired are not brought back by a longer lifespan', async () => {
       const { clock } = app;
-      const longer = await stack.boot({ options: { lifespan: '90d' }, clock });
+      const longer = await environment.boot({ options: { lifespan: '90d' }, clock });
       const user = await app.createUser();
       const { plainText, token } = await app.tokens.issue(user.id);
       clock.advance(30 * DAY_MS);
@@ -199,10 +199,10 @@ describe('The devices of a user', () => {
 });
 
 describe('Logging out', () => {
-  onEveryStack((stack) => {
+  onEveryEnvironment((environment) => {
     let app: TestApp;
     beforeAll(async () => {
-      app = await stack.boot();
+      app = await environment.boot();
     });
 
     it('ends the token at once, and a second time is refused like an unknown token', async () => {

@@ -12,7 +12,7 @@ import { DataSource } from 'typeorm';
 import ts from 'typescript';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { resolveOptions } from '../lib/options/resolve-options.js';
-import { resolveStructure } from '../lib/expiring-token.module-options.js';
+import { resolveModuleOptions } from '../lib/expiring-token.module-options.js';
 import { hashPassword } from '../lib/users/password-hash.js';
 import { sqliteDriver } from './fixtures/databases.js';
 import { anchorsOf, type Block, blocksOf, compileBlocks, compiled, documents, linksOf } from './fixtures/documents.js';
@@ -249,7 +249,7 @@ describe('The options', () => {
       }
     }
     for (const [name, value] of literals(STRUCTURAL)) {
-      expect(resolveStructure({ [name]: value }), name).toEqual(resolveStructure({}));
+      expect(resolveModuleOptions({ [name]: value }), name).toEqual(resolveModuleOptions({}));
     }
   });
 });

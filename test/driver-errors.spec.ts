@@ -1,10 +1,10 @@
 import { describe, expect, it, vi } from 'vitest';
-import { type Failure, failureOf } from '../lib/errors/driver-errors.js';
-import { retrying } from '../lib/async/retry.js';
+import { type DriverErrorKind, classifyDriverError } from '../lib/errors/driver-errors.js';
+import { retry } from '../lib/async/retry.js';
 
 const driverError = (code: string) => Object.assign(new Error(`the driver says ${code}`), { code });
 
-const CODES: Record<Failure, readonly string[]> = {
+const CODES: Record<DriverErrorKind, readonly string[]> = {
   duplicate: ['23505', 'ER_DUP_ENTRY', 'SQLITE_CONSTRAINT_PRIMARYKEY', 'SQLITE_CONSTRAINT_UNIQUE'],
   value: [
     '22001',
@@ -50,7 +50,7 @@ const table = Object.entries(CODES).flatMap(([failure, codes]) => codes.map((cod
 
 describe("A driver's error", () => {
   it.each(table)('of the code %o is of the kind %s', (code, failure) => {
-    expect(failureOf(driverError(code))).toBe(failure);
+    expect(classifyDriverError(driverError(code))).toBe(failure);
   });
 
   it.each([
@@ -59,12 +59,12 @@ describe("A driver's error", () => {
     'Client has encountered a connection error and is not queryable',
     "Can't add new command when connection is in closed state",
   ])('without a code that says %o is of a lost connection', (message) => {
-    expect(failureOf(new Error(message))).toBe('lost');
+    expect(classifyDriverError(new Error(message))).toBe('lost');
   });
 
   it.each([undefined, null, 'ECONNRESET', 1205, { code: 1205 }, {}, new Error('no code')])(
     'that is none, %o, is nothing that anybody foresaw',
-    (error) => expect(failureOf(error)).toBe('other'),
+    (error) => expect(classifyDriverError(error)).toBe('other'),
   );
 });
 
@@ -82,22 +82,22 @@ describe('What is tried again', () => {
     'is done at most three times where it is %s each time, and then fails as it did',
     async (code) => {
       const work = failing(code);
-      await expect(retrying(work, ['conflict'], signal())).rejects.toMatchObject({ code });
+      await expect(retry(work, ['conflict'], signal())).rejects.toMatchObject({ code });
       expect(work).toHaveBeenCalledTimes(3);
     },
   );
 
   it.each([1, 2])('is done once more after each of %i failures, and no more once it succeeds', async (failures) => {
     const work = failing('40001', failures);
-    await expect(retrying(work, ['conflict'], signal())).resolves.toBe('done');
+    await expect(retry(work, ['conflict'], signal())).resolves.toBe('done');
     expect(work).toHaveBeenCalledTimes(failures + 1);
   });
 
   it('fails at once after a failure of a kind that was not named', async () => {
     for (const [code, failure] of table) {
       const work = failing(code);
-      const others = (Object.keys(CODES) as Failure[]).filter((kind) => kind !== failure);
-      await expect(retrying(work, others, signal())).rejects.toMatchObject({ code });
+      const others = (Object.keys(CODES) as DriverErrorKind[]).filter((kind) => kind !== failure);
+      await expect(retry(work, others, signal())).rejects.toMatchObject({ code });
       expect(work, code).toHaveBeenCalledTimes(1);
     }
   });
@@ -108,7 +108,7 @@ describe('What is tried again', () => {
       controller.abort();
       throw driverError('40001');
     });
-    await expect(retrying(work, ['conflict'], controller.signal)).rejects.toThrow();
+    await expect(retry(work, ['conflict'], controller.signal)).rejects.toThrow();
     expect(work).toHaveBeenCalledTimes(1);
   });
 });

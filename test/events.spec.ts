@@ -4,7 +4,14 @@ import type { Credentials, ExpiringTokenEvents, ExpiringTokenModuleOptions, User
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { TokenEvents } from '../lib/tokens/token.events.js';
 import { TokenStore } from '../lib/tokens/token.store.js';
-import { logged, onEveryDatabase, onEveryStack, PASSWORD, type Stack, type TestApp } from './fixtures/app.js';
+import {
+  warnings,
+  onEveryDatabase,
+  onEveryEnvironment,
+  PASSWORD,
+  type TestEnvironment,
+  type TestApp,
+} from './fixtures/app.js';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -53,8 +60,8 @@ class Journal {
 @Module({ providers: [Journal] })
 class JournalModule {}
 
-const bootWith = (stack: Stack, options: ExpiringTokenModuleOptions) =>
-  stack.boot({ options, imports: [EventEmitterModule.forRoot(), JournalModule] });
+const bootWith = (environment: TestEnvironment, options: ExpiringTokenModuleOptions) =>
+  environment.boot({ options, imports: [EventEmitterModule.forRoot(), JournalModule] });
 
 /** What was told since the last look: every listener was called once the turn is over. */
 async function heard(app: TestApp): Promise<[name: string, event: object][]> {
@@ -68,12 +75,12 @@ const byDevice = (events: [string, object][]) =>
 afterEach(() => vi.restoreAllMocks());
 
 describe('An application with @nestjs/event-emitter', () => {
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     let app: TestApp;
     let user: User;
     let userId: string;
     beforeAll(async () => {
-      app = await bootWith(stack, { refresh: {}, limit: { perUser: 3, policy: 'evict' } });
+      app = await bootWith(environment, { refresh: {}, limit: { perUser: 3, policy: 'evict' } });
     });
     beforeEach(async () => {
       user = await app.createUser();
@@ -219,10 +226,10 @@ describe('An application with @nestjs/event-emitter', () => {
 });
 
 describe('A failed login', () => {
-  onEveryStack(
-    (stack) => {
+  onEveryEnvironment(
+    (environment) => {
       it('is told with its code and the address, and never with the name that was typed', async () => {
-        const app = await bootWith(stack, { loginThrottle: { limit: 1 } });
+        const app = await bootWith(environment, { loginThrottle: { limit: 1 } });
         const { username } = await app.createUser();
         const address = '127.0.0.1';
         await app.login(username, 'wrong');
@@ -237,7 +244,7 @@ describe('A failed login', () => {
   );
 
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       /** People in a directory that has its own ways. */
       class Directory {
         failure: Error = new ForbiddenException('not from here');
@@ -256,7 +263,7 @@ describe('A failed login', () => {
       }
 
       it('has no code where the user store refused in its own way, and an outage is none', async () => {
-        const app = await bootWith(stack, { users: Directory });
+        const app = await bootWith(environment, { users: Directory });
         expect((await app.login('ann')).status).toBe(403);
         expect(await heard(app)).toEqual([['login-failed', { code: null, address: '127.0.0.1' }]]);
         app.nest.get(Directory).failure = new Error('the directory is down');
@@ -270,9 +277,9 @@ describe('A failed login', () => {
 
 describe('A listener', () => {
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it('that throws, rejects or hangs changes no answer and delays none', async () => {
-        const app = await bootWith(stack, { refresh: {}, lifespan: '1m' });
+        const app = await bootWith(environment, { refresh: {}, lifespan: '1m' });
         const emitter = app.nest.get(EventEmitter2);
         const calls: string[] = [];
         const listeners = {
@@ -303,12 +310,12 @@ describe('A listener', () => {
           emitter.removeAllListeners();
         }
         for (const told of ['the listener throws', 'the listener rejects']) {
-          expect(logged.filter((line) => line.includes(told)).length).toBe(5);
+          expect(warnings.filter((line) => line.includes(told)).length).toBe(5);
         }
       });
 
       it('that throws keeps no other one from hearing, and leaves no rejection unheard', async () => {
-        const app = await bootWith(stack, {});
+        const app = await bootWith(environment, {});
         const emitter = app.nest.get(EventEmitter2);
         const others: unknown[] = [];
         emitter.on('expiring-token.issued', () => Promise.reject(new Error('an earlier one rejects')));
@@ -329,13 +336,13 @@ describe('A listener', () => {
         await app.tokens.issue(id);
         await vi.waitFor(() => expect(others).toHaveLength(3));
         await vi.waitFor(() => {
-          expect(logged.filter((line) => line.includes('an earlier one rejects'))).toHaveLength(2);
-          expect(logged.filter((line) => line.includes('a later one throws'))).toHaveLength(2);
+          expect(warnings.filter((line) => line.includes('an earlier one rejects'))).toHaveLength(2);
+          expect(warnings.filter((line) => line.includes('a later one throws'))).toHaveLength(2);
         });
       });
 
       it('of several events is told which one it hears', async () => {
-        const app = await bootWith(stack, {});
+        const app = await bootWith(environment, {});
         const names: unknown[] = [];
         for (const name of ['expiring-token.issued', 'expiring-token.revoked']) {
           app.nest.get(EventEmitter2).on(name, function (this: { event: string }) {
@@ -350,8 +357,8 @@ describe('A listener', () => {
       });
 
       it('is not there without @nestjs/event-emitter, and then nothing is made to be told', async () => {
-        const deaf = await stack.boot();
-        expect(deaf.nest.get(TokenEvents).tell).toBeUndefined();
+        const deaf = await environment.boot();
+        expect(deaf.nest.get(TokenEvents).emit).toBeUndefined();
         const { username } = await deaf.createUser();
         expect((await deaf.login(username)).status).toBe(200);
       });

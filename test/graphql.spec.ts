@@ -30,7 +30,7 @@ import {
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
 import { OpenConnections } from '../lib/transports/open-connections.js';
-import { logged, onEveryStack, TestClock, type TestApp } from './fixtures/app.js';
+import { warnings, onEveryEnvironment, TestClock, type TestApp } from './fixtures/app.js';
 import { bearer } from './fixtures/http.js';
 import { Statements } from './fixtures/statements.js';
 
@@ -152,18 +152,22 @@ interface Refusal {
 }
 
 describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
-  onEveryStack(
-    (stack) => {
+  onEveryEnvironment(
+    (environment) => {
       let app: TestApp;
       const boot = async (
         options: ExpiringTokenModuleOptions = {},
         resolvers = NotesModule,
         clock = new TestClock(),
       ) => {
-        app = await stack.boot({ imports: [module(), resolvers], options: { isGlobal: true, ...options }, clock });
+        app = await environment.boot({
+          imports: [module(), resolvers],
+          options: { isGlobal: true, ...options },
+          clock,
+        });
         return app;
       };
-      afterEach(() => stack.closeApplications());
+      afterEach(() => environment.closeApplications());
 
       const ask = (query: string, token?: string) =>
         app.send('/graphql', { method: 'POST', body: { query }, headers: token ? bearer(token) : [] });
@@ -358,7 +362,7 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
           const user = await app.createUser();
           const subscription = subscribe(connect({ token: await app.token(user.id) }));
           await subscription.next();
-          const elsewhere = await stack.boot();
+          const elsewhere = await environment.boot();
           await elsewhere.tokens.revokeAll(user.id);
           expect(await closed(subscription)).toEqual({ code: 4401, reason: 'token_invalid' });
         });
@@ -406,12 +410,12 @@ describe('Mercurius', () => {
     };
   }
 
-  onEveryStack(
-    (stack) => {
-      afterEach(() => stack.closeApplications());
+  onEveryEnvironment(
+    (environment) => {
+      afterEach(() => environment.closeApplications());
 
       it('lets in whom the last parameters name, watches each token once, and ends with any of them', async () => {
-        const app = await stack.boot({ imports: [module(), NotesModule], options: { isGlobal: true } });
+        const app = await environment.boot({ imports: [module(), NotesModule], options: { isGlobal: true } });
         const [ann, bob] = [await app.createUser(), await app.createUser()];
         const [ofAnn, ofBob] = [await app.token(ann.id), await app.token(bob.id)];
         const client = await rawClient(app);
@@ -436,7 +440,7 @@ describe('Mercurius', () => {
       it.each([[123], [['Bearer x']], [{}]])(
         'finds no token in parameters with authorization: %j',
         async (authorization) => {
-          const app = await stack.boot({ imports: [module(), NotesModule], options: { isGlobal: true } });
+          const app = await environment.boot({ imports: [module(), NotesModule], options: { isGlobal: true } });
           const client = await rawClient(app);
           await client.init({ authorization });
           const [{ extensions }] = await client.subscribe();
@@ -466,9 +470,9 @@ describe("A context that the application makes of Apollo's", () => {
     ],
   ];
 
-  onEveryStack(
-    (stack) => {
-      afterEach(() => stack.closeApplications());
+  onEveryEnvironment(
+    (environment) => {
+      afterEach(() => environment.closeApplications());
 
       it.each(contexts)('%s leads to the token, and to what is to be closed', async (_, context, closing) => {
         const module = GraphQLModule.forRoot<ApolloDriverConfig>({
@@ -478,7 +482,7 @@ describe("A context that the application makes of Apollo's", () => {
           subscriptions: { 'graphql-ws': true },
           context,
         });
-        const app = await stack.boot({ imports: [module, NotesModule], options: { isGlobal: true } });
+        const app = await environment.boot({ imports: [module, NotesModule], options: { isGlobal: true } });
         const token = await app.token();
         const query = { query: '{ greeting }' };
         const answer = await app.send('/graphql', { method: 'POST', body: query, headers: bearer(token) });
@@ -504,7 +508,7 @@ describe("A context that the application makes of Apollo's", () => {
           subscriptions: { 'graphql-ws': true },
           context: ({ req, connectionParams: headers }: Given) => ({ req: headers ? { headers } : req }),
         });
-        const app = await stack.boot({ imports: [module, NotesModule], options: { isGlobal: true } });
+        const app = await environment.boot({ imports: [module, NotesModule], options: { isGlobal: true } });
         const connect = (connectionParams: Record<string, string>): Client =>
           createClient({
             url: `${app.origin.replace('http', 'ws')}/graphql`,
@@ -513,13 +517,13 @@ describe("A context that the application makes of Apollo's", () => {
             retryAttempts: 0,
           });
         const client = connect({ authorization: `Bearer ${await app.token()}` });
-        const loggedBefore = logged.length;
+        const loggedBefore = warnings.length;
         const query = client.iterate({ query: '{ greeting }' });
         expect((await query.next()).value).toMatchObject({ data: { greeting: expect.stringMatching(/^hello user-/) } });
         const first = async (of: Client, field: string) =>
           (await of.iterate({ query: `subscription { ${field} { owner } }` }).next()).value;
         expect(await first(client, 'noted')).toMatchObject({ errors: [{}] });
-        expect(logged.slice(loggedBefore).join()).toContain('Return { req, extra, connectionParams }');
+        expect(warnings.slice(loggedBefore).join()).toContain('Return { req, extra, connectionParams }');
         // There is nothing to end with a token.
         const stranger = connect({});
         expect(await first(stranger, 'overheard')).toEqual({ data: { overheard: { owner: 'nobody' } } });
@@ -547,10 +551,10 @@ class StreamController {
 }
 
 describe('A subscription that is a stream over HTTP', () => {
-  onEveryStack(
-    (stack) => {
+  onEveryEnvironment(
+    (environment) => {
       it('ends with its token', async () => {
-        const app = await stack.boot({ controllers: [StreamController] });
+        const app = await environment.boot({ controllers: [StreamController] });
         const token = await app.token();
         const answer = await fetch(`${app.origin}/stream`, { headers: { Authorization: `Bearer ${token}` } });
         const reader = answer.body!.getReader();

@@ -27,7 +27,7 @@ import passport, { type Strategy } from 'passport';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { generateToken } from '../lib/tokens/token-secret.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
-import { onEveryStack, Stack, type TestApp } from './fixtures/app.js';
+import { onEveryEnvironment, TestEnvironment, type TestApp } from './fixtures/app.js';
 import { bearer } from './fixtures/http.js';
 
 const refusal = (statusCode: number, code: string, message: string, error = 'Unauthorized') => ({
@@ -44,10 +44,10 @@ const DOORS = [
 ];
 
 describe.each(DOORS)('$door', ({ path, says }) => {
-  onEveryStack((stack) => {
+  onEveryEnvironment((environment) => {
     let app: TestApp;
     beforeAll(async () => {
-      app = await stack.boot();
+      app = await environment.boot();
     });
 
     /** Asserts a refusal: the status at both doors, the bytes at the one that says them. */
@@ -155,7 +155,7 @@ describe.each(DOORS)('$door', ({ path, says }) => {
     });
 
     it('answers an expired token with expiredStatus, and keeps the challenge', async () => {
-      app = await stack.boot({ options: { expiredStatus: 400 } });
+      app = await environment.boot({ options: { expiredStatus: 400 } });
       const { plainText } = await app.tokens.issue((await app.createUser()).id, { lifespan: 1 });
       app.clock.advance(1);
       await expectRefusal(
@@ -166,7 +166,7 @@ describe.each(DOORS)('$door', ({ path, says }) => {
     });
 
     it('accepts the schemes that it is told, and challenges with the realm that it is told', async () => {
-      app = await stack.boot({ options: { schemes: ['Bearer', 'Token'], realm: 'notes (v1)' } });
+      app = await environment.boot({ options: { schemes: ['Bearer', 'Token'], realm: 'notes (v1)' } });
       const token = await app.token();
       for (const scheme of ['Bearer', 'Token', 'token', 'BEARER']) {
         expect((await app.send(path, { headers: [['Authorization', `${scheme} ${token}`]] })).status).toBe(200);
@@ -179,14 +179,14 @@ describe.each(DOORS)('$door', ({ path, says }) => {
 });
 
 describe('A lifespan', () => {
-  onEveryStack((stack) => {
+  onEveryEnvironment((environment) => {
     it('applies to tokens already issued when it changes, but for those with one of their own', async () => {
-      const month = await stack.boot({ options: '30d' });
+      const month = await environment.boot({ options: '30d' });
       const user = await month.createUser();
       const plain = await month.token(user.id);
       const own = (await month.tokens.issue(user.id, { lifespan: '10d' })).plainText;
       const never = (await month.tokens.issue(user.id, { lifespan: null })).plainText;
-      const hour = await stack.boot({ options: '1h', clock: month.clock });
+      const hour = await environment.boot({ options: '1h', clock: month.clock });
       month.clock.advance(2 * 60 * 60 * 1000);
       expect((await hour.get('/me', plain)).json.code).toBe('token_expired');
       expect((await month.get('/me', plain)).status).toBe(200);
@@ -200,9 +200,9 @@ describe('A lifespan', () => {
 });
 
 describe('Decorators', () => {
-  onEveryStack((stack) => {
+  onEveryEnvironment((environment) => {
     it('@Public() asks for nothing, @OptionalToken() for a good token or none', async () => {
-      const app = await stack.boot();
+      const app = await environment.boot();
       const user = await app.createUser();
       const token = await app.token(user.id);
       expect((await app.get('/public')).status).toBe(200);
@@ -234,7 +234,7 @@ describe('Decorators', () => {
           return { known: user !== null };
         }
       }
-      const app = await stack.boot({ options: { globalGuard: true }, controllers: [OpenController] });
+      const app = await environment.boot({ options: { globalGuard: true }, controllers: [OpenController] });
       expect((await app.get('/closed')).json.code).toBe('token_missing');
       expect((await app.get('/open')).status).toBe(200);
       expect((await app.get('/maybe')).json).toEqual({ known: false });
@@ -259,16 +259,16 @@ describe('The module', () => {
   @Module({ controllers: [FeatureController] })
   class FeatureModule {}
 
-  onEveryStack((stack) => {
+  onEveryEnvironment((environment) => {
     it('with isGlobal serves every module; without it, those that import it', async () => {
-      const app = await stack.boot({ options: { isGlobal: true }, imports: [FeatureModule] });
+      const app = await environment.boot({ options: { isGlobal: true }, imports: [FeatureModule] });
       expect((await app.get('/feature')).status).toBe(401);
       expect((await app.get('/feature', await app.token())).status).toBe(200);
-      await expect(stack.boot({ imports: [FeatureModule] })).rejects.toThrow("can't resolve dependencies");
+      await expect(environment.boot({ imports: [FeatureModule] })).rejects.toThrow("can't resolve dependencies");
     });
 
     it("ends everybody's tokens by another prefix, and by an emptied table", async () => {
-      const app = await stack.boot({ options: { refresh: {} } });
+      const app = await environment.boot({ options: { refresh: {} } });
       const users = [await app.createUser(), await app.createUser()];
       const pairs = await Promise.all(users.map(({ id }) => app.tokens.logIn(id)));
       const codes = async (one: TestApp) => {
@@ -280,7 +280,7 @@ describe('The module', () => {
         return answers.map(({ json }) => json.code);
       };
       const dead = ['token_invalid', 'refresh_invalid', 'token_invalid', 'refresh_invalid'];
-      const renamed = await stack.boot({ options: { refresh: {}, prefix: 'new_' } });
+      const renamed = await environment.boot({ options: { refresh: {}, prefix: 'new_' } });
       expect(await codes(renamed)).toEqual(dead);
       expect((await app.get('/me', pairs[0]!.access.plainText)).status).toBe(200);
       await app.dataSource.query('DELETE FROM auth_token');
@@ -289,13 +289,13 @@ describe('The module', () => {
     });
 
     it('keeps its tables in the data source that it is told', async () => {
-      const app = await stack.boot({ options: { dataSource: 'sessions' }, typeOrm: { name: 'sessions' } });
+      const app = await environment.boot({ options: { dataSource: 'sessions' }, typeOrm: { name: 'sessions' } });
       const { json } = await app.login((await app.createUser()).username);
       expect((await app.get('/me', json.token)).status).toBe(200);
     });
 
     it('serves its routes below a global prefix', async () => {
-      const app = await stack.boot({ globalPrefix: 'api' });
+      const app = await environment.boot({ globalPrefix: 'api' });
       const { username } = await app.createUser();
       expect((await app.post('/api/auth/login', { username, password: 'wrong' })).json.code).toBe(
         'credentials_invalid',
@@ -308,7 +308,7 @@ describe('The module', () => {
     });
 
     it('leaves errors on other routes as they are, also where its own have no prefix', async () => {
-      const app = await stack.boot({ options: { path: '' } });
+      const app = await environment.boot({ options: { path: '' } });
       const send = (path: string) =>
         app.send(path, { method: 'POST', headers: [['Content-Type', 'application/json']], rawBody: '{"a' });
       expect((await send('/login')).status).toBe(400);
@@ -322,7 +322,7 @@ describe('The module', () => {
       const refuseAll = { transform: () => Promise.reject(new BadRequestException('piped')) };
       @Module({ providers: [{ provide: APP_PIPE, useValue: refuseAll }] })
       class PipeModule {}
-      const app = await stack.boot({ imports: [PipeModule] });
+      const app = await environment.boot({ imports: [PipeModule] });
       const token = await app.token();
       expect((await app.get('/me', token)).json.message).toBe('piped');
       expect((await app.get('/auth/token', token)).status).toBe(200);
@@ -332,7 +332,7 @@ describe('The module', () => {
     });
 
     it('provides the repositories of its entities', async () => {
-      const app = await stack.boot();
+      const app = await environment.boot();
       const user = await app.createUser();
       const { token } = await app.tokens.issue(user.id);
       expect(await app.nest.get(getRepositoryToken(Token)).findOneBy({ id: token.id })).toEqual(token);
@@ -340,7 +340,7 @@ describe('The module', () => {
     });
 
     it('serves no route where routes is false, and guards all the same', async () => {
-      const app = await stack.boot({ options: { routes: false } });
+      const app = await environment.boot({ options: { routes: false } });
       expect((await app.post('/auth/login', {})).status).toBe(404);
       expect((await app.get('/auth/devices')).status).toBe(404);
       expect((await app.get('/me', await app.token())).status).toBe(200);
@@ -350,7 +350,7 @@ describe('The module', () => {
       @Global()
       @Module({ imports: [ExpiringTokenModule.forRoot()], exports: [ExpiringTokenModule] })
       class AuthModule {}
-      const app = await stack.boot({ module: [AuthModule], imports: [FeatureModule] });
+      const app = await environment.boot({ module: [AuthModule], imports: [FeatureModule] });
       expect(app.nest.get(ExpiringTokenService)).toBeDefined();
       expect((await app.get('/feature', await app.token())).status).toBe(200);
     });
@@ -358,10 +358,10 @@ describe('The module', () => {
 });
 
 describe('A request that Fastify is handed without a socket', () => {
-  onEveryStack(
-    (stack) => {
+  onEveryEnvironment(
+    (environment) => {
       it('is authenticated like any other, at both doors', async () => {
-        const app = await stack.boot();
+        const app = await environment.boot();
         const { Authorization: authorization } = await actingAs(app.nest, await app.createUser());
         const inject = async (url: string, headers: object) =>
           (await app.nest.getHttpAdapter().getInstance().inject({ url, headers })).statusCode;
@@ -384,7 +384,10 @@ describe('Two applications in one process', () => {
   ] as const)(
     'on %s and %s each know their own tokens at both doors, also after one was closed',
     async (...adapters) => {
-      const [first, second] = adapters.map((adapter) => new Stack('sqlite', adapter)) as [Stack, Stack];
+      const [first, second] = adapters.map((adapter) => new TestEnvironment('sqlite', adapter)) as [
+        TestEnvironment,
+        TestEnvironment,
+      ];
       await Promise.all([first.open(), second.open()]);
       const [one, two] = [await first.boot(), await second.boot()];
       const [tokenOfOne, tokenOfTwo] = [await one.token(), await two.token()];
@@ -404,8 +407,8 @@ describe('Two applications in one process', () => {
 describe('The name expiring-token in Passport', () => {
   const foreign = { authenticate: () => undefined } as unknown as Strategy;
 
-  onEveryStack(
-    (stack) => {
+  onEveryEnvironment(
+    (environment) => {
       it.each([
         ['was given to another strategy', () => passport.use('expiring-token', foreign)],
         ['was taken from ours', () => passport.unuse('expiring-token')],
@@ -416,10 +419,10 @@ describe('The name expiring-token in Passport', () => {
             change();
           }
         }
-        const started = stack.boot({ imports: [DisturbingModule] });
+        const started = environment.boot({ imports: [DisturbingModule] });
         await expect(started).rejects.toThrow(ExpiringTokenOptionsError);
         await expect(started).rejects.toThrow('another Passport strategy, or none, is registered as "expiring-token"');
-        const app = await stack.boot();
+        const app = await environment.boot();
         expect((await app.get('/passport', await app.token())).status).toBe(200);
         expect((await app.get('/passport')).status).toBe(401);
       });
@@ -447,12 +450,12 @@ describe('Guards of two applications', () => {
   }
 
   it('ask each its own users, though one has let the request pass', async () => {
-    const stacks = [new Stack('sqlite', 'express'), new Stack('sqlite', 'express')] as const;
-    for (const stack of stacks) await stack.open();
+    const stacks = [new TestEnvironment('sqlite', 'express'), new TestEnvironment('sqlite', 'express')] as const;
+    for (const environment of stacks) await environment.open();
     other = await stacks[1].boot();
     const app = await stacks[0].boot({ controllers: [BothController] });
     expect(await app.get('/both', await app.token())).toMatchObject({ status: 401, json: { code: 'token_invalid' } });
-    for (const stack of stacks) await stack.close();
+    for (const environment of stacks) await environment.close();
   });
 });
 
@@ -473,15 +476,15 @@ describe('A chain of Passport strategies', () => {
       },
     };
     passport.use('anybody', anybody as unknown as Strategy);
-    const stack = new Stack('sqlite', 'express');
-    await stack.open();
-    const app = await stack.boot({ controllers: [ChainController] });
+    const environment = new TestEnvironment('sqlite', 'express');
+    await environment.open();
+    const app = await environment.boot({ controllers: [ChainController] });
     const user = await app.createUser();
     const token = await app.token(user.id);
     expect((await app.get('/chain', token)).json.id).toBe(user.id);
     expect((await app.get('/chain')).json.id).toBe('anybody');
     await app.dataSource.query('ALTER TABLE auth_token RENAME TO away');
     expect((await app.get('/chain', token)).status).toBe(503);
-    await stack.close();
+    await environment.close();
   });
 });

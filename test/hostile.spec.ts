@@ -15,7 +15,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { generateToken } from '../lib/tokens/token-secret.js';
 import { TokenPruner } from '../lib/tokens/token.pruner.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
-import { logged, onEveryStack, type Stack, type TestApp } from './fixtures/app.js';
+import { warnings, onEveryEnvironment, type TestEnvironment, type TestApp } from './fixtures/app.js';
 import { type Expectation, type HostileCase, send, type Start } from './fixtures/hostile/case.js';
 import { DatabaseMeter } from './fixtures/hostile/database-meter.js';
 import { HEADER_CASES } from './fixtures/hostile/headers.js';
@@ -182,21 +182,24 @@ class Target {
   private readonly reused: object[] = [];
 
   private constructor(
-    readonly stack: Stack,
+    readonly environment: TestEnvironment,
     readonly app: TestApp,
     readonly cast: Cast,
     private readonly goodHeader: string,
     readonly meter: DatabaseMeter,
   ) {}
 
-  static async boot(stack: Stack, options: ExpiringTokenModuleOptions = {}): Promise<Target> {
-    const app = await stack.boot({ options: { ...OPTIONS, ...options }, imports: [EventEmitterModule.forRoot()] });
+  static async boot(environment: TestEnvironment, options: ExpiringTokenModuleOptions = {}): Promise<Target> {
+    const app = await environment.boot({
+      options: { ...OPTIONS, ...options },
+      imports: [EventEmitterModule.forRoot()],
+    });
     // What is forgotten beside the requests would be counted among their ways to the database.
     await app.nest.get(TokenPruner).beforeApplicationShutdown();
     const cast = await castOf(app);
     const [scheme = 'Bearer'] = options.schemes ?? [];
     const goodHeader = `${scheme} ${await app.token(cast.witness.id)}`;
-    const target = new Target(stack, app, cast, goodHeader, new DatabaseMeter(app.dataSource));
+    const target = new Target(environment, app, cast, goodHeader, new DatabaseMeter(app.dataSource));
     app.nest.get(EventEmitter2).on('expiring-token.reused', (event: object) => target.reused.push(event));
     return target;
   }
@@ -212,7 +215,7 @@ class Target {
     const needed = NEEDED[effect ?? mustNot?.sideEffect ?? ''];
     if (needed) await live.value(needed);
     const before = await this.rows();
-    const linesBefore = logged.length;
+    const linesBefore = warnings.length;
     this.meter.take();
     const started = performance.now();
     const answer = await send(this.app.origin, filled);
@@ -231,7 +234,7 @@ class Target {
       expect(reused).toEqual([]);
     }
     if (queries === 0) expect(asked, 'ways to the database').toBe(0);
-    const lines = logged.slice(linesBefore).join('\n');
+    const lines = warnings.slice(linesBefore).join('\n');
     const told = `${answer.text}\n${JSON.stringify(answer.headers)}`;
     for (const secret of live.secrets) {
       expect(lines).not.toContain(secret);
@@ -285,10 +288,10 @@ const MESSAGES: Partial<Record<ExpiringTokenErrorCode, string>> = {
 };
 
 /** What a case expects of the answer itself. */
-function expectAnswer({ answer, filled }: Deed, { stack, cast }: Target): void {
+function expectAnswer({ answer, filled }: Deed, { environment, cast }: Target): void {
   const { status, statusIn, code, header, headerContains, authenticated, mustNot } = filled.expect;
   const { request } = filled;
-  const expected = typeof status === 'object' ? status[stack.adapterName] : status;
+  const expected = typeof status === 'object' ? status[environment.adapterName] : status;
   if (expected !== undefined) expect(answer.status, answer.text).toBe(expected);
   if (statusIn) expect(statusIn, answer.text).toContain(answer.status);
   if (code) {
@@ -367,15 +370,15 @@ function isCaseOf(cases: readonly HostileCase[]): (given: HostileCase) => boolea
 }
 
 /**
- * Runs cases against applications of one stack, one for each set of options. What no database is asked about is seen on one
+ * Runs cases against applications of one environment, one for each set of options. What no database is asked about is seen on one
  * of them.
  */
 function describeCases(cases: readonly HostileCase[], title: (given: HostileCase) => string): void {
-  onEveryStack((stack) => {
+  onEveryEnvironment((environment) => {
     const targets = new Map<string, Promise<Target>>();
     const targetOf = (options: ExpiringTokenModuleOptions | undefined): Promise<Target> => {
       const key = JSON.stringify(options ?? {});
-      if (!targets.has(key)) targets.set(key, Target.boot(stack, options));
+      if (!targets.has(key)) targets.set(key, Target.boot(environment, options));
       return targets.get(key)!;
     };
 
@@ -397,7 +400,7 @@ function describeCases(cases: readonly HostileCase[], title: (given: HostileCase
       expect([token > 0, unknownToken > 0, user > 0, refresh > 0, none]).toEqual([true, true, true, true, 0]);
     });
 
-    const own = cases.filter(({ expect: { queries } }) => stack.databaseName === 'sqlite' || queries !== 0);
+    const own = cases.filter(({ expect: { queries } }) => environment.databaseName === 'sqlite' || queries !== 0);
     it.each(own.map((given) => [title(given), given] as const))('%s', async (_, given) => {
       const target = await targetOf(given.options);
       const deed = await target.perform(given);
@@ -409,7 +412,7 @@ function describeCases(cases: readonly HostileCase[], title: (given: HostileCase
         expect(comparable(deed.answer)).toEqual(comparable(answer));
       }
       if (sameAcrossDbs) {
-        const key = `${given.id}, ${stack.adapterName}`;
+        const key = `${given.id}, ${environment.adapterName}`;
         if (!firstAnswers.has(key)) firstAnswers.set(key, comparable(deed.answer));
         expect(comparable(deed.answer)).toEqual(firstAnswers.get(key));
       }
@@ -429,7 +432,7 @@ describe('The cases', () => {
 });
 
 /** What comes of starting with these options. */
-async function start(stack: Stack, options: ExpiringTokenModuleOptions): Promise<Start> {
+async function start(environment: TestEnvironment, options: ExpiringTokenModuleOptions): Promise<Start> {
   const [option = ''] = Object.keys(options);
   const failure: unknown = await Test.createTestingModule({ imports: [ExpiringTokenModule.forRoot(options)] })
     .compile()
@@ -440,14 +443,14 @@ async function start(stack: Stack, options: ExpiringTokenModuleOptions): Promise
 
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   try {
-    const linesBefore = logged.length;
-    const { dataSource } = await stack.boot({ options });
+    const linesBefore = warnings.length;
+    const { dataSource } = await environment.boot({ options });
     const meter = new DatabaseMeter(dataSource);
     // What is done once after the start
     await vi.advanceTimersToNextTimerAsync();
     expect(meter.take()).toBeGreaterThan(0);
     await vi.advanceTimersByTimeAsync(1000);
-    expect([meter.take(), logged.slice(linesBefore)]).toEqual([0, []]);
+    expect([meter.take(), warnings.slice(linesBefore)]).toEqual([0, []]);
     return 'STARTS_QUIET';
   } finally {
     vi.useRealTimers();
@@ -455,14 +458,14 @@ async function start(stack: Stack, options: ExpiringTokenModuleOptions): Promise
 }
 
 describe('A hostile configuration stops the start, or starts nothing that goes on and on', () => {
-  onEveryStack(
-    (stack) => {
+  onEveryEnvironment(
+    (environment) => {
       it.each(CONFIGURATIONS.map((given) => [`${given.id}, ${given.why}`, given] as const))('%s', async (_, given) => {
         const options = JSON.parse(JSON.stringify(given.request.options), (_key, value) =>
           value === '@@Infinity' ? Infinity : value,
         ) as ExpiringTokenModuleOptions;
         const { status, statusIn = [status] } = given.expect;
-        expect(statusIn).toContain(await start(stack, options));
+        expect(statusIn).toContain(await start(environment, options));
       });
     },
     { adapters: ['express'], databases: ['sqlite'] },

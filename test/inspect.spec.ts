@@ -16,9 +16,9 @@ import { onEveryDatabase, PASSWORD } from './fixtures/app.js';
 const SECRET = 'a secret of thirty-two bytes, or more';
 
 describe('What is shown of an object of the package', () => {
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     it('is nothing of what it was given, nor a digest, a hash or a token', async () => {
-      const app = await stack.boot({ options: { refresh: {}, secret: SECRET } });
+      const app = await environment.boot({ options: { refresh: {}, secret: SECRET } });
       const user = await app.createUser();
       const { token, refreshToken } = (await app.login(user.username)).json;
       const obtained = await app.tokens.obtain(user.id);

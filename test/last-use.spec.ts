@@ -4,7 +4,7 @@ import { DATABASE } from '../lib/expiring-token.constants.js';
 import type { Database, Statement } from '../lib/database/database.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
 import { LastUse } from '../lib/tokens/last-use.js';
-import { onEveryDatabase, onEveryStack, type TestApp } from './fixtures/app.js';
+import { onEveryDatabase, onEveryEnvironment, type TestApp } from './fixtures/app.js';
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -33,16 +33,16 @@ function watchUses(app: TestApp, failures = 0): Promise<number>[] {
 }
 
 describe('The last use of a token', () => {
-  onEveryStack((stack) => {
+  onEveryEnvironment((environment) => {
     it('is unknown to the first request, and told of it afterwards', async () => {
-      const app = await stack.boot();
+      const app = await environment.boot();
       const token = await app.token();
       expect((await app.get('/auth/token', token)).json.lastUsedAt).toBeNull();
       expect(await lastUseOf(app, token)).toBe(isoNow(app));
     });
 
     it('is not noted where a request was refused', async () => {
-      const app = await stack.boot({ options: { idle: '1h' } });
+      const app = await environment.boot({ options: { idle: '1h' } });
       const user = await app.createUser();
       const { plainText, token } = await app.tokens.issue(user.id);
       const noted = async () => {
@@ -58,10 +58,10 @@ describe('The last use of a token', () => {
     });
   });
 
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     it('is written once for a thousand requests in a window, whichever process they reach', async () => {
-      const app = await stack.boot();
-      const other = await stack.boot({ clock: app.clock });
+      const app = await environment.boot();
+      const other = await environment.boot({ clock: app.clock });
       const uses = [watchUses(app), watchUses(other)];
       const token = await app.token();
       const first = isoNow(app);
@@ -83,7 +83,7 @@ describe('The last use of a token', () => {
     });
 
     it('never moves back, by whatever clock', async () => {
-      const app = await stack.boot();
+      const app = await environment.boot();
       const token = await app.token();
       await app.get('/me', token);
       const first = await lastUseOf(app, token);
@@ -99,7 +99,7 @@ describe('The last use of a token', () => {
     });
 
     it('brings no revoked token back', async () => {
-      const app = await stack.boot();
+      const app = await environment.boot();
       const user = await app.createUser();
       const { plainText, token } = await app.tokens.issue(user.id);
       const noting = app.get('/me', plainText);
@@ -110,7 +110,7 @@ describe('The last use of a token', () => {
     });
 
     it('that cannot be written fails no request, and is noted by the next one', async () => {
-      const app = await stack.boot();
+      const app = await environment.boot();
       const token = await app.token();
       const uses = watchUses(app, 1);
       expect((await app.get('/me', token)).status).toBe(200);
@@ -121,7 +121,7 @@ describe('The last use of a token', () => {
     });
 
     it('of many tokens is written in turn with the requests', async () => {
-      const app = await stack.boot();
+      const app = await environment.boot();
       const user = await app.createUser();
       const tokens = [];
       for (let made = 0; made < 200; made++) tokens.push((await app.tokens.issue(user.id)).token);
@@ -141,7 +141,7 @@ describe('The last use of a token', () => {
     });
 
     it('that hangs delays no request', async () => {
-      const app = await stack.boot({ options: { timeout: '1h' } });
+      const app = await environment.boot({ options: { timeout: '1h' } });
       const database = app.nest.get<Database>(DATABASE);
       let hung = 0;
       let resolve: (rows: number) => void;
@@ -159,7 +159,7 @@ describe('The last use of a token', () => {
     });
 
     it('waits for its turn in a line of ten thousand, and no more', async () => {
-      const app = await stack.boot();
+      const app = await environment.boot();
       const lastUse = app.nest.get(LastUse);
       const uses = watchUses(app);
       for (let made = 0; made < 10_100; made++) {
@@ -174,11 +174,11 @@ describe('The last use of a token', () => {
     });
 
     it('is written before the application closes', async () => {
-      const app = await stack.boot();
+      const app = await environment.boot();
       const { plainText, token } = await app.tokens.issue((await app.createUser()).id);
       await app.get('/me', plainText);
       await app.nest.close();
-      const next = await stack.boot({ clock: app.clock });
+      const next = await environment.boot({ clock: app.clock });
       const row = await next.dataSource.getRepository(Token).findOneByOrFail({ id: token.id });
       expect(row.lastUsedAt).toEqual(new Date(app.clock.now));
     });
@@ -187,9 +187,9 @@ describe('The last use of a token', () => {
 
 describe('While another process holds the write lock of SQLite', () => {
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it('requests are answered, their use is not written, and a login is 503 in time and 200 afterwards', async () => {
-        const app = await stack.boot({ options: { timeout: '300ms' } });
+        const app = await environment.boot({ options: { timeout: '300ms' } });
         const user = await app.createUser();
         const token = await app.token(user.id);
         const { database, driver } = app.dataSource.options as unknown as {
@@ -215,9 +215,9 @@ describe('While another process holds the write lock of SQLite', () => {
 });
 
 describe('The option idle', () => {
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     it('ends a token that was not used for so long, and never one that was', async () => {
-      const app = await stack.boot({ options: { idle: '1h' } });
+      const app = await environment.boot({ options: { idle: '1h' } });
       const [used, unused] = [await app.token(), await app.token()];
       for (let times = 0; times < 5; times++) {
         app.clock.advance(HOUR_MS / 2);
@@ -234,7 +234,7 @@ describe('The option idle', () => {
     });
 
     it('is counted anew when an obtained token is renewed', async () => {
-      const app = await stack.boot({ options: { idle: '1h', secret: 's'.repeat(32), obtain: 'renew' } });
+      const app = await environment.boot({ options: { idle: '1h', secret: 's'.repeat(32), obtain: 'renew' } });
       const user = await app.createUser();
       const { plainText } = await app.tokens.obtain(user.id);
       await app.get('/me', plainText);
@@ -246,7 +246,7 @@ describe('The option idle', () => {
     });
 
     it('does not outlast the lifespan, and is told by the login', async () => {
-      const app = await stack.boot({ options: { idle: '1h', lifespan: '90m' } });
+      const app = await environment.boot({ options: { idle: '1h', lifespan: '90m' } });
       const user = await app.createUser();
       const { plainText, token } = await app.tokens.issue(user.id);
       expect(app.tokens.expiryOf(token)).toEqual(new Date(app.clock.now + HOUR_MS));

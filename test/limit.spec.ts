@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { onEveryDatabase, onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
+import { onEveryDatabase, onEveryEnvironment, PASSWORD, type TestApp } from './fixtures/app.js';
 
 const HOUR_MS = 3_600_000;
 
@@ -9,9 +9,9 @@ const logIn = async (app: TestApp, username: string, deviceName: string) =>
 const namesOf = async (app: TestApp, userId: string) => (await app.tokens.list(userId)).map(({ name }) => name);
 
 describe('The limit of devices', () => {
-  onEveryStack((stack) => {
+  onEveryEnvironment((environment) => {
     it('with reject refuses one more, and nothing is written', async () => {
-      const app = await stack.boot({ options: { limit: { perUser: 2, policy: 'reject' } } });
+      const app = await environment.boot({ options: { limit: { perUser: 2, policy: 'reject' } } });
       const user = await app.createUser();
       const [first] = [await logIn(app, user.username, 'a'), await logIn(app, user.username, 'b')];
       const rows = await app.countTokens();
@@ -31,10 +31,12 @@ describe('The limit of devices', () => {
     });
   });
 
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     let app: TestApp;
     beforeAll(async () => {
-      app = await stack.boot({ options: { limit: { perUser: 3, policy: 'evict' }, refresh: {}, lifespan: '30d' } });
+      app = await environment.boot({
+        options: { limit: { perUser: 3, policy: 'evict' }, refresh: {}, lifespan: '30d' },
+      });
     });
 
     it('with evict ends the device unused longest, and never the new one', async () => {
@@ -77,7 +79,7 @@ describe('The limit of devices', () => {
         await logIn(app, user.username, name);
         app.clock.advance(1);
       }
-      const lower = await stack.boot({
+      const lower = await environment.boot({
         options: { limit: { perUser: 1, policy: 'evict' }, refresh: {} },
         clock: app.clock,
       });

@@ -21,7 +21,14 @@ import { resolveOptions } from '../lib/options/resolve-options.js';
 import { networkOf } from '../lib/routes/login/client-network.js';
 import { LoginThrottle } from '../lib/routes/login/login.throttle.js';
 import { hashPassword, verifyPassword } from '../lib/users/password-hash.js';
-import { type BootOptions, onEveryAdapter, onEveryDatabase, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
+import {
+  type BootOptions,
+  onEveryAdapter,
+  onEveryDatabase,
+  PASSWORD,
+  TestEnvironment,
+  type TestApp,
+} from './fixtures/app.js';
 import type { Answer } from './fixtures/http.js';
 import { onRedis, connectRedis, FreezingRedis } from './fixtures/redis.js';
 
@@ -51,12 +58,12 @@ const countHashes = (app: TestApp) => vi.spyOn(app.nest.get<UserStore>(USER_STOR
 
 /** An application with the options that are there when none are given, or with those of the throttle. */
 const boot = (
-  stack: Stack,
+  environment: TestEnvironment,
   loginThrottle?: LoginThrottleOptions,
   options: ExpiringTokenModuleOptions = {},
   more: BootOptions = {},
 ) =>
-  stack.boot({
+  environment.boot({
     ...more,
     module: [ExpiringTokenModule.forRoot({ ...options, ...(loginThrottle && { loginThrottle }) })],
   });
@@ -66,9 +73,9 @@ async function fail(app: TestApp, username: string, count: number): Promise<void
 }
 
 describe('Failed logins, by default', () => {
-  onEveryAdapter((stack) => {
+  onEveryAdapter((environment) => {
     it('are answered 429 after the tenth, as is a right one, and in the same bytes whether there is such a user', async () => {
-      const app = await boot(stack);
+      const app = await boot(environment);
       const { username } = await app.createUser();
       await fail(app, username, LIMIT);
       const answers = [
@@ -84,7 +91,7 @@ describe('Failed logins, by default', () => {
     });
 
     it('of obtain-token are counted with them', async () => {
-      const app = await boot(stack);
+      const app = await boot(environment);
       const { username } = await app.createUser();
       await fail(app, username, LIMIT - 1);
       expect((await app.post('/auth/obtain-token', { username, password: 'wrong' })).status).toBe(401);
@@ -92,7 +99,7 @@ describe('Failed logins, by default', () => {
     });
 
     it('of an address stay counted when the user gets in', async () => {
-      const app = await boot(stack);
+      const app = await boot(environment);
       const { username } = await app.createUser();
       await fail(app, username, LIMIT - 1);
       for (let login = 0; login < 3; login++) expect((await app.login(username)).status).toBe(200);
@@ -101,7 +108,7 @@ describe('Failed logins, by default', () => {
     });
 
     it('are counted by the address of the connection, whatever a client says', async () => {
-      const app = await boot(stack);
+      const app = await boot(environment);
       const { username } = await app.createUser();
       const answers: Answer[] = [];
       for (let attempt = 0; attempt <= LIMIT; attempt++) {
@@ -117,7 +124,7 @@ describe('Failed logins, by default', () => {
     });
 
     it('are counted by the address that a trusted proxy gives, and not by what stood before it', async () => {
-      const app = await boot(stack, { limit: 2 }, {}, { proxies: 1 });
+      const app = await boot(environment, { limit: 2 }, {}, { proxies: 1 });
       const { username } = await app.createUser();
       const from = async (forwarded: string, name: string = randomUUID()) => {
         const headers = [['X-Forwarded-For', forwarded]] as const;
@@ -134,7 +141,7 @@ describe('Failed logins, by default', () => {
     });
 
     it('are none where the body is malformed', async () => {
-      const app = await boot(stack);
+      const app = await boot(environment);
       const { username } = await app.createUser();
       for (const body of [{}, { username }, { username, password: 7 }, [], { username, password: 'x'.repeat(1025) }]) {
         for (let attempt = 0; attempt < 5; attempt++) {
@@ -147,7 +154,7 @@ describe('Failed logins, by default', () => {
     });
 
     it('are none where the database could not be asked', async () => {
-      const app = await boot(stack);
+      const app = await boot(environment);
       const { username } = await app.createUser();
       await app.dataSource.query('ALTER TABLE auth_user RENAME TO away');
       const outage = [...(await times(15, () => app.login(username))), await app.login(username)];
@@ -158,25 +165,25 @@ describe('Failed logins, by default', () => {
     });
 
     it('are ten of 200 at once (R12)', async () => {
-      const app = await boot(stack);
+      const app = await boot(environment);
       const { username } = await app.createUser();
       const hashes = countHashes(app);
       const answers = await times(200, () => app.login(username, 'wrong'));
       console.log(
-        `R12 ${stack.databaseName}, ${stack.adapterName}: ${hashes.length} hashes of ${answers.length} attempts`,
+        `R12 ${environment.databaseName}, ${environment.adapterName}: ${hashes.length} hashes of ${answers.length} attempts`,
       );
       expect([countOf(answers, 401), countOf(answers, 429), hashes.length]).toEqual([LIMIT, 200 - LIMIT, LIMIT]);
     });
 
     it('are ten of 200 at once that try as many names', async () => {
-      const app = await boot(stack);
+      const app = await boot(environment);
       const hashes = countHashes(app);
       const answers = await times(200, (index) => app.login(`user ${index}`, 'wrong'));
       expect([countOf(answers, 401), countOf(answers, 429), hashes.length]).toEqual([LIMIT, 200 - LIMIT, LIMIT]);
     });
 
     it('are not what right ones are taken for, of which any number may come at once', async () => {
-      const app = await boot(stack);
+      const app = await boot(environment);
       const { username } = await app.createUser();
       expect(countOf(await times(40, () => app.login(username)), 200)).toBe(40);
       await fail(app, username, LIMIT - 1);
@@ -187,15 +194,15 @@ describe('Failed logins, by default', () => {
 
 describe('loginThrottle', () => {
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it('sets limit and ttl, and false turns it off', async () => {
-        const strict = await boot(stack, { limit: 2, ttl: '1h' });
+        const strict = await boot(environment, { limit: 2, ttl: '1h' });
         const { username } = await strict.createUser();
         await fail(strict, username, 2);
         const { status, headers } = await strict.login(username);
         expect(status).toBe(429);
         expect(Number(headers['retry-after'])).toBeGreaterThan(3590);
-        const off = await boot(stack, undefined, { loginThrottle: false });
+        const off = await boot(environment, undefined, { loginThrottle: false });
         await fail(off, username, 12);
         expect((await off.login(username)).status).toBe(200);
       });
@@ -204,8 +211,8 @@ describe('loginThrottle', () => {
   );
 
   it('asks a store of the application no more often', async () => {
-    const stack = new Stack('sqlite', 'express');
-    await stack.open();
+    const environment = new TestEnvironment('sqlite', 'express');
+    await environment.open();
     const asked: string[] = [];
     @Injectable()
     class CountedUsers implements UserStore<string> {
@@ -220,14 +227,14 @@ describe('loginThrottle', () => {
         return null;
       }
     }
-    const app = await boot(stack, undefined, { users: CountedUsers });
+    const app = await boot(environment, undefined, { users: CountedUsers });
     // What is no answer to the credentials is none that counts.
     for (const { status } of await times(12, () => app.login('fails'))) expect(status).toBe(503);
     asked.length = 0;
     const answers = await times(200, (index) => app.login(['throws', 'ann', 'forbids'][index % 3]!));
     expect([countOf(answers, 401) + countOf(answers, 403), countOf(answers, 429)]).toEqual([LIMIT, 200 - LIMIT]);
     expect(asked).toHaveLength(LIMIT);
-    await stack.close();
+    await environment.close();
   });
 });
 
@@ -438,23 +445,23 @@ describe('networkOf', () => {
 
 onRedis(() => {
   describe('Failed logins counted in Redis', () => {
-    const stack = new Stack('sqlite', 'express');
+    const environment = new TestEnvironment('sqlite', 'express');
     const clients: Redis[] = [];
     const connect = (...args: Parameters<typeof connectRedis>) => {
       const redis = connectRedis(...args);
       clients.push(redis.on('error', () => undefined));
       return redis;
     };
-    beforeAll(() => stack.open());
+    beforeAll(() => environment.open());
     afterAll(async () => {
-      await stack.close();
+      await environment.close();
       for (const redis of clients) redis.disconnect();
     });
 
     /** Two applications, as in two processes: each with a client of its own. */
     const bootTwo = async () => {
       const keyPrefix = `test-${randomUUID()}:`;
-      const boots = [0, 1].map(() => boot(stack, { redis: connect(keyPrefix) }));
+      const boots = [0, 1].map(() => boot(environment, { redis: connect(keyPrefix) }));
       const [one, two] = (await Promise.all(boots)) as [TestApp, TestApp];
       return { one, two, keyPrefix };
     };
@@ -501,7 +508,7 @@ onRedis(() => {
 
     it('are kept for the time of the window, and without names', async () => {
       const keyPrefix = `test-${randomUUID()}:`;
-      const app = await boot(stack, { redis: connect(keyPrefix), ttl: 1500 });
+      const app = await boot(environment, { redis: connect(keyPrefix), ttl: 1500 });
       await fail(app, 'a-name-to-be-found', 1);
       const redis = connect('');
       const keys = await redis.keys(`${keyPrefix}*`);
@@ -526,7 +533,7 @@ onRedis(() => {
       'lock nobody out for ever where the key of the %s holds %s, and end in 429 all the same',
       async (kind, _, write) => {
         const keyPrefix = `test-${randomUUID()}:`;
-        const [app, redis] = [await boot(stack, { redis: connect(keyPrefix) }), connect('')];
+        const [app, redis] = [await boot(environment, { redis: connect(keyPrefix) }), connect('')];
         const { username } = await app.createUser();
         await fail(app, username, 1);
         const [key] = (await redis.keys(`${keyPrefix}*${kind}*`)) as [string];
@@ -551,7 +558,7 @@ onRedis(() => {
           expect(ttlMs).toBeLessThanOrEqual(TTL_SECONDS * 1000);
           if (ttlMs >= 0) await redis.del(counted);
         }
-        const later = await boot(stack, { redis: connect(keyPrefix) });
+        const later = await boot(environment, { redis: connect(keyPrefix) });
         await fail(later, username, LIMIT - 1);
         expect((await later.login(username)).status).toBe(200);
       },
@@ -559,7 +566,7 @@ onRedis(() => {
 
     it.each(KINDS)('are limited no longer than ttl by a full count of the %s without expiry', async (kind) => {
       const keyPrefix = `test-${randomUUID()}:`;
-      const [app, redis] = [await boot(stack, { redis: connect(keyPrefix) }), connect('')];
+      const [app, redis] = [await boot(environment, { redis: connect(keyPrefix) }), connect('')];
       const { username } = await app.createUser();
       await fail(app, username, 1);
       const [key] = (await redis.keys(`${keyPrefix}*${kind}*`)) as [string];
@@ -613,7 +620,7 @@ onRedis(() => {
     it('are counted by each process alone while Redis hangs, and together again when it does not', async () => {
       const proxy = new FreezingRedis();
       const [keyPrefix, url] = [`test-${randomUUID()}:`, await proxy.open()];
-      const [app, redis] = [await boot(stack, { redis: connect(keyPrefix, url) }), connect('')];
+      const [app, redis] = [await boot(environment, { redis: connect(keyPrefix, url) }), connect('')];
       const { username } = await app.createUser();
       await fail(app, username, 1);
       const [keys] = [await redis.keys(`${keyPrefix}*`)];
@@ -641,7 +648,7 @@ onRedis(() => {
       const proxy = new FreezingRedis();
       const url = await proxy.open();
       proxy.close();
-      const app = await boot(stack, { redis: connect(undefined, url) });
+      const app = await boot(environment, { redis: connect(undefined, url) });
       const { username } = await app.createUser();
       expect(countOf(await times(20, () => app.login(username)), 200)).toBe(20);
       const answers = await times(50, () => app.login(username, 'wrong'));

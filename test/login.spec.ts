@@ -2,15 +2,15 @@ import { randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { DATABASE } from '../lib/expiring-token.constants.js';
 import type { Database } from '../lib/database/database.js';
-import { onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
+import { onEveryEnvironment, PASSWORD, type TestApp } from './fixtures/app.js';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 describe('POST /auth/login', () => {
-  onEveryStack((stack) => {
+  onEveryEnvironment((environment) => {
     let app: TestApp;
     beforeAll(async () => {
-      app = await stack.boot();
+      app = await environment.boot();
     });
 
     it('answers a token and what to know of it', async () => {
@@ -200,9 +200,9 @@ describe('POST /auth/login', () => {
 });
 
 describe('Options of the login', () => {
-  onEveryStack((stack) => {
+  onEveryEnvironment((environment) => {
     it('usernameField and passwordField name the fields of the credentials, and their errors', async () => {
-      const app = await stack.boot({ options: { usernameField: 'email', passwordField: 'pass' } });
+      const app = await environment.boot({ options: { usernameField: 'email', passwordField: 'pass' } });
       const { username } = await app.createUser();
       expect((await app.post('/auth/login', { email: username, pass: PASSWORD })).status).toBe(200);
       expect((await app.post('/auth/login', { username, password: PASSWORD })).json.message).toBe(
@@ -211,7 +211,7 @@ describe('Options of the login', () => {
     });
 
     it('lifespan null makes tokens that never expire', async () => {
-      const app = await stack.boot({ options: { lifespan: null } });
+      const app = await environment.boot({ options: { lifespan: null } });
       const { json } = await app.login((await app.createUser()).username);
       expect(json).toMatchObject({ expiresIn: null, expiresAt: null });
       app.clock.advance(200 * 365 * DAY_MS);
@@ -221,7 +221,7 @@ describe('Options of the login', () => {
     });
 
     it('does not let in by a password that was changed while it was checked', async () => {
-      const app = await stack.boot();
+      const app = await environment.boot();
       const user = await app.createUser();
       const database = app.nest.get<Database>(DATABASE);
       const read = database.read.bind(database);
@@ -238,12 +238,12 @@ describe('Options of the login', () => {
     });
 
     it('prefix starts every token, and tokens of another prefix are none', async () => {
-      const app = await stack.boot({ options: { prefix: 'acme-1_' } });
+      const app = await environment.boot({ options: { prefix: 'acme-1_' } });
       const user = await app.createUser();
       const token = await app.token(user.id);
       expect(token).toMatch(/^acme-1_[A-Za-z0-9_-]{70}$/);
       expect((await app.get('/me', token)).status).toBe(200);
-      const plain = await stack.boot();
+      const plain = await environment.boot();
       expect((await plain.get('/me', token)).json.code).toBe('token_invalid');
       expect((await app.get('/me', await plain.token(user.id))).json.code).toBe('token_invalid');
     });

@@ -37,7 +37,7 @@ import { USER_STORE } from '../lib/expiring-token.constants.js';
 import { digestToken, generateToken } from '../lib/tokens/token-secret.js';
 import { TokenPruner } from '../lib/tokens/token.pruner.js';
 import type { DatabaseName } from './fixtures/databases.js';
-import { logged, onEveryDatabase, onEveryStack, type Stack, type TestApp } from './fixtures/app.js';
+import { warnings, onEveryDatabase, onEveryEnvironment, type TestEnvironment, type TestApp } from './fixtures/app.js';
 import { type Sent, Statements } from './fixtures/statements.js';
 
 const DAY_MS = 86_400_000;
@@ -46,13 +46,13 @@ let sources = 0;
 
 /** An application over a data source that has these entities and no others: what one database can hold, another cannot. */
 async function bootOver(
-  stack: Stack,
+  environment: TestEnvironment,
   users: Type<UserStore>,
   entities: Type[],
   { options = {}, typeOrm = {} }: { options?: ExpiringTokenModuleOptions; typeOrm?: object } = {},
 ): Promise<{ app: TestApp; dataSource: DataSource }> {
   const name = `lookup-${++sources}`;
-  const app = await stack.boot({
+  const app = await environment.boot({
     options: { users, dataSource: name, ...options },
     typeOrm: { name, autoLoadEntities: false, entities: [Token, ...entities], ...typeOrm },
   });
@@ -222,16 +222,19 @@ async function populate(app: TestApp, dataSource: DataSource, userIds: readonly 
 }
 
 /** Applications, each with users in another store: their ids, and the application. */
-const STORES: Record<string, (stack: Stack) => Promise<{ app: TestApp; dataSource: DataSource; ids: string[] }>> = {
-  'the built-in store': async (stack) => {
-    const app = await stack.boot();
+const STORES: Record<
+  string,
+  (environment: TestEnvironment) => Promise<{ app: TestApp; dataSource: DataSource; ids: string[] }>
+> = {
+  'the built-in store': async (environment) => {
+    const app = await environment.boot();
     const ids = Array.from({ length: USERS }, () => uuidV7(app.clock.now));
     const rows = ids.map((id, user) => ({ id, username: randomUUID(), active: stateOf(user) === 'active' }));
     await app.dataSource.getRepository(User).insert(rows.filter((_, user) => stateOf(user) !== 'deleted'));
     return { app, dataSource: app.dataSource, ids };
   },
-  typeOrmUsers: async (stack) => {
-    const { app, dataSource } = await bootOver(stack, typeOrmUsers(Member, MEMBER), [Member]);
+  typeOrmUsers: async (environment) => {
+    const { app, dataSource } = await bootOver(environment, typeOrmUsers(Member, MEMBER), [Member]);
     const ids = Array.from({ length: USERS }, (_, user) => user + 1);
     await dataSource.getRepository(Member).deleteAll();
     const rows = ids.map((id, user) => ({ id, email: `${id}@example.org`, active: stateOf(user) === 'active' }));
@@ -241,8 +244,8 @@ const STORES: Record<string, (stack: Stack) => Promise<{ app: TestApp; dataSourc
   ...Object.fromEntries(
     [People, Crowd].map((Store) => [
       `a store of the application ${Store === Crowd ? 'with' : 'without'} findByIds`,
-      async (stack: Stack) => {
-        const { app, dataSource } = await bootOver(stack, Store, []);
+      async (environment: TestEnvironment) => {
+        const { app, dataSource } = await bootOver(environment, Store, []);
         const ids = Array.from({ length: USERS }, () => randomUUID());
         const { people } = app.nest.get<People>(USER_STORE);
         ids.forEach((id, user) => {
@@ -255,13 +258,13 @@ const STORES: Record<string, (stack: Stack) => Promise<{ app: TestApp; dataSourc
 };
 
 describe('Tokens that are looked up together', () => {
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     for (const [name, boot] of Object.entries(STORES)) {
       describe(`with ${name}`, () => {
         let app: TestApp;
         let known: Known[];
         beforeAll(async () => {
-          const started = await boot(stack);
+          const started = await boot(environment);
           ({ app } = started);
           known = await populate(app, started.dataSource, started.ids);
         });
@@ -315,7 +318,7 @@ describe('Tokens that are looked up together', () => {
 
     for (const name of ['the built-in store', 'typeOrmUsers']) {
       it(`with ${name} are objects of one request alone, and so are their users`, async () => {
-        const { app, dataSource, ids } = await STORES[name]!(stack);
+        const { app, dataSource, ids } = await STORES[name]!(environment);
         const tokens = [...(await tokensOf(app, dataSource, [ids[0], ids[0], ids[1]]))];
         const asked = [...tokens, ...tokens];
         const found = await Promise.all(asked.map((token) => app.tokens.authenticate(token)));
@@ -329,9 +332,9 @@ describe('Tokens that are looked up together', () => {
     }
   });
 
-  onEveryStack((stack) => {
+  onEveryEnvironment((environment) => {
     it('are not mixed up over HTTP', async () => {
-      const { app, dataSource, ids } = await STORES['the built-in store']!(stack);
+      const { app, dataSource, ids } = await STORES['the built-in store']!(environment);
       const known = await populate(app, dataSource, ids);
       const agent = new Agent({ keepAlive: true, maxSockets: 100 });
       const asked = Array.from({ length: 250 }, () => known[Math.trunc(Math.random() * known.length)]!);
@@ -351,7 +354,7 @@ describe('Tokens that are looked up together', () => {
 });
 
 describe('The look-ups of one turn of the event loop', () => {
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     for (const name of ['the built-in store', 'typeOrmUsers']) {
       describe(`with ${name}`, () => {
         let app: TestApp;
@@ -359,7 +362,7 @@ describe('The look-ups of one turn of the event loop', () => {
         let statements: Statements;
         let tokens: string[];
         beforeAll(async () => {
-          const started = await STORES[name]!(stack);
+          const started = await STORES[name]!(environment);
           ({ app, dataSource } = started);
           await app.nest.get(TokenPruner).beforeApplicationShutdown();
           statements = await Statements.of(dataSource);
@@ -407,7 +410,7 @@ describe('The look-ups of one turn of the event loop', () => {
           expect(found).toHaveLength(48);
           const asked = statements.take().map(({ values }) => values.flat().length);
           // SQLite has answered before the next one comes.
-          expect(asked).toEqual(stack.databaseName === 'sqlite' ? [16, 16, 16] : [16, 32]);
+          expect(asked).toEqual(environment.databaseName === 'sqlite' ? [16, 16, 16] : [16, 32]);
         });
 
         it('ask for a token once, however many present it', async () => {
@@ -450,34 +453,34 @@ describe('The look-ups of one turn of the event loop', () => {
 });
 
 describe('One bad member of a batch', () => {
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     it('whose user id is no value of the column keeps nobody else out', async () => {
-      const { app, dataSource } = await bootOver(stack, typeOrmUsers(Member, MEMBER), [Member]);
+      const { app, dataSource } = await bootOver(environment, typeOrmUsers(Member, MEMBER), [Member]);
       await dataSource.getRepository(Member).insert([{ id: 1, email: 'ann' }]);
       const strange = ['abc', '1abc', ' 1', '1e0', '0x1', '01', '+1', '1.0', '\\', "' OR 1=1 --", '-', '٣', '1\n'];
       const large = ['2147483648', '-9223372036854775809', '99999999999999999999', '9'.repeat(255)];
       const ids = [...strange, ...large, '0', '-1', randomUUID(), 'null', 'undefined', 'NaN', '😀', 'x'.repeat(255)];
       const tokens = await tokensOf(app, dataSource, ['1', ...ids, '1']);
-      const lines = logged.length;
+      const lines = warnings.length;
       const expected = [{ id: 1 }, ...ids.map(() => 'user_inactive'), { id: 1 }];
       for (let turn = 0; turn < 2; turn++) expect(await authenticate(app, tokens)).toMatchObject(expected);
       for (const [at, token] of tokens.entries())
         expect(await authenticate(app, [token])).toMatchObject([expected[at]]);
-      expect(logged.slice(lines)).toEqual([]);
+      expect(warnings.slice(lines)).toEqual([]);
     });
 
     it('whose user id is no UUID keeps nobody else out, nor is another spelling of one the same', async () => {
       const entity = entityOf({ id: { primary: true, type: 'uuid' } });
-      const { app, dataSource } = await bootOver(stack, typeOrmUsers(entity, USER_OF), [entity]);
+      const { app, dataSource } = await bootOver(environment, typeOrmUsers(entity, USER_OF), [entity]);
       const id = '01b8e094-9b2e-7000-8000-00000000000a';
       await dataSource.getRepository(entity).insert({ id, name: 'ann' });
       const spellings = [id.toUpperCase(), `{${id}}`, id.replaceAll('-', ''), `${id}\n`, ` ${id}`, `${id}0`];
       const others = [...spellings, 'ann', '1', "' OR 1=1 --", '😀', 'x'.repeat(255), randomUUID()];
       const tokens = await tokensOf(app, dataSource, [id, ...others, id]);
-      const lines = logged.length;
+      const lines = warnings.length;
       const expected = [{ id }, ...others.map(() => 'user_inactive'), { id }];
       for (let turn = 0; turn < 2; turn++) expect(await authenticate(app, tokens)).toMatchObject(expected);
-      expect(logged.slice(lines)).toEqual([]);
+      expect(warnings.slice(lines)).toEqual([]);
     });
 
     it('whose row cannot be read is answered 503, alone', async () => {
@@ -492,7 +495,7 @@ describe('One bad member of a batch', () => {
         id: { primary: true, type: 'integer' },
         sealed: { type: 'varchar', nullable: true, transformer },
       });
-      const { app, dataSource } = await bootOver(stack, typeOrmUsers(entity, USER_OF), [entity]);
+      const { app, dataSource } = await bootOver(environment, typeOrmUsers(entity, USER_OF), [entity]);
       const sealed = ['fine', 'spoilt', 'fine', 'fine'];
       await dataSource.getRepository(entity).insert(sealed.map((text, at) => ({ id: at + 1, sealed: text })));
       const tokens = await tokensOf(app, dataSource, [1, 2, 3, 5, 4]);
@@ -501,7 +504,7 @@ describe('One bad member of a batch', () => {
     });
 
     it('is nobody of the name that a missing row would have', async () => {
-      const exact = stack.databaseName === 'mariadb' ? { charset: 'utf8mb4', collation: 'utf8mb4_bin' } : {};
+      const exact = environment.databaseName === 'mariadb' ? { charset: 'utf8mb4', collation: 'utf8mb4_bin' } : {};
       @Entity('anybody')
       class Anybody {
         @PrimaryColumn('varchar', { length: 100, ...exact })
@@ -511,7 +514,7 @@ describe('One bad member of a batch', () => {
         passwordHash: string | null;
       }
       const store = typeOrmUsers(Anybody, { id: 'id', username: 'id', password: 'passwordHash' });
-      const { app, dataSource } = await bootOver(stack, store, [Anybody]);
+      const { app, dataSource } = await bootOver(environment, store, [Anybody]);
       const tokens = await tokensOf(app, dataSource, ['null', 'undefined', '', 'ann']);
       expect(await authenticate(app, tokens)).toEqual(tokens.map(() => 'user_inactive'));
       await dataSource.getRepository(Anybody).insert([{ id: 'null' }, { id: 'ann' }]);
@@ -527,7 +530,7 @@ describe('One bad member of a batch', () => {
         const ids = ['ann', 'bob', 'eve', 'cat', 'dan'];
         const EVE = 2;
         beforeAll(async () => {
-          const started = await bootOver(stack, Store, [], { options: { timeout: '800ms' } });
+          const started = await bootOver(environment, Store, [], { options: { timeout: '800ms' } });
           ({ app } = started);
           tokens = await tokensOf(app, started.dataSource, ids);
         });
@@ -687,7 +690,7 @@ describe('One bad member of a batch', () => {
     }
 
     it('of errors: what failed for all in one turn is asked for again in the next', async () => {
-      const { app, dataSource } = await bootOver(stack, typeOrmUsers(Member, MEMBER), [Member]);
+      const { app, dataSource } = await bootOver(environment, typeOrmUsers(Member, MEMBER), [Member]);
       await dataSource.getRepository(Member).save({ id: 1, email: 'ann' });
       const tokens = await tokensOf(app, dataSource, ['1', '1']);
       await dataSource.query('ALTER TABLE member RENAME TO away');
@@ -872,8 +875,8 @@ const SPECIAL: Record<DatabaseName, Record<string, [options: ColumnOptions, valu
 };
 
 describe('A user of typeOrmUsers is what the repository finds', () => {
-  onEveryDatabase((stack) => {
-    afterEach(() => stack.closeApplications());
+  onEveryDatabase((environment) => {
+    afterEach(() => environment.closeApplications());
 
     /** Looks up all of the users in one turn. */
     async function expectFound(
@@ -881,7 +884,7 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       store?: Type<UserStore>,
     ) {
       const users = store ?? typeOrmUsers(entity as Type, USER_OF);
-      const { app, dataSource } = await bootOver(stack, users, [entity, ...others.map(([other]) => other)], {
+      const { app, dataSource } = await bootOver(environment, users, [entity, ...others.map(([other]) => other)], {
         typeOrm,
       });
       for (const [other, those] of others) await dataSource.getRepository(other).save(those);
@@ -892,7 +895,7 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       const tokens = await tokensOf(app, dataSource, ids);
       await app.nest.get(TokenPruner).beforeApplicationShutdown();
       const statements = await Statements.of(dataSource);
-      const lines = logged.length;
+      const lines = warnings.length;
       const found = await authenticate(app, tokens);
       const sent = statements.take();
       statements.close();
@@ -902,12 +905,12 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
         if (typeof user === 'object') expect(Object.getPrototypeOf(user)).toBe(Object.getPrototypeOf(expected[at]));
       }
       expect(sent.length === 1).toBe(joined);
-      expect(logged.slice(lines)).toEqual([]);
+      expect(warnings.slice(lines)).toEqual([]);
       return { app, dataSource, tokens, found: found as any[] };
     }
 
-    for (const [key, users] of Object.entries(PLAIN(stack.databaseName))) {
-      if (users.databases && !users.databases.includes(stack.databaseName)) continue;
+    for (const [key, users] of Object.entries(PLAIN(environment.databaseName))) {
+      if (users.databases && !users.databases.includes(environment.databaseName)) continue;
       it(`by a primary key that is ${key}`, async () => {
         const { found } = await expectFound(users);
         expect(found.map(({ id }) => id)).toEqual(users.rows.map((row) => (row as { id: unknown }).id));
@@ -918,7 +921,7 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       ['of every type', COLUMNS, true],
       ['of types that TypeORM reads in its own way', SPECIAL, false],
     ] as const) {
-      const all = Object.entries(columns[stack.databaseName]);
+      const all = Object.entries(columns[environment.databaseName]);
       for (const [column, [options, value]] of joined ? [] : all) {
         it(`with a column ${column} ${kind}`, async () => {
           const entity = entityOf({ id: { primary: true, type: 'integer' }, [column]: options });
@@ -927,7 +930,7 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       }
       if (!joined) continue;
       for (const typeOrm of [{}, { timezone: '+02:00' }, { dateStrings: true }]) {
-        if (Object.keys(typeOrm).length > 0 && stack.databaseName !== 'mariadb') continue;
+        if (Object.keys(typeOrm).length > 0 && environment.databaseName !== 'mariadb') continue;
         it(`with columns ${kind}, and ${JSON.stringify(typeOrm)}`, async () => {
           const entity = entityOf({
             id: { primary: true, type: 'integer' },
@@ -1147,7 +1150,7 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       ];
       const all = await expectFound({ ...shared, rows: [{ id: 1 }, { id: 4 }], entity: Parent, others });
       expect(all.found.map((user) => (user as object).constructor)).toEqual([Child, Sibling]);
-      const { app, dataSource } = await bootOver(stack, typeOrmUsers(Child, USER_OF), [Parent, Child, Sibling]);
+      const { app, dataSource } = await bootOver(environment, typeOrmUsers(Child, USER_OF), [Parent, Child, Sibling]);
       await siblings.prepare(dataSource);
       const tokens = await tokensOf(app, dataSource, [1, 4]);
       expect(await authenticate(app, tokens)).toEqual([
@@ -1205,7 +1208,7 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
           return user && Object.assign(user, { by: 'itself' });
         }
       }
-      const { app, dataSource } = await bootOver(stack, Finding, [Found]);
+      const { app, dataSource } = await bootOver(environment, Finding, [Found]);
       await dataSource.getRepository(Found).save(ROWS.map(({ id, name }) => ({ id, name })));
       const tokens = await tokensOf(app, dataSource, [1, 2, 4, 3]);
       const [one, two, three] = ROWS.map(({ id, name }) => ({ id, name, by: 'itself' }));
@@ -1227,21 +1230,21 @@ describe('The statement of a look-up', () => {
   const UTF8 = { charset: 'utf8mb4', collation: 'utf8mb4_general_ci' };
   const MANY = 1000;
 
-  onEveryDatabase((stack) => {
-    afterEach(() => stack.closeApplications());
+  onEveryDatabase((environment) => {
+    afterEach(() => environment.closeApplications());
 
     /** Whether a plan reads tables, or parts of them, by nothing but their primary keys, and how it does if not. */
     async function scansOf(dataSource: DataSource, { sql, values }: Sent): Promise<string[]> {
       const runner = dataSource.createQueryRunner('master');
       const connection = await runner.connect();
       try {
-        if (stack.databaseName === 'sqlite') {
+        if (environment.databaseName === 'sqlite') {
           const rows: { detail: string }[] = connection.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(values);
           return rows
             .map(({ detail }) => detail.replaceAll(/\s*\(.*/g, ''))
             .filter((detail) => !detail.startsWith('LIST'));
         }
-        if (stack.databaseName === 'postgres') {
+        if (environment.databaseName === 'postgres') {
           const { rows } = await connection.query({ text: `EXPLAIN ${sql}`, values });
           const lines: string[] = rows.map((row: Record<string, string>) => row['QUERY PLAN']);
           return lines.flatMap(
@@ -1261,8 +1264,8 @@ describe('The statement of a look-up', () => {
 
     for (const [key, options] of Object.entries(KEYS)) {
       it(`finds users by their primary key: ${key}`, async () => {
-        const entity = entityOf({ id: { primary: true, ...options(stack.databaseName) } });
-        const { app, dataSource } = await bootOver(stack, typeOrmUsers(entity, USER_OF), [entity]);
+        const entity = entityOf({ id: { primary: true, ...options(environment.databaseName) } });
+        const { app, dataSource } = await bootOver(environment, typeOrmUsers(entity, USER_OF), [entity]);
         const isNumber = key === 'integer' || key === 'bigint';
         const ids = Array.from({ length: MANY }, (_, at) => (isNumber ? at + 1 : randomUUID()));
         for (let at = 0; at < MANY; at += 500) {
@@ -1271,13 +1274,15 @@ describe('The statement of a look-up', () => {
         const tokens = await tokensOf(app, dataSource, ids);
         const { tableName } = dataSource.getMetadata(entity);
         // Few tokens it rather reads as a whole.
-        if (stack.databaseName === 'postgres') {
+        if (environment.databaseName === 'postgres') {
           await dataSource.query(
             `INSERT INTO auth_token (id, user_id, device_id, purpose, digest, created)
             SELECT gen_random_uuid(), 'nobody', gen_random_uuid(), 'access', '', 0 FROM generate_series(1, 10000)`,
           );
         }
-        await dataSource.query(stack.databaseName === 'mariadb' ? `ANALYZE TABLE ${tableName}, auth_token` : 'ANALYZE');
+        await dataSource.query(
+          environment.databaseName === 'mariadb' ? `ANALYZE TABLE ${tableName}, auth_token` : 'ANALYZE',
+        );
         const statements = await Statements.of(dataSource);
         for (const many of [1, 5, 100]) {
           const found = await authenticate(app, tokens.slice(0, many));
@@ -1297,7 +1302,7 @@ describe('The statement of a look-up', () => {
               expect.stringMatching(/^t (?:const|range) PRIMARY$/),
               expect.stringMatching(/^u (?:const|eq_ref) PRIMARY$/),
             ],
-          }[stack.databaseName];
+          }[environment.databaseName];
           expect(scans).toEqual(expected);
         }
         statements.close();
@@ -1325,25 +1330,25 @@ describe('The statement of a look-up', () => {
           ],
         },
       };
-      if (stack.databaseName === 'sqlite') return;
+      if (environment.databaseName === 'sqlite') return;
       for (const [key, statements] of Object.entries(changes)) {
-        const entity = entityOf({ id: { primary: true, ...KEYS[key]!(stack.databaseName) } });
-        const { app, dataSource } = await bootOver(stack, typeOrmUsers(entity, USER_OF), [entity]);
+        const entity = entityOf({ id: { primary: true, ...KEYS[key]!(environment.databaseName) } });
+        const { app, dataSource } = await bootOver(environment, typeOrmUsers(entity, USER_OF), [entity]);
         const ids = key === 'integer' ? [1, 2, 3] : [randomUUID(), randomUUID(), randomUUID()];
         await dataSource.getRepository(entity).insert(ids.map((id) => ({ id, name: 'x' })));
         const tokens = await tokensOf(app, dataSource, ids);
         // Prepared before, and after.
         expect(await authenticate(app, tokens)).toMatchObject(ids.map((id) => ({ id })));
-        const lines = logged.length;
-        for (const sql of statements[stack.databaseName]!) {
+        const lines = warnings.length;
+        for (const sql of statements[environment.databaseName]!) {
           await dataSource.query(sql.replace('{}', dataSource.getMetadata(entity).tableName));
         }
         for (let turn = 0; turn < 2; turn++) {
           const found = (await authenticate(app, tokens)) as { id: unknown }[];
           expect(found.map(({ id }) => String(id))).toEqual(ids.map(String));
         }
-        if (stack.databaseName !== 'postgres') continue;
-        const told = logged.slice(lines).filter((line) => line.includes('Users are looked up apart'));
+        if (environment.databaseName !== 'postgres') continue;
+        const told = warnings.slice(lines).filter((line) => line.includes('Users are looked up apart'));
         expect(told).toHaveLength(1);
       }
     });
@@ -1352,12 +1357,12 @@ describe('The statement of a look-up', () => {
 
 describe('On PostgreSQL a look-up', () => {
   onEveryDatabase(
-    (stack) => {
-      afterEach(() => stack.closeApplications());
+    (environment) => {
+      afterEach(() => environment.closeApplications());
 
       for (const analyzed of [false, true]) {
         it(`is planned a few times, and kept, in tables ${analyzed ? 'whose size is known' : 'that grew just now'}`, async () => {
-          const { app, dataSource } = await bootOver(stack, typeOrmUsers(Member, MEMBER), [Member], {
+          const { app, dataSource } = await bootOver(environment, typeOrmUsers(Member, MEMBER), [Member], {
             typeOrm: { extra: { max: 1 } },
           });
           await dataSource.getRepository(Member).deleteAll();
@@ -1387,7 +1392,7 @@ describe('On PostgreSQL a look-up', () => {
       for (const command of ['DEALLOCATE ALL', 'DISCARD ALL']) {
         it(`goes on after ${command}, and no request has an error`, async () => {
           const max = 4;
-          const app = await stack.boot({ typeOrm: { extra: { max } } });
+          const app = await environment.boot({ typeOrm: { extra: { max } } });
           const tokens = await Promise.all(Array.from({ length: 20 }, () => app.token()));
           const everywhere = async (sql: string) => {
             const runners = Array.from({ length: max }, () => app.dataSource.createQueryRunner());
@@ -1399,14 +1404,14 @@ describe('On PostgreSQL a look-up', () => {
             const answers = await Promise.all(tokens.map((token) => app.get('/me', token)));
             return new Set(answers.map(({ status }) => status));
           };
-          const lines = logged.length;
+          const lines = warnings.length;
           for (let round = 0; round < 3; round++) {
             expect(await statuses()).toEqual(new Set([200]));
             await app.usesWritten();
             await everywhere(command);
           }
           expect(await statuses()).toEqual(new Set([200]));
-          const [told, ...others] = logged.slice(lines);
+          const [told, ...others] = warnings.slice(lines);
           expect(told).toMatch(/PostgreSQL keeps no prepared statements/);
           expect(others).toEqual([]);
         });

@@ -3,7 +3,7 @@ import { CreateAuthToken1795564800000, migrations, tokenMigrations } from 'nestj
 import { Column, DataSource, DefaultNamingStrategy, Entity, Index } from 'typeorm';
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
 import { ACCOUNT, Account } from './fixtures/account.js';
-import { logged, onEveryDatabase, PASSWORD, Stack } from './fixtures/app.js';
+import { warnings, onEveryDatabase, PASSWORD, TestEnvironment } from './fixtures/app.js';
 import { createDatabase, type TestDatabase } from './fixtures/databases.js';
 
 @Entity({ name: 'auth_token', withoutRowid: true })
@@ -137,9 +137,9 @@ describe('The migrations', () => {
     });
   }
 
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     it('are all that an application needs', async () => {
-      const app = await stack.boot({
+      const app = await environment.boot({
         options: { refresh: {}, limit: { perUser: 3, policy: 'evict' }, secret: 's'.repeat(32) },
         typeOrm: { synchronize: false, migrations, migrationsRun: true },
       });
@@ -153,22 +153,22 @@ describe('The migrations', () => {
       await expect(app.createUser(username)).rejects.toThrow('User name is taken');
       app.clock.advance(200 * 24 * 3_600_000);
       expect(await app.tokens.prune()).toBe(0);
-      await stack.closeApplications();
+      await environment.closeApplications();
     });
   });
 
   it('make no auth_user where users are elsewhere', async () => {
-    const stack = new Stack('sqlite', 'express');
-    await stack.open();
-    const loggedBefore = logged.length;
+    const environment = new TestEnvironment('sqlite', 'express');
+    await environment.open();
+    const loggedBefore = warnings.length;
     const users = typeOrmUsers(Account, ACCOUNT);
     const typeOrm = { synchronize: false, entities: [Account], migrations: tokenMigrations, migrationsRun: true };
-    const app = await stack.boot({ options: { users }, typeOrm });
+    const app = await environment.boot({ options: { users }, typeOrm });
     const runner = app.dataSource.createQueryRunner();
     expect([await runner.hasTable('auth_token'), await runner.hasTable('auth_user')]).toEqual([true, false]);
     expect((await app.tokens.issue('1')).token.userId).toBe('1');
-    expect(logged.slice(loggedBefore).filter((line) => line.includes('auth_user'))).toEqual([]);
-    await stack.close();
+    expect(warnings.slice(loggedBefore).filter((line) => line.includes('auth_user'))).toEqual([]);
+    await environment.close();
   });
 
   it('refuse a kind of database that the package does not know', async () => {

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
+import { onEveryEnvironment, PASSWORD, type TestApp } from './fixtures/app.js';
 
 const SECRET = 'a secret of thirty-two bytes, or more';
 const NEW_SECRET = 'another secret of thirty-two bytes, or more';
@@ -16,14 +16,14 @@ async function liveCount(app: TestApp, answers: { json: { token: string } }[]): 
 }
 
 describe('POST /auth/obtain-token', () => {
-  onEveryStack((stack) => {
+  onEveryEnvironment((environment) => {
     let replace: TestApp;
     let reuse: TestApp;
     let renew: TestApp;
     beforeAll(async () => {
-      replace = await stack.boot({ options: '2h' });
-      reuse = await stack.boot({ options: { lifespan: '2h', secret: SECRET } });
-      renew = await stack.boot({ options: { lifespan: '2h', secret: SECRET, obtain: 'renew' } });
+      replace = await environment.boot({ options: '2h' });
+      reuse = await environment.boot({ options: { lifespan: '2h', secret: SECRET } });
+      renew = await environment.boot({ options: { lifespan: '2h', secret: SECRET, obtain: 'renew' } });
     });
 
     it('answers a token as a login does', async () => {
@@ -94,12 +94,12 @@ describe('POST /auth/obtain-token', () => {
     it('replaces a token that a changed secret did not make, and knows one that an older of several made', async () => {
       const { username } = await reuse.createUser();
       const first = (await obtain(reuse, username)).json;
-      const rotated = await stack.boot({
+      const rotated = await environment.boot({
         options: { lifespan: '2h', secret: [NEW_SECRET, SECRET] },
         clock: reuse.clock,
       });
       expect((await obtain(rotated, username)).json.token).toBe(first.token);
-      const changed = await stack.boot({ options: { lifespan: '2h', secret: NEW_SECRET }, clock: reuse.clock });
+      const changed = await environment.boot({ options: { lifespan: '2h', secret: NEW_SECRET }, clock: reuse.clock });
       const second = (await obtain(changed, username)).json;
       expect(second.token).not.toBe(first.token);
       expect((await changed.get('/me', first.token)).json.code).toBe('token_invalid');
@@ -108,7 +108,7 @@ describe('POST /auth/obtain-token', () => {
 
     it('replaces a token made without a secret', async () => {
       const { username } = await reuse.createUser();
-      const unsigned = await stack.boot({ options: '2h', clock: reuse.clock });
+      const unsigned = await environment.boot({ options: '2h', clock: reuse.clock });
       const first = (await obtain(unsigned, username)).json;
       expect((await obtain(reuse, username)).json.token).not.toBe(first.token);
       expect((await reuse.get('/me', first.token)).status).toBe(401);
@@ -138,7 +138,7 @@ describe('POST /auth/obtain-token', () => {
     });
 
     it('asked at once of two processes and for many users leaves one token each', async () => {
-      const other = await stack.boot({ options: '2h', clock: replace.clock });
+      const other = await environment.boot({ options: '2h', clock: replace.clock });
       const users = await Promise.all(Array.from({ length: 8 }, () => replace.createUser()));
       const asked = users.flatMap(({ id }) =>
         [replace, other, replace, other, replace, other].map((app) => app.tokens.obtain(id)),

@@ -9,7 +9,7 @@ import {
 } from 'nestjs-expiring-token';
 import { Column, DeleteDateColumn, Entity } from 'typeorm';
 import { describe, expect, it } from 'vitest';
-import { onEveryDatabase, Stack } from './fixtures/app.js';
+import { onEveryDatabase, TestEnvironment } from './fixtures/app.js';
 
 /** Starts a module with these options, as an application without a database would. */
 const start = (options: unknown) =>
@@ -197,11 +197,11 @@ describe('An application that cannot work does not start', () => {
     }
   });
 
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     it('with a token entity that is not registered', async () => {
       await expect(
         Test.createTestingModule({
-          imports: [stack.typeOrm({ autoLoadEntities: false, entities: [] }), ExpiringTokenModule.forRoot()],
+          imports: [environment.typeOrm({ autoLoadEntities: false, entities: [] }), ExpiringTokenModule.forRoot()],
         }).compile(),
       ).rejects.toThrow('tokenEntity: Token is not an entity of the data source. Set autoLoadEntities: true');
     });
@@ -209,7 +209,7 @@ describe('An application that cannot work does not start', () => {
     it('with users that are not registered', async () => {
       await expect(
         Test.createTestingModule({
-          imports: [stack.typeOrm({ autoLoadEntities: false, entities: [Token] }), ExpiringTokenModule.forRoot()],
+          imports: [environment.typeOrm({ autoLoadEntities: false, entities: [Token] }), ExpiringTokenModule.forRoot()],
         }).compile(),
       ).rejects.toThrow('users: User is not an entity of the data source');
     });
@@ -220,7 +220,7 @@ describe('An application that cannot work does not start', () => {
         @DeleteDateColumn()
         gone: Date | null;
       }
-      await expect(stack.boot({ options: { tokenEntity: KeptToken } })).rejects.toThrow(
+      await expect(environment.boot({ options: { tokenEntity: KeptToken } })).rejects.toThrow(
         'tokenEntity: KeptToken.gone is a @DeleteDateColumn()',
       );
     });
@@ -231,14 +231,14 @@ describe('An application that cannot work does not start', () => {
         @Column()
         tenant: string;
       }
-      await expect(stack.boot({ options: { tokenEntity: TenantToken } })).rejects.toThrow(
+      await expect(environment.boot({ options: { tokenEntity: TenantToken } })).rejects.toThrow(
         'tokenEntity: TenantToken.tenant is neither nullable nor has a default',
       );
     });
 
     it('with the module imported twice, which would register the strategy twice', async () => {
       await expect(
-        stack.boot({ module: [ExpiringTokenModule.forRoot(), ExpiringTokenModule.forRoot('1h')] }),
+        environment.boot({ module: [ExpiringTokenModule.forRoot(), ExpiringTokenModule.forRoot('1h')] }),
       ).rejects.toThrow('the Passport strategy expiring-token is registered twice');
     });
   });
@@ -268,15 +268,15 @@ describe('Options can come', () => {
     'from useExisting': ExpiringTokenModule.forRootAsync({ imports: [OptionsModule], useExisting: OptionsFactory }),
   };
 
-  onEveryDatabase((stack: Stack) => {
+  onEveryDatabase((environment: TestEnvironment) => {
     it.each(Object.entries(SOURCES))('%s', async (_, module) => {
-      const app = await stack.boot({ module: [module] });
+      const app = await environment.boot({ module: [module] });
       const { json } = await app.login((await app.createUser()).username);
       expect(json.expiresIn).toBe(3600);
     });
 
     it('with structural ones beside the factory', async () => {
-      const app = await stack.boot({
+      const app = await environment.boot({
         module: [ExpiringTokenModule.forRootAsync({ useFactory: () => ({}), path: 'api/session', routes: ['login'] })],
       });
       const { username } = await app.createUser();

@@ -37,7 +37,7 @@ describe('A refused login computes one hash', async () => {
       };
     return { ...argon2, verify: counted('verify', argon2.verify), hash: counted('hash', argon2.hash) };
   });
-  const { logged, onEveryDatabase, PASSWORD }: typeof App = await import('./fixtures/app.js');
+  const { warnings, onEveryDatabase, PASSWORD }: typeof App = await import('./fixtures/app.js');
   afterAll(() => {
     vi.doUnmock('@node-rs/argon2');
     vi.resetModules();
@@ -45,10 +45,10 @@ describe('A refused login computes one hash', async () => {
 
   const outdated = await hash(PASSWORD, { memoryCost: 1024, timeCost: 1, parallelism: 1 });
 
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     let app: App.TestApp;
     beforeAll(async () => {
-      app = await stack.boot();
+      app = await environment.boot();
     });
 
     const createUser = async (password?: string | null, active = true) => {
@@ -78,11 +78,11 @@ describe('A refused login computes one hash', async () => {
     it.each(Object.entries(BROKEN))('where the stored one is broken: %s', async (_, broken) => {
       const nobody = await refuse('nobody');
       const username = await createUser(broken);
-      const before = logged.length;
+      const before = warnings.length;
       expect(await refuse(username)).toEqual(nobody);
-      expect(logged.slice(before)).toEqual([expect.stringContaining('A stored password hash cannot be verified')]);
-      if (broken !== '') expect(logged.at(-1)).not.toContain(broken);
-      expect(logged.at(-1)).not.toContain(username);
+      expect(warnings.slice(before)).toEqual([expect.stringContaining('A stored password hash cannot be verified')]);
+      if (broken !== '') expect(warnings.at(-1)).not.toContain(broken);
+      expect(warnings.at(-1)).not.toContain(username);
     });
 
     it('and a right one with an outdated hash another, for an active user alone', async () => {
@@ -91,7 +91,7 @@ describe('A refused login computes one hash', async () => {
 
     it('of as many at once as hashConcurrency says', async () => {
       for (const hashConcurrency of [1, 2]) {
-        const limited = await stack.boot({ options: { hashConcurrency } });
+        const limited = await environment.boot({ options: { hashConcurrency } });
         atOnce.most = 0;
         await Promise.all(Array.from({ length: 8 }, () => limited.login('nobody')));
         expect(atOnce.most).toBe(hashConcurrency);
@@ -99,7 +99,7 @@ describe('A refused login computes one hash', async () => {
     });
 
     it('also one that is counted by the throttle', async () => {
-      const strict = await stack.boot({ options: { loginThrottle: { limit: 2, ttl: '1h' } } });
+      const strict = await environment.boot({ options: { loginThrottle: { limit: 2, ttl: '1h' } } });
       const username = await createUser(BROKEN['of no parameters']);
       const statuses = [];
       for (let login = 0; login < 3; login++) statuses.push((await strict.login(username)).status);

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
 import { generateToken } from '../lib/tokens/token-secret.js';
 import { TokenPruner } from '../lib/tokens/token.pruner.js';
-import { logged, onEveryStack, PASSWORD, type Stack, type TestApp } from './fixtures/app.js';
+import { warnings, onEveryEnvironment, PASSWORD, type TestEnvironment, type TestApp } from './fixtures/app.js';
 import { DatabaseMeter } from './fixtures/hostile/database-meter.js';
 import { type Answer, bearer, type RequestOptions } from './fixtures/http.js';
 
@@ -42,8 +42,8 @@ class Target {
     this.meter = new DatabaseMeter(app.dataSource);
   }
 
-  static async boot(stack: Stack): Promise<Target> {
-    const app = await stack.boot({ options: { refresh: { idle: '7d' } } });
+  static async boot(environment: TestEnvironment): Promise<Target> {
+    const app = await environment.boot({ options: { refresh: { idle: '7d' } } });
     await app.nest.get(TokenPruner).beforeApplicationShutdown();
     const target = new Target(app, await app.createUser());
     await target.renewToken();
@@ -64,12 +64,12 @@ class Target {
 
   /** Sends a request; what holds for every one is seen to here. */
   async send(path: string, options: RequestOptions): Promise<Answer & { statements: number }> {
-    const lines = logged.length;
+    const lines = warnings.length;
     this.meter.take();
     const answer = await this.app.send(path, { agent: this.agent, ...options });
     const statements = this.meter.take();
     expect(answer.status, answer.text).toBeLessThan(500);
-    expect(logged.slice(lines)).toEqual([]);
+    expect(warnings.slice(lines)).toEqual([]);
     // Passport drops it.
     if (answer.status === 401 && path !== '/passport') expect(answer.headers['www-authenticate']).toMatch(CHALLENGE);
     return { ...answer, statements };
@@ -77,10 +77,10 @@ class Target {
 }
 
 /** Boots a target for the tests of a block. */
-function useTarget(stack: Stack): () => Target {
+function useTarget(environment: TestEnvironment): () => Target {
   let target: Target;
   beforeAll(async () => {
-    target = await Target.boot(stack);
+    target = await Target.boot(environment);
   });
   afterAll(() => target.close());
   return () => target;
@@ -163,9 +163,9 @@ describe('Whatever stands for a token', () => {
     ],
   };
 
-  onEveryStack(
-    (stack) => {
-      const target = useTarget(stack);
+  onEveryEnvironment(
+    (environment) => {
+      const target = useTarget(environment);
 
       it('in the Authorization header: only the live one passes, a refusal quotes nothing, what is malformed costs no statement', async () => {
         const { app, user, token } = target();
@@ -362,7 +362,7 @@ describe('Whatever stands in a body', () => {
   ];
 
   /** What is to be answered to a body: by its length, by the framework that parses it, by its shape. */
-  function verdict(text: string, { accepts, isRight }: Route, { adapterName }: Stack) {
+  function verdict(text: string, { accepts, isRight }: Route, { adapterName }: TestEnvironment) {
     if (Buffer.byteLength(text) > LIMITS[adapterName]) return { status: 413, code: undefined };
     let body: unknown;
     try {
@@ -376,16 +376,16 @@ describe('Whatever stands in a body', () => {
     return isRight(body as Record<string, unknown>) ? accepts : VALIDATION_FAILED;
   }
 
-  onEveryStack(
-    (stack) => {
-      const target = useTarget(stack);
+  onEveryEnvironment(
+    (environment) => {
+      const target = useTarget(environment);
 
       it.each(ROUTES.map((route) => [`${route.method} ${route.path({ deviceId: ':id' })}`, route] as const))(
         '%s answers by its shape, quotes nothing of it and writes nothing',
         async (_, route) => {
           const { app } = target();
           const property = fc.asyncProperty(texts(route.fields), async (text) => {
-            const expected = verdict(text, route, stack);
+            const expected = verdict(text, route, environment);
             const before = await app.dump();
             const { status, json, headers, statements, ...answer } = await target().send(route.path(target()), {
               method: route.method,
@@ -482,7 +482,7 @@ describe('Whatever stands for the id of a device', () => {
   const LONGEST_PARAMETER = 100;
 
   /** What a router takes for the id in the rest of a path; null if there is no route, or no such character. */
-  function idIn(rest: string, { adapterName }: Stack): string | null {
+  function idIn(rest: string, { adapterName }: TestEnvironment): string | null {
     let [segment = ''] = rest.split(/[?#]/, 1);
     if (adapterName === 'express') {
       // A fragment, which no client sends, makes it read backslashes as slashes.
@@ -535,8 +535,8 @@ describe('Whatever stands for the id of a device', () => {
     );
   }
 
-  onEveryStack((stack) => {
-    const target = useTarget(stack);
+  onEveryEnvironment((environment) => {
+    const target = useTarget(environment);
 
     it('all that is not a device of the user is the same one, and only a canonical UUID is looked for', async () => {
       const { app, user, token } = target();
@@ -560,7 +560,7 @@ describe('Whatever stands for the id of a device', () => {
       const before = await app.dump();
       const rests = segments([ownId, strangerId, target().deviceId]);
       const property = fc.asyncProperty(fc.constantFrom('PATCH', 'DELETE'), rests, async (method, rest) => {
-        const id = idIn(rest, stack);
+        const id = idIn(rest, environment);
         fc.pre(id !== ownId && id !== target().deviceId);
         const answer = await ask(method, rest);
         if (id === null) {

@@ -41,15 +41,15 @@ const put = (app: TestApp, row: Partial<Token>) => app.dataSource.getRepository(
 const idsOf = async (app: TestApp) => new Set((await app.dataSource.getRepository(Token).find()).map(({ id }) => id));
 
 describe('Pruning', () => {
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     beforeEach(async () => {
-      await (await stack.boot()).dataSource.getRepository(Token).deleteAll();
+      await (await environment.boot()).dataSource.getRepository(Token).deleteAll();
     });
     // Or their background would sweep on.
-    afterEach(() => stack.closeApplications());
+    afterEach(() => environment.closeApplications());
 
     it('keeps an expired token for the retention, in which its client hears that it expired', async () => {
-      const app = await stack.boot({ options: { lifespan: '1d', prune: { retention: '2d' } } });
+      const app = await environment.boot({ options: { lifespan: '1d', prune: { retention: '2d' } } });
       const token = await app.token();
       app.clock.advance(DAY_MS);
       expect((await app.get('/me', token)).json.code).toBe('token_expired');
@@ -63,7 +63,7 @@ describe('Pruning', () => {
     });
 
     it('deletes what the one rule calls dead, and nothing else, of every age and kind', async () => {
-      const app = await stack.boot({
+      const app = await environment.boot({
         options: { lifespan: '30d', idle: '20d', refresh: { idle: '7d', lifespan: '40d' }, prune: { batch: 7 } },
       });
       const { lifetimes } = app.nest.get<ResolvedOptions>(RESOLVED_OPTIONS);
@@ -97,7 +97,7 @@ describe('Pruning', () => {
     });
 
     it('spares what was renewed after the sweep had looked at it', async () => {
-      const app = await stack.boot({ options: { lifespan: '1d', idle: '12h' } });
+      const app = await environment.boot({ options: { lifespan: '1d', idle: '12h' } });
       const old = { created: new Date(app.clock.now - 30 * DAY_MS) };
       const [renewed, used, dead] = [await put(app, old), await put(app, old), await put(app, old)];
       const database = app.nest.get<Database>(DATABASE);
@@ -118,7 +118,7 @@ describe('Pruning', () => {
     });
 
     it('lets requests through between batches, and where each token has a lifespan of its own', async () => {
-      const app = await stack.boot();
+      const app = await environment.boot();
       const created = new Date(app.clock.now - 90 * DAY_MS);
       const tokens = app.dataSource.getRepository(Token);
       await tokens.insert(Array.from({ length: 300 }, (_, made) => newToken(app, { created, lifespan: made + 1 })));
@@ -130,15 +130,15 @@ describe('Pruning', () => {
     });
 
     it('sends few forms of a statement, however many rows there are', async () => {
-      const app = await stack.boot();
+      const app = await environment.boot();
       const store = app.nest.get(TokenStore);
       const ids = Array.from({ length: 300 }, () => uuidV7(app.clock.now));
-      const forms = new Set(ids.map((_, count) => store.removeDead(ids.slice(0, count + 1), 0).sql));
+      const forms = new Set(ids.map((_, count) => store.deleteExpired(ids.slice(0, count + 1), 0).sql));
       expect(forms.size).toBeLessThanOrEqual(10);
     });
 
     it('goes through many tokens of one instant in batches, without leaving one out', async () => {
-      const app = await stack.boot({ options: { prune: { batch: 5 } } });
+      const app = await environment.boot({ options: { prune: { batch: 5 } } });
       const created = new Date(app.clock.now - 90 * DAY_MS);
       for (let made = 0; made < 23; made++) await put(app, { created });
       const kept = await put(app, { created, lifespan: Infinity });
@@ -155,7 +155,7 @@ describe('Pruning', () => {
       ['grows where the server is only far away', 350, { readMs: 50, writeMs: 50 }, [25, 50, 100, 200]],
       ['stays small where it takes long', 150, { readMs: 0, writeMs: 50 }, [25, 25, 25, 25, 25, 25]],
     ] as const)('begins with a small batch, which %s', async (_, count, { readMs, writeMs }, sizes) => {
-      const app = await stack.boot({ options: { prune: { batch: 500 } } });
+      const app = await environment.boot({ options: { prune: { batch: 500 } } });
       const created = new Date(app.clock.now - 90 * DAY_MS);
       const tokens = app.dataSource.getRepository(Token);
       for (let made = 0; made < count; made += 50) {
@@ -184,10 +184,10 @@ describe('Pruning', () => {
       expect(limits.slice(0, sizes.length)).toEqual(sizes);
     });
 
-    it.runIf(stack.databaseName === 'sqlite')(
+    it.runIf(environment.databaseName === 'sqlite')(
       'leaves no long log to SQLite, to be carried over in one go',
       async () => {
-        const app = await stack.boot();
+        const app = await environment.boot();
         const created = new Date(app.clock.now - 90 * DAY_MS);
         for (let made = 0; made < 10_000; made += 500) {
           await app.dataSource
@@ -201,10 +201,10 @@ describe('Pruning', () => {
       },
     );
 
-    it.runIf(stack.databaseName === 'sqlite')(
+    it.runIf(environment.databaseName === 'sqlite')(
       'leaves the log alone where the application carries it over',
       async () => {
-        const app = await stack.boot();
+        const app = await environment.boot();
         await app.dataSource.query('PRAGMA wal_checkpoint(TRUNCATE)');
         await app.dataSource.query('PRAGMA wal_autocheckpoint = 0');
         await put(app, { created: new Date(app.clock.now - 90 * DAY_MS) });
@@ -218,9 +218,9 @@ describe('Pruning', () => {
     );
 
     it('is done by several at once, and each token is counted once', async () => {
-      const clock = (await stack.boot()).clock;
+      const clock = (await environment.boot()).clock;
       const options = { prune: { batch: 10 } };
-      const apps = [await stack.boot({ options, clock }), await stack.boot({ options, clock })];
+      const apps = [await environment.boot({ options, clock }), await environment.boot({ options, clock })];
       const created = new Date(clock.now - 90 * DAY_MS);
       await Promise.all(Array.from({ length: 200 }, () => put(apps[0]!, { created })));
       const counts = await Promise.all(apps.map(({ tokens }) => tokens.prune()));
@@ -228,7 +228,7 @@ describe('Pruning', () => {
     });
 
     it('is done in the background soon after the start, and then time and again', async () => {
-      const app = await stack.boot({ options: { prune: { every: 20, retention: '1d' } } });
+      const app = await environment.boot({ options: { prune: { every: 20, retention: '1d' } } });
       const old = { created: new Date(app.clock.now - 60 * DAY_MS) };
       for (let round = 0; round < 2; round++) {
         const { id } = await put(app, old);
@@ -237,7 +237,7 @@ describe('Pruning', () => {
     });
 
     it('tells how far it is, and ends before the next batch when it is told to', async () => {
-      const app = await stack.boot({ options: { prune: { batch: 10 } } });
+      const app = await environment.boot({ options: { prune: { batch: 10 } } });
       await put(app, { created: new Date(app.clock.now - 32 * DAY_MS) });
       for (let made = 0; made < 25; made++) await put(app, { created: new Date(app.clock.now - 60 * DAY_MS) });
       const stopping = new AbortController();
@@ -257,7 +257,7 @@ describe('Pruning', () => {
     });
 
     it('in the background is turned off by false, and can still be called', async () => {
-      const app = await stack.boot({ options: { prune: false } });
+      const app = await environment.boot({ options: { prune: false } });
       await put(app, { created: new Date(app.clock.now - 60 * DAY_MS) });
       expect(await app.tokens.prune()).toBe(1);
     });
@@ -265,7 +265,7 @@ describe('Pruning', () => {
     it('that an outage stops is done again, and no request notices', async () => {
       // Before there is a sweep: one that is under way would find the row.
       const read = vi.spyOn(TokenStore.prototype, 'next').mockRejectedValueOnce(new Error('gone'));
-      const app = await stack.boot({ options: { prune: { every: 20 } } });
+      const app = await environment.boot({ options: { prune: { every: 20 } } });
       const { id } = await put(app, { created: new Date(app.clock.now - 60 * DAY_MS) });
       await vi.waitUntil(async () => !(await idsOf(app)).has(id), { timeout: 10_000 });
       expect(read.mock.settledResults[0]).toMatchObject({ type: 'rejected' });
@@ -274,16 +274,16 @@ describe('Pruning', () => {
   });
 
   describe('finds what to delete by an index', () => {
-    onEveryDatabase((stack) => {
+    onEveryDatabase((environment) => {
       it('lifespan by lifespan', async () => {
-        const app = await stack.boot({ options: { lifespan: '150d', prune: { retention: 1, batch: 25 } } });
+        const app = await environment.boot({ options: { lifespan: '150d', prune: { retention: 1, batch: 25 } } });
         const tokens = app.dataSource.getRepository(Token);
         const row = (made: number) => newToken(app, { created: new Date(app.clock.now - made * HOUR_MS) });
         for (let chunk = 0; chunk < 4000; chunk += 500) {
           await tokens.insert(Array.from({ length: 500 }, (_, made) => row(chunk + made)));
         }
         await put(app, { lifespan: Infinity });
-        await app.dataSource.query(`ANALYZE ${stack.databaseName === 'mariadb' ? 'TABLE ' : ''}auth_token`);
+        await app.dataSource.query(`ANALYZE ${environment.databaseName === 'mariadb' ? 'TABLE ' : ''}auth_token`);
 
         const database = app.nest.get<Database>(DATABASE);
         const sent = [vi.spyOn(database, 'read'), vi.spyOn(database, 'write')];
@@ -297,7 +297,7 @@ describe('Pruning', () => {
         }
         expect(forms.size).toBe(4);
         for (const [sql, values] of forms) {
-          const plan = await explain(app, stack.databaseName, sql, values);
+          const plan = await explain(app, environment.databaseName, sql, values);
           expect(plan).toMatch(new RegExp(`${index!.name}|Select tables optimized away`));
           expect(plan).not.toMatch(/filesort|temporary|TEMP B-TREE|"Sort/);
         }

@@ -5,7 +5,7 @@ import { APP_INTERCEPTOR, HttpAdapterHost } from '@nestjs/core';
 import { GraphQLModule, Query, Resolver } from '@nestjs/graphql';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { RefreshCookieModule } from '../sample-app/refresh-cookie.js';
-import { onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
+import { onEveryEnvironment, PASSWORD, TestEnvironment, type TestApp } from './fixtures/app.js';
 import { type Answer, bearer } from './fixtures/http.js';
 
 /** A cookie of the application's own, with each answer. */
@@ -25,11 +25,11 @@ class ThemeCookie implements NestInterceptor {
 class ThemeModule {}
 
 describe('The refresh cookie of the sample application', () => {
-  onEveryStack(
-    (stack) => {
+  onEveryEnvironment(
+    (environment) => {
       let app: TestApp;
       beforeAll(async () => {
-        app = await stack.boot({ options: { refresh: { idle: '1h' } }, imports: [RefreshCookieModule] });
+        app = await environment.boot({ options: { refresh: { idle: '1h' } }, imports: [RefreshCookieModule] });
       });
 
       type Headers = readonly (readonly [string, string])[];
@@ -105,7 +105,7 @@ describe('The refresh cookie of the sample application', () => {
 
       it('leaves the other cookies of an answer as they are', async () => {
         const imports = [ThemeModule, RefreshCookieModule];
-        const themed = await stack.boot({ options: { refresh: {} }, imports });
+        const themed = await environment.boot({ options: { refresh: {} }, imports });
         const { username } = await themed.createUser();
         const { headers } = await themed.send('/auth/login', {
           method: 'POST',
@@ -181,12 +181,12 @@ describe('The refresh cookie of the sample application', () => {
       autoSchemaFile: true,
       graphiql: false,
     });
-    const stack = new Stack('sqlite', 'express');
-    await stack.open();
-    const app = await stack.boot({ imports: [RefreshCookieModule, graphql, GreetingModule] });
+    const environment = new TestEnvironment('sqlite', 'express');
+    await environment.open();
+    const app = await environment.boot({ imports: [RefreshCookieModule, graphql, GreetingModule] });
     const { json } = await app.post('/graphql', { query: '{ greeting }' });
     expect(json).toEqual({ data: { greeting: 'hello' } });
-    await stack.close();
+    await environment.close();
   });
 
   it('is shown in the guide as it is', () => {

@@ -5,7 +5,7 @@ import { Column, Entity } from 'typeorm';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { TokenPruner } from '../lib/tokens/token.pruner.js';
 import { open, seal } from '../lib/tokens/token-seal.js';
-import { logged, onEveryStack, PASSWORD, type TestApp, TestClock } from './fixtures/app.js';
+import { warnings, onEveryEnvironment, PASSWORD, type TestApp, TestClock } from './fixtures/app.js';
 import { type Answer, bearer } from './fixtures/http.js';
 
 const SECOND_MS = 1000;
@@ -35,11 +35,11 @@ const rowsOf = async (app: TestApp, deviceId: string) =>
     .getMany() as Promise<(Token & { sealed: Buffer | null; sealedUntil: Date | null })[]>;
 
 describe('A device with a refresh token', () => {
-  onEveryStack((stack) => {
+  onEveryEnvironment((environment) => {
     let app: TestApp;
     const reused = vi.fn();
     beforeAll(async () => {
-      app = await stack.boot({ options: { refresh: {} }, imports: [EventEmitterModule.forRoot()] });
+      app = await environment.boot({ options: { refresh: {} }, imports: [EventEmitterModule.forRoot()] });
       app.nest.get(EventEmitter2).on('expiring-token.reused', reused);
     });
 
@@ -157,7 +157,7 @@ describe('A device with a refresh token', () => {
         emitter.off('expiring-token.reused', failing);
       }
       for (const told of ['the listener is broken', 'the listener is worse']) {
-        await vi.waitUntil(() => logged.some((line) => line.includes(told)));
+        await vi.waitUntil(() => warnings.some((line) => line.includes(told)));
       }
     });
 
@@ -322,10 +322,10 @@ describe('A device with a refresh token', () => {
 describe('The option refresh', () => {
   afterEach(() => vi.useRealTimers());
 
-  onEveryStack(
-    (stack) => {
+  onEveryEnvironment(
+    (environment) => {
       it('without a grace takes every second use for a theft', async () => {
-        const app = await stack.boot({ options: { refresh: { grace: 0 } } });
+        const app = await environment.boot({ options: { refresh: { grace: 0 } } });
         const login = await newLogin(app);
         const pair = (await refresh(app, login.refreshToken)).json;
         expect((await rowsOf(app, login.deviceId)).map(({ sealed }) => sealed)).toEqual([null, null, null, null]);
@@ -339,7 +339,7 @@ describe('The option refresh', () => {
           @Column('varchar', { length: 255, nullable: true })
           scope: string | null;
         }
-        const app = await stack.boot({ options: { refresh: {}, tokenEntity: ScopedToken } });
+        const app = await environment.boot({ options: { refresh: {}, tokenEntity: ScopedToken } });
         const scoped = app.dataSource.getRepository(ScopedToken);
         const login = await newLogin(app);
         await scoped.update({ deviceId: login.deviceId }, { scope: 'notes' });
@@ -351,7 +351,7 @@ describe('The option refresh', () => {
       });
 
       it('never lets the grace outlast the tokens', async () => {
-        const app = await stack.boot({ options: { refresh: { lifespan: '1m', idle: '1m' } } });
+        const app = await environment.boot({ options: { refresh: { lifespan: '1m', idle: '1m' } } });
         const login = await newLogin(app);
         app.clock.advance(50 * SECOND_MS);
         expect((await refresh(app, login.refreshToken)).status).toBe(200);
@@ -363,7 +363,7 @@ describe('The option refresh', () => {
         const clock = new TestClock();
         let reading = clock.now;
         Object.defineProperty(clock, 'now', { get: () => reading++ });
-        const app = await stack.boot({ options: { refresh: {} }, clock });
+        const app = await environment.boot({ options: { refresh: {} }, clock });
         const whole = { expiresIn: 3600, refreshExpiresIn: 7 * 24 * 3600 };
         const login = await newLogin(app);
         expect(login).toMatchObject(whole);
@@ -371,9 +371,9 @@ describe('The option refresh', () => {
       });
 
       it('names the header, and how long refresh tokens live, those issued before too', async () => {
-        const before = await stack.boot({ options: { refresh: {} } });
+        const before = await environment.boot({ options: { refresh: {} } });
         const login = await newLogin(before);
-        const app = await stack.boot({
+        const app = await environment.boot({
           options: { refresh: { header: 'X-Renew', idle: '1d', lifespan: null }, lifespan: '5m' },
           clock: before.clock,
         });
@@ -387,7 +387,7 @@ describe('The option refresh', () => {
 
       it('left out, there is no such route, header or token', async () => {
         const factory = ExpiringTokenModule.forRootAsync({ useFactory: () => ({ prune: false }) });
-        for (const app of [await stack.boot(), await stack.boot({ module: [factory] })]) {
+        for (const app of [await environment.boot(), await environment.boot({ module: [factory] })]) {
           const login = await newLogin(app);
           expect(login).not.toHaveProperty('refreshToken');
           const { status, json } = await refresh(app, login.token);
@@ -402,7 +402,8 @@ describe('The option refresh', () => {
       it('left out, is not in the document of the routes either', async () => {
         const pathsOf = async (options: ExpiringTokenModuleOptions) =>
           Object.keys(
-            SwaggerModule.createDocument((await stack.boot({ options })).nest, new DocumentBuilder().build()).paths,
+            SwaggerModule.createDocument((await environment.boot({ options })).nest, new DocumentBuilder().build())
+              .paths,
           );
         expect(await pathsOf({ refresh: {} })).toContain('/auth/refresh');
         expect(await pathsOf({})).not.toContain('/auth/refresh');
@@ -412,9 +413,9 @@ describe('The option refresh', () => {
         // Those of the package alone: what the drivers wait for passes as ever.
         vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
         // What is sealed for longer, by a process with another grace, is in nobody's way.
-        const other = await stack.boot({ options: { refresh: { grace: '60s' } } });
+        const other = await environment.boot({ options: { refresh: { grace: '60s' } } });
         await refresh(other, (await newLogin(other)).refreshToken);
-        const app = await stack.boot({ options: { refresh: {} }, clock: other.clock });
+        const app = await environment.boot({ options: { refresh: {} }, clock: other.clock });
         const forgetting = app.nest.get(TokenPruner)['forgetting'];
         const pass = async (milliseconds: number) => {
           app.clock.advance(milliseconds);
@@ -442,17 +443,17 @@ describe('The option refresh', () => {
       });
 
       it('forgets after a restart what a process that was killed could not', async () => {
-        const app = await stack.boot({ options: { refresh: {} } });
+        const app = await environment.boot({ options: { refresh: {} } });
         const login = await newLogin(app);
         await refresh(app, login.refreshToken);
         const sealed = async () => (await rowsOf(app, login.deviceId)).filter((row) => row.sealed).length;
         expect(await sealed()).toBe(1);
         app.clock.advance(30 * SECOND_MS - 1);
-        await stack.boot({ options: { refresh: {} }, clock: app.clock });
+        await environment.boot({ options: { refresh: {} }, clock: app.clock });
         await refresh(app, login.refreshToken);
         expect(await sealed()).toBe(1);
         app.clock.advance(1);
-        await stack.boot({ options: { refresh: {} }, clock: app.clock });
+        await environment.boot({ options: { refresh: {} }, clock: app.clock });
         await vi.waitUntil(async () => (await sealed()) === 0, { timeout: 10_000 });
       });
     },

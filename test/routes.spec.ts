@@ -2,7 +2,7 @@ import { Controller, Get, VersioningType } from '@nestjs/common';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Database } from '../lib/database/database.js';
 import { DATABASE } from '../lib/expiring-token.constants.js';
-import { logged, onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
+import { warnings, onEveryEnvironment, PASSWORD, type TestApp } from './fixtures/app.js';
 import { type Answer, bearer, rawRequest, type RequestOptions } from './fixtures/http.js';
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'];
@@ -23,14 +23,14 @@ const NO_STORE = { 'cache-control': 'no-store', pragma: 'no-cache' };
 const ORIGIN = ['Origin', 'https://evil.example'] as const;
 
 describe('The routes of the module', () => {
-  onEveryStack(
-    (stack) => {
+  onEveryEnvironment(
+    (environment) => {
       let app: TestApp;
       let username: string;
       let token: string;
       let refreshToken: string;
       beforeAll(async () => {
-        app = await stack.boot({ options: { refresh: {} } });
+        app = await environment.boot({ options: { refresh: {} } });
         ({ username } = await app.createUser());
         ({ token, refreshToken } = (await app.login(username)).json);
       });
@@ -132,19 +132,19 @@ describe('A body that is no JSON', () => {
   ];
 
   describe.each(VERSIONS)('at a route $version', ({ prefix, versioning }) => {
-    onEveryStack(
-      (stack) => {
+    onEveryEnvironment(
+      (environment) => {
         let app: TestApp;
         let token: string;
         beforeAll(async () => {
-          app = await stack.boot({ options: { refresh: {} }, versioning });
+          app = await environment.boot({ options: { refresh: {} }, versioning });
           token = await app.token();
         });
 
         it.each([...WITH_BODY, ['PATCH', '/auth/devices/x'] as const])(
           'is refused at %s %s, and neither quoted nor logged',
           async (method, path) => {
-            const before = logged.length;
+            const before = warnings.length;
             for (const rawBody of [
               'hunter2SuperSecret',
               '{"name":"hunter2SuperSecret"',
@@ -153,7 +153,7 @@ describe('A body that is no JSON', () => {
               const headers = [['Content-Type', 'application/json'] as const, ...bearer(token)];
               const { status, text } = await app.send(prefix + path, { method, headers, rawBody });
               expect(status).toBe(400);
-              for (const told of [text, ...logged.slice(before)]) expect(told).not.toMatch(/hunter2|SuperSecret/);
+              for (const told of [text, ...warnings.slice(before)]) expect(told).not.toMatch(/hunter2|SuperSecret/);
             }
           },
         );
@@ -189,12 +189,12 @@ describe('A guarded route by another spelling of its path', () => {
     `http://other.example${path}`,
   ];
 
-  onEveryStack(
-    (stack) => {
+  onEveryEnvironment(
+    (environment) => {
       let app: TestApp;
       let token: string;
       beforeAll(async () => {
-        app = await stack.boot({ options: { globalGuard: true }, controllers: [ClosedController] });
+        app = await environment.boot({ options: { globalGuard: true }, controllers: [ClosedController] });
         token = await app.token((await app.createUser()).id);
       });
 

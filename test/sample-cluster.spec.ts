@@ -8,7 +8,7 @@ import { DEMO } from '../sample-app/demo-user.js';
 import { compile } from './fixtures/compile.js';
 import { createDatabase, SERVERS, type TestDatabase } from './fixtures/databases.js';
 import { bearer, request, type RequestOptions } from './fixtures/http.js';
-import { overhear } from './fixtures/overheard.js';
+import { capture } from './fixtures/captured-output.js';
 import { onRedis } from './fixtures/redis.js';
 
 /** Less than the cache remembers a token, and long enough for a slow machine. */
@@ -21,7 +21,7 @@ const STARTED = { timeout: 45_000, interval: 100 };
 async function start(environment: NodeJS.ProcessEnv): Promise<ChildProcess> {
   const main = await compile('sample-app/cluster/main.ts');
   const primary = spawn(process.execPath, [main], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
-  for (const output of [primary.stdout, primary.stderr]) output.on('data', (chunk) => overhear(String(chunk)));
+  for (const output of [primary.stdout, primary.stderr]) output.on('data', (chunk) => capture(String(chunk)));
   return primary;
 }
 

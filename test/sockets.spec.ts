@@ -28,13 +28,13 @@ import { WebSocket } from 'ws';
 import { BackgroundTask } from '../lib/async/background-task.js';
 import { TokenCache } from '../lib/tokens/token.cache.js';
 import { OpenConnections } from '../lib/transports/open-connections.js';
-import { RestorableClients } from '../lib/transports/recoverable-clients.js';
+import { RecoverableClients } from '../lib/transports/recoverable-clients.js';
 import {
   type BootOptions,
-  logged,
+  warnings,
   onEveryDatabase,
-  onEveryStack,
-  type Stack,
+  onEveryEnvironment,
+  type TestEnvironment,
   TestClock,
   TestApp,
 } from './fixtures/app.js';
@@ -219,15 +219,15 @@ const bearerOf = (token: string) => ({ header: `Bearer ${token}` });
 const exception = (code: string, message: string) => ({ status: 'error', message, code });
 
 describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
-  const boot = (stack: Stack, options: ExpiringTokenModuleOptions = {}, more: BootOptions = {}) =>
-    stack.boot({ imports: [NotesModule], configure, options: { isGlobal: true, ...options }, ...more });
+  const boot = (environment: TestEnvironment, options: ExpiringTokenModuleOptions = {}, more: BootOptions = {}) =>
+    environment.boot({ imports: [NotesModule], configure, options: { isGlobal: true, ...options }, ...more });
 
-  onEveryStack(
-    (stack) => {
-      afterEach(() => stack.closeApplications());
+  onEveryEnvironment(
+    (environment) => {
+      afterEach(() => environment.closeApplications());
 
       it('lets messages in by the token of the handshake', async () => {
-        const app = await boot(stack);
+        const app = await boot(environment);
         const user = await app.createUser();
         const { plainText, token } = await app.tokens.issue(user.id);
         const client = await connect(app, bearerOf(plainText));
@@ -239,7 +239,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
       });
 
       it('tells in an exception why it refuses, and stays open for what needs no token', async () => {
-        const app = await boot(stack);
+        const app = await boot(environment);
         const nobody = await connect(app, {});
         expect(await nobody.ask('whoami')).toEqual(
           exception('token_missing', 'Authentication credentials were not provided'),
@@ -257,7 +257,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
       });
 
       it('refuses two tokens, of which nobody can say which one is meant', async () => {
-        const app = await boot(stack);
+        const app = await boot(environment);
         const token = await app.token();
         const client = await connect(app, { ...bearerOf(token), query: `access_token=${token}` });
         expect(await client.ask('whoami')).toEqual(
@@ -270,11 +270,11 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
   );
 
   onEveryDatabase(
-    (stack) => {
-      afterEach(() => stack.closeApplications());
+    (environment) => {
+      afterEach(() => environment.closeApplications());
 
       it('is protected by the option globalGuard', async () => {
-        const app = await boot(stack, { globalGuard: true }, { imports: [BareModule] });
+        const app = await boot(environment, { globalGuard: true }, { imports: [BareModule] });
         const [nobody, somebody] = [await connect(app, {}), await connect(app, bearerOf(await app.token()))];
         expect(await nobody.ask('whoami')).toMatchObject({ code: 'token_missing' });
         expect(await nobody.ask('public')).toEqual({ public: true });
@@ -296,7 +296,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
       }
 
       it('closes at once the connections whose token this process revoked, and no other', async () => {
-        const app = await boot(stack);
+        const app = await boot(environment);
         type Device = Awaited<ReturnType<typeof twoDevices>>;
         const ways: ((device: Device) => Promise<unknown>)[] = [
           ({ plainText }) => app.post('/auth/logout', undefined, plainText),
@@ -319,7 +319,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
       });
 
       it('closes all connections of a user who is gone, or no longer active', async () => {
-        const app = await boot(stack);
+        const app = await boot(environment);
         for (const [end, code] of [
           [(id: string) => app.users.delete(id), 'token_invalid'],
           [(id: string) => app.users.setActive(id, false), 'user_inactive'],
@@ -337,7 +337,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
       });
 
       it('closes a connection when its token expires, by age or by idling', async () => {
-        const app = await boot(stack, { idle: '700ms' }, { clock: realClock() });
+        const app = await boot(environment, { idle: '700ms' }, { clock: realClock() });
         const { id } = await app.createUser();
         const short = await app.tokens.issue(id, { lifespan: 400 });
         const usual = await app.tokens.issue(id);
@@ -353,7 +353,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
       });
 
       it('closes a connection whose token has expired while the database cannot be asked, and logs nobody out', async () => {
-        const app = await boot(stack, {}, { clock: realClock() });
+        const app = await boot(environment, {}, { clock: realClock() });
         const { plainText } = await app.tokens.issue((await app.createUser()).id, { lifespan: 700 });
         const client = await connect(app, bearerOf(plainText));
         await client.ask('whoami');
@@ -364,9 +364,9 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
       });
 
       it('keeps it open where the token lives longer by then', async () => {
-        const app = await boot(stack, {}, { clock: realClock() });
+        const app = await boot(environment, {}, { clock: realClock() });
         const { plainText, token } = await app.tokens.issue((await app.createUser()).id, { lifespan: 500 });
-        const look = vi.spyOn(app.tokens, 'look');
+        const look = vi.spyOn(app.tokens, 'introspect');
         const client = await connect(app, bearerOf(plainText));
         await client.ask('whoami');
         await look.mock.results[0]!.value;
@@ -377,8 +377,8 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
       });
 
       it('closes within cache.ttl what another process revoked, or a statement of the application', async () => {
-        const app = await boot(stack, { cache: { ttl: '300ms' } });
-        const elsewhere = await stack.boot();
+        const app = await boot(environment, { cache: { ttl: '300ms' } });
+        const elsewhere = await environment.boot();
         const { user, token, client, otherClient } = await twoDevices(app);
         await elsewhere.tokens.revoke(user.id, token.deviceId);
         expect(await client.closed).toBe(dead);
@@ -388,10 +388,10 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
       });
 
       it('closes nobody while the database cannot be asked, and afterwards who was revoked meanwhile', async () => {
-        const app = await boot(stack, { cache: { ttl: '100ms' } });
+        const app = await boot(environment, { cache: { ttl: '100ms' } });
         const { user, client, otherClient } = await twoDevices(app);
         await app.dataSource.query('ALTER TABLE auth_token RENAME TO away');
-        const sweeps = () => logged.filter((line) => line.includes('tokens of open connections')).length;
+        const sweeps = () => warnings.filter((line) => line.includes('tokens of open connections')).length;
         const before = sweeps();
         await vi.waitFor(() => expect(sweeps()).toBeGreaterThan(before + 1), { timeout: 5000 });
         expect(await client.ask('whoami')).toEqual(
@@ -406,7 +406,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
       });
 
       it('remembers a connection once, and not when it has ended', async () => {
-        const app = await boot(stack);
+        const app = await boot(environment);
         const connections = app.nest.get(OpenConnections);
         const schedule = vi.spyOn(BackgroundTask.prototype, 'schedule');
         const { client, otherClient } = await twoDevices(app);
@@ -422,7 +422,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
       });
 
       it('authenticates clients that say nothing when they connect', async () => {
-        const app = await boot(stack, {}, { imports: [NewsModule] });
+        const app = await boot(environment, {}, { imports: [NewsModule] });
         const { seen } = app.nest.get(NewsGateway, { strict: false });
         const user = await app.createUser();
         const { plainText, token } = await app.tokens.issue(user.id);
@@ -444,7 +444,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
       onRedis(() => {
         it('closes at once what another process says over Redis that it revoked', async () => {
           const options = { cache: { ttl: '1h', redis: SERVERS.redis } };
-          const [app, elsewhere] = [await boot(stack, options), await stack.boot({ options })];
+          const [app, elsewhere] = [await boot(environment, options), await environment.boot({ options })];
           const { user, token, client, otherClient } = await twoDevices(app);
           for (const { nest } of [app, elsewhere]) {
             await vi.waitFor(() => expect(nest.get(TokenCache)['bus']!.isUp).toBe(true), { timeout: 5000 });
@@ -462,9 +462,9 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
   );
 
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it('closes a connection when its device logs out', async () => {
-        const app = await boot(stack);
+        const app = await boot(environment);
         const token = await app.token();
         const client = await connect(app, bearerOf(token));
         await client.ask('whoami');
@@ -478,7 +478,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
 
 describe('Open connections', () => {
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it('are looked up some at a time, so that a user store is not asked for all at once', async () => {
         let [asking, asked, most] = [0, 0, 0];
         class Directory {
@@ -492,7 +492,7 @@ describe('Open connections', () => {
           validateCredentials = () => Promise.resolve(null);
           getId = ({ id }: { id: string }) => id;
         }
-        const app = await stack.boot({ options: { users: Directory } });
+        const app = await environment.boot({ options: { users: Directory } });
         const connections = app.nest.get(OpenConnections);
         const closed: string[] = [];
         for (let number = 0; number < 300; number++) {
@@ -517,10 +517,10 @@ describe('Open connections', () => {
           validateCredentials = () => Promise.resolve(null);
           getId = ({ id }: { id: string }) => id;
         }
-        const app = await stack.boot({ options: { users: Hanging, timeout: '300ms', cache: { ttl: '50ms' } } });
+        const app = await environment.boot({ options: { users: Hanging, timeout: '300ms', cache: { ttl: '50ms' } } });
         const connections = app.nest.get(OpenConnections);
         const { plainText, token } = await app.tokens.issue('ann');
-        const look = vi.spyOn(app.tokens, 'look');
+        const look = vi.spyOn(app.tokens, 'introspect');
         for (let number = 0; number < 1000; number++) {
           connections.watch({ isOpen: true, close: () => undefined, onceClosed: () => undefined }, plainText, token);
         }
@@ -552,7 +552,7 @@ describe('A client of Socket.IO that may be restored', () => {
       nsp: Object.assign(new EventEmitter(), { server: { opts } }),
     });
     const seen: object[] = [];
-    const clients = new RestorableClients((restored) => seen.push(restored));
+    const clients = new RecoverableClients((restored) => seen.push(restored));
     for (let message = 0; message < 3; message++) clients.remember(client);
     expect(client.listenerCount('disconnect')).toBe(connected ? 1 : 0);
     client.emit('disconnect');
@@ -571,7 +571,7 @@ describe('A client of Socket.IO that may be restored', () => {
 
 describe('Socket.IO', () => {
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       /** A client in a room, whose connection is cut and comes back with all that it had. */
       async function restored(app: TestApp, token: string, whileAway: (socket: Socket) => unknown) {
         const socket = io(app.origin, {
@@ -600,8 +600,8 @@ describe('Socket.IO', () => {
         return { socket, connections, told, ended };
       }
       const hears = (socket: Socket, event: string) => new Promise<unknown>((resolve) => socket.once(event, resolve));
-      const boot = () => stack.boot({ imports: [RoomModule], options: { isGlobal: true } });
-      afterEach(() => stack.closeApplications());
+      const boot = () => environment.boot({ imports: [RoomModule], options: { isGlobal: true } });
+      afterEach(() => environment.closeApplications());
 
       it('watches a client that was given its rooms back, as before', async () => {
         const app = await boot();
@@ -629,10 +629,10 @@ describe('Socket.IO', () => {
   );
 
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       let app: TestApp;
       beforeAll(async () => {
-        app = await stack.boot({ imports: [NotesModule], options: { isGlobal: true, refresh: {} } });
+        app = await environment.boot({ imports: [NotesModule], options: { isGlobal: true, refresh: {} } });
       });
 
       it('gives the token in auth.token, where a browser has no headers to set', async () => {
@@ -680,7 +680,7 @@ describe('A gateway of ws on a port of its own', () => {
     });
 
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it('needs SocketAuthenticator, because nobody else is told the handshake', async () => {
         const [deafPort, hearingPort] = [await freePort(), await freePort()];
         @WebSocketGateway(deafPort)
@@ -698,7 +698,7 @@ describe('A gateway of ws on a port of its own', () => {
         }
         @Module({ providers: [DeafGateway, HearingGateway] })
         class PortsModule {}
-        const app = await stack.boot({
+        const app = await environment.boot({
           imports: [PortsModule],
           configure: (nest) => void nest.useWebSocketAdapter(new WsAdapter(nest)),
           options: { isGlobal: true },
@@ -708,7 +708,7 @@ describe('A gateway of ws on a port of its own', () => {
         for (const port of [deafPort, hearingPort]) await listening(port);
         const deaf = await wsClient(at(deafPort), bearerOf(token));
         expect(await deaf.ask('whoami')).toMatchObject({ message: 'Internal server error' });
-        expect(logged.join()).toContain('call SocketAuthenticator.authenticate(client, request)');
+        expect(warnings.join()).toContain('call SocketAuthenticator.authenticate(client, request)');
         const hearing = await wsClient(at(hearingPort), bearerOf(token));
         expect(await hearing.ask('whoami')).toHaveProperty('deviceId');
         await app.post('/auth/logout', undefined, token);
@@ -717,7 +717,7 @@ describe('A gateway of ws on a port of its own', () => {
       });
 
       it('is not kept open by a client that does not close its end', async () => {
-        const app = await stack.boot({
+        const app = await environment.boot({
           imports: [NotesModule],
           configure: (nest) => void nest.useWebSocketAdapter(new WsAdapter(nest)),
           options: { isGlobal: true },
@@ -752,17 +752,17 @@ describe('A gateway of ws on a port of its own', () => {
         }
         @Module({ providers: [ForgetfulGateway] })
         class ForgetfulModule {}
-        const app = await stack.boot({
+        const app = await environment.boot({
           imports: [ForgetfulModule],
           configure: (nest) => void nest.useWebSocketAdapter(new WsAdapter(nest)),
           options: { isGlobal: true },
         });
         await listening(port);
-        const loggedBefore = logged.length;
+        const loggedBefore = warnings.length;
         const client = await wsClient(new TestApp(app.nest, `http://127.0.0.1:${port}`, app.clock), {});
         expect(await client.closed).toBe('1013 unavailable');
         expect(returned).toEqual([null]);
-        expect(logged.slice(loggedBefore).join()).toContain('authenticate(client, request) in handleConnection');
+        expect(warnings.slice(loggedBefore).join()).toContain('authenticate(client, request) in handleConnection');
       });
     },
     ['sqlite'],

@@ -9,7 +9,7 @@ import {
   Public,
 } from 'nestjs-expiring-token';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
+import { onEveryEnvironment, PASSWORD, type TestApp } from './fixtures/app.js';
 import { ApiDocument } from './fixtures/api-document.js';
 import { bearer } from './fixtures/http.js';
 
@@ -30,15 +30,15 @@ const FULL: ExpiringTokenModuleOptions = {
 const BEARER = { bearer: [] };
 
 describe('The document of @nestjs/swagger', () => {
-  onEveryStack(
-    (stack) => {
+  onEveryEnvironment(
+    (environment) => {
       let app: TestApp;
       let plain: TestApp;
       let document: ApiDocument;
       beforeAll(async () => {
-        app = await stack.boot({ options: FULL });
+        app = await environment.boot({ options: FULL });
         // Of another application in the same process, which is made in between.
-        plain = await stack.boot();
+        plain = await environment.boot();
         document = await ApiDocument.of(app);
       });
 
@@ -230,7 +230,7 @@ describe('The document of @nestjs/swagger', () => {
 
       it('leaves out the refresh that forRootAsync has turned off', async () => {
         const module = [ExpiringTokenModule.forRootAsync({ useFactory: () => ({ prune: false as const }) })];
-        const { statuses } = await ApiDocument.of(await stack.boot({ module }));
+        const { statuses } = await ApiDocument.of(await environment.boot({ module }));
         expect(statuses).toHaveProperty(['post /auth/login']);
         expect(statuses).not.toHaveProperty(['post /auth/refresh']);
       });
@@ -289,10 +289,10 @@ class DogsController {
 }
 
 describe('ApiExpiringToken', () => {
-  onEveryStack(
-    (stack) => {
+  onEveryEnvironment(
+    (environment) => {
       it('says of the handlers of an application what the guard answers, and nothing of the others', async () => {
-        const app = await stack.boot({ controllers: [CatsController, DogsController] });
+        const app = await environment.boot({ controllers: [CatsController, DogsController] });
         const document = await ApiDocument.of(app);
         const cats = document.operation('get', '/cats');
         expect(cats.security).toEqual([BEARER]);
@@ -338,7 +338,7 @@ describe('ApiExpiringToken', () => {
           first() {}
         }
 
-        const app = await stack.boot({ options: { globalGuard: true }, controllers: [BirdsController] });
+        const app = await environment.boot({ options: { globalGuard: true }, controllers: [BirdsController] });
         const document = await ApiDocument.of(app);
         expect(document.operation('get', '/birds')).toMatchObject({
           security: [BEARER],
@@ -363,7 +363,7 @@ describe('ApiExpiringToken', () => {
         @Controller('closed')
         class ClosedController extends ListController {}
 
-        const app = await stack.boot({
+        const app = await environment.boot({
           options: { globalGuard: true },
           controllers: [ListController, OpenController, ClosedController],
         });
@@ -386,9 +386,9 @@ describe('ApiExpiringToken', () => {
         }
         @Controller('goats')
         class GoatsController extends Base {}
-        await stack.boot({ controllers: [GoatsController] });
+        await environment.boot({ controllers: [GoatsController] });
         expect(Object.hasOwn(GoatsController.prototype, 'list')).toBe(false);
-        await stack.boot({ controllers: [GoatsController], options: { globalGuard: true } });
+        await environment.boot({ controllers: [GoatsController], options: { globalGuard: true } });
         expect(Object.hasOwn(GoatsController.prototype, 'list')).toBe(true);
       });
 
@@ -399,7 +399,7 @@ describe('ApiExpiringToken', () => {
           check() {}
         }
         const documentWith = async (options: ExpiringTokenModuleOptions) =>
-          (await ApiDocument.of(await stack.boot({ options, controllers: [HealthController] }))).operation(
+          (await ApiDocument.of(await environment.boot({ options, controllers: [HealthController] }))).operation(
             'get',
             '/health',
           );
@@ -418,7 +418,7 @@ describe('ApiExpiringToken', () => {
           @Get()
           list() {}
         }
-        const app = await stack.boot({ options: { globalGuard: true }, controllers: [FishController] });
+        const app = await environment.boot({ options: { globalGuard: true }, controllers: [FishController] });
         await SwaggerModule.loadPluginMetadata(async () => ({
           '@nestjs/swagger': {
             controllers: [[Promise.resolve({ FishController }), { FishController: { list: { type: [Cat] } } }]],

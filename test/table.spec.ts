@@ -7,27 +7,27 @@ import { onEveryDatabase } from './fixtures/app.js';
 
 describe('A statement', () => {
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       let table: Table<User, Partial<Pick<User, 'id' | 'username' | 'active'>>>;
       beforeAll(async () => {
-        table = new Table((await stack.boot()).dataSource, User);
+        table = new Table((await environment.boot()).dataSource, User);
       });
 
       it.each([{}, { id: undefined }, { id: '1', username: undefined }, { nothing: 1 }])(
         'is not made of criteria that could be those of other rows: %o',
         (criteria) => {
           expect(() => table.select(criteria)).toThrow(TypeError);
-          expect(() => table.remove(criteria)).toThrow(TypeError);
-          expect(() => table.remove(criteria, { id: '1' })).toThrow(TypeError);
+          expect(() => table.delete(criteria)).toThrow(TypeError);
+          expect(() => table.delete(criteria, { id: '1' })).toThrow(TypeError);
           expect(() => table.update({ active: false }, criteria)).toThrow(TypeError);
         },
       );
 
       it('changes nothing else than it is told to, and spares what it is told to', () => {
         expect(() => table.update({ active: undefined }, { id: '1' })).toThrow(TypeError);
-        expect(() => table.remove({ username: 'ann' }, { id: undefined })).toThrow(TypeError);
+        expect(() => table.delete({ username: 'ann' }, { id: undefined })).toThrow(TypeError);
         expect(() => table.insert({ id: '1', username: undefined })).toThrow(TypeError);
-        expect(table.remove({ username: 'ann' }, { id: '1' }).values).toEqual(['ann', '1']);
+        expect(table.delete({ username: 'ann' }, { id: '1' }).values).toEqual(['ann', '1']);
       });
     },
     ['sqlite'],

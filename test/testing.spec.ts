@@ -26,7 +26,7 @@ import { Column, DataSource, Entity, PrimaryGeneratedColumn, type Repository } f
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { OpenConnections } from '../lib/transports/open-connections.js';
 import { findDriver } from '../lib/testing/memory-database.js';
-import { onEveryStack, PASSWORD, Stack } from './fixtures/app.js';
+import { onEveryEnvironment, PASSWORD, TestEnvironment } from './fixtures/app.js';
 
 @Entity('memo')
 class Memo {
@@ -130,7 +130,7 @@ describe('ExpiringTokenTestingModule', () => {
     const { app } = await start(await compile({ lifespan: '1h' }));
     const ann = await app.get(UserService).create('ann', PASSWORD);
     const { plainText, token } = await app.get(ExpiringTokenService).issue(ann.id);
-    const look = vi.spyOn(app.get(ExpiringTokenService), 'look');
+    const look = vi.spyOn(app.get(ExpiringTokenService), 'introspect');
     const closed = new Promise((close) =>
       app.get(OpenConnections).watch({ isOpen: true, close, onceClosed: () => undefined }, plainText, token),
     );
@@ -210,10 +210,10 @@ class Directory implements UserStore<{ dn: string }> {
 }
 
 describe('actingAs', () => {
-  onEveryStack(
-    (stack) => {
+  onEveryEnvironment(
+    (environment) => {
       it('is the header of a user: the request has a device of this name, which can be ended', async () => {
-        const app = await stack.boot();
+        const app = await environment.boot();
         const user = await app.createUser();
         const headers = Object.entries(await actingAs(app.nest, user, { name: 'Test', lifespan: null }));
         expect((await app.send('/me', { headers })).json).toMatchObject({ user: { id: user.id } });
@@ -227,12 +227,12 @@ describe('actingAs', () => {
   );
 
   describe('in an application of its own settings', () => {
-    const stack = new Stack('sqlite', 'express');
-    beforeEach(() => stack.open());
-    afterEach(() => stack.close());
+    const environment = new TestEnvironment('sqlite', 'express');
+    beforeEach(() => environment.open());
+    afterEach(() => environment.close());
 
     it('asks the user store for the id, and uses a scheme that is accepted', async () => {
-      const app = await stack.boot({ options: { users: Directory, schemes: ['Token', 'Bearer'] } });
+      const app = await environment.boot({ options: { users: Directory, schemes: ['Token', 'Bearer'] } });
       const headers = await actingAs(app.nest, { dn: 'cn=ann' });
       expect(headers.Authorization).toMatch(/^Token ext_/);
       const { json } = await app.send('/me', { headers: Object.entries(headers) });
@@ -240,7 +240,7 @@ describe('actingAs', () => {
     });
 
     it('refuses an id in place of the user', async () => {
-      const app = await stack.boot();
+      const app = await environment.boot();
       const { id } = await app.createUser();
       for (const user of [id, null, undefined])
         await expect(actingAs(app.nest, user as never)).rejects.toThrow('actingAs takes the user itself');
@@ -249,7 +249,7 @@ describe('actingAs', () => {
     it('and TestClock work in the real application too, on its own database', async () => {
       const clock = new TestClock('2040-05-06T07:08:09Z');
       const module = await Test.createTestingModule({
-        imports: [stack.typeOrm(), ExpiringTokenModule.forRoot({ lifespan: '1h', prune: false })],
+        imports: [environment.typeOrm(), ExpiringTokenModule.forRoot({ lifespan: '1h', prune: false })],
       })
         .overrideProvider(CLOCK)
         .useValue(() => clock.now)

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Agent } from 'node:http';
 import { describe, expect, it } from 'vitest';
-import { PASSWORD, Stack, type TestApp } from './fixtures/app.js';
+import { PASSWORD, TestEnvironment, type TestApp } from './fixtures/app.js';
 import { report } from './fixtures/iterations.js';
 import { mannWhitney, median } from './fixtures/mann-whitney.js';
 
@@ -66,9 +66,9 @@ describe('The time of a refused login', () => {
   it(
     'does not tell whether there is such a user, nor whether it is active (R19)',
     async () => {
-      const stack = new Stack('sqlite', 'express');
-      await stack.open();
-      const app = await stack.boot();
+      const environment = new TestEnvironment('sqlite', 'express');
+      await environment.open();
+      const app = await environment.boot();
       const known = await app.createUser();
       const inactive = await app.createUser();
       await app.users.setActive(inactive.id, false);
@@ -94,7 +94,7 @@ describe('The time of a refused login', () => {
       };
       // p is below 0.01 for one in a hundred of three pairs of equal samples: once more then, with fresh ones.
       expect((await compare()) || (await compare())).toBe(true);
-      await stack.close();
+      await environment.close();
     },
     PATIENCE_MS,
   );

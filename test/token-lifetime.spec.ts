@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Aging, expiryOf, isLive, type Lifetimes, secondsUntil } from '../lib/tokens/token-lifetime.js';
+import { type TokenAge, expiryOf, isLive, type Lifetimes, secondsUntil } from '../lib/tokens/token-lifetime.js';
 
 const token = (created: unknown, lifespan: unknown = null, lastUsedAt: unknown = null) =>
-  ({ purpose: 'access', created, lifespan, lastUsedAt }) as Aging;
+  ({ purpose: 'access', created, lifespan, lastUsedAt }) as TokenAge;
 
 /** The lifetimes of a module with these ones for access tokens. */
 const lifetimes = (lifespanMs: unknown, idleMs: unknown) => ({ access: { lifespanMs, idleMs } }) as Lifetimes;

@@ -17,13 +17,13 @@ const stateOf = async (app: TestApp, { id }: User) => [
 ];
 
 describe('What takes several statements', () => {
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     let app: TestApp;
     let user: User;
     let token: string;
     let refreshToken: string;
     beforeAll(async () => {
-      app = await stack.boot({ options: { refresh: {} } });
+      app = await environment.boot({ options: { refresh: {} } });
     });
     beforeEach(async () => {
       user = await app.createUser();
@@ -31,9 +31,9 @@ describe('What takes several statements', () => {
       await app.tokens.obtain(user.id);
     });
 
-    const DEEDS: Record<string, [statement: 'insert' | 'remove', sentBefore: number, deed: () => Promise<unknown>]> = {
-      changePassword: ['remove', 0, () => app.users.changePassword(user.id, 'a new password')],
-      delete: ['remove', 0, () => app.users.delete(user.id)],
+    const DEEDS: Record<string, [statement: 'insert' | 'delete', sentBefore: number, deed: () => Promise<unknown>]> = {
+      changePassword: ['delete', 0, () => app.users.changePassword(user.id, 'a new password')],
+      delete: ['delete', 0, () => app.users.delete(user.id)],
       logIn: ['insert', 1, () => app.tokens.logIn(user.id)],
       obtain: ['insert', 0, () => app.tokens.obtain(user.id)],
       refresh: ['insert', 1, () => app.tokens.refresh(refreshToken)],
@@ -60,13 +60,13 @@ describe('What takes several statements', () => {
 });
 
 describe('An id that is taken', () => {
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     let app: TestApp;
     let user: User;
     let refreshToken: string;
     let taken: { plainText: string; token: Token };
     beforeAll(async () => {
-      app = await stack.boot({ options: { refresh: {}, lifespan: '30d' } });
+      app = await environment.boot({ options: { refresh: {}, lifespan: '30d' } });
     });
     beforeEach(async () => {
       taken = await app.tokens.issue((await app.createUser()).id);
@@ -129,14 +129,14 @@ describe('Where the lock of a user is no lock, as on a server that lost it', () 
   }
 
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       /** Twenty refreshes of one token at once over two applications, time and again. */
       async function race(
         grace: string | number,
         check: (app: TestApp, deviceId: string, first: string, pairs: Set<string>) => Promise<void>,
       ) {
-        const one = await stack.boot({ options: { refresh: { grace } } });
-        const two = await stack.boot({ options: { refresh: { grace } }, clock: one.clock });
+        const one = await environment.boot({ options: { refresh: { grace } } });
+        const two = await environment.boot({ options: { refresh: { grace } }, clock: one.clock });
         [one, two].forEach(unlock);
         const { id } = await one.createUser();
         let refused = 0;

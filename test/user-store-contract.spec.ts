@@ -14,11 +14,11 @@ const BOB = { username: 'bob', password: 'battery staple' };
 const Accounts = typeOrmUsers(Account, ACCOUNT);
 
 describe('The user stores of the package keep the contract', () => {
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     describe('the built-in one', () => {
       let under: UserStoreUnderTest;
       beforeAll(async () => {
-        const app = await stack.boot();
+        const app = await environment.boot();
         const users = app.nest.get(UserService);
         const inactive = await users.create('carl', 'password of carl');
         await users.setActive(inactive.id, false);
@@ -31,7 +31,7 @@ describe('The user stores of the package keep the contract', () => {
     describe('typeOrmUsers', () => {
       let under: UserStoreUnderTest;
       beforeAll(async () => {
-        const app = await stack.boot({ options: { users: Accounts }, typeOrm: { entities: [Account, User] } });
+        const app = await environment.boot({ options: { users: Accounts }, typeOrm: { entities: [Account, User] } });
         const accounts = app.dataSource.getRepository(Account);
         const carl = await accounts.save({ email: 'carl', passwordHash: null, enabled: false });
         for (const { username, password } of [ANN, BOB])

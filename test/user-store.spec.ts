@@ -2,7 +2,7 @@ import { HttpException, Injectable, UnauthorizedException } from '@nestjs/common
 import { type Credentials, ExpiringTokenException, type UserStore } from 'nestjs-expiring-token';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { USER_STORE } from '../lib/expiring-token.constants.js';
-import { logged, onEveryStack, PASSWORD, type TestApp } from './fixtures/app.js';
+import { warnings, onEveryEnvironment, PASSWORD, type TestApp } from './fixtures/app.js';
 
 const ANN = { id: '7' };
 
@@ -26,12 +26,12 @@ class ToldUsers implements UserStore<typeof ANN> {
 }
 
 describe('A user store of the application', () => {
-  onEveryStack(
-    (stack) => {
+  onEveryEnvironment(
+    (environment) => {
       let app: TestApp;
       let users: ToldUsers;
       beforeAll(async () => {
-        app = await stack.boot({ options: { users: ToldUsers, refresh: {} } });
+        app = await environment.boot({ options: { users: ToldUsers, refresh: {} } });
         users = app.nest.get(USER_STORE);
       });
       afterEach(() => users.reset());
@@ -87,14 +87,14 @@ describe('A user store of the application', () => {
         const before = await app.countTokens();
         for (const id of ['', '7 ', 'a\0', '\ud800', 'x'.repeat(256), 7, null, undefined, {}, Promise.resolve('7')]) {
           users.answers.id = () => id;
-          const lines = logged.length;
+          const lines = warnings.length;
           for (const path of ['/auth/login', '/auth/obtain-token']) {
             const answer = await app.post(path, { username: 'ann', password: PASSWORD });
             expect(answer).toMatchObject({ status: 503, json: { code: 'unavailable' } });
             expect(answer.headers['retry-after']).toBe('1');
           }
           const told = expect.stringMatching(/Answering 503: A user id must be .*: return one from UserStore\.getId /);
-          expect(logged.slice(lines)).toEqual([told, told]);
+          expect(warnings.slice(lines)).toEqual([told, told]);
         }
         expect(await app.countTokens()).toBe(before);
       });
@@ -140,9 +140,9 @@ describe('A user store of the application', () => {
         users.answers.found = (asked) => {
           throw new Error(`no entry for ${asked}`);
         };
-        const before = logged.length;
+        const before = warnings.length;
         expect((await app.login(name)).status).toBe(503);
-        const lines = logged.slice(before);
+        const lines = warnings.slice(before);
         expect(lines).toHaveLength(1);
         expect(lines[0]).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
         expect(lines[0]).toContain(

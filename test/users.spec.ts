@@ -16,15 +16,22 @@ import { beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Database } from '../lib/database/database.js';
 import { DATABASE } from '../lib/expiring-token.constants.js';
 import { ACCOUNT, Account } from './fixtures/account.js';
-import { logged, onEveryDatabase, onEveryStack, PASSWORD, Stack, type TestApp } from './fixtures/app.js';
+import {
+  warnings,
+  onEveryDatabase,
+  onEveryEnvironment,
+  PASSWORD,
+  TestEnvironment,
+  type TestApp,
+} from './fixtures/app.js';
 
 const WEAK = { memoryCost: 1024, timeCost: 1, parallelism: 1 };
 
 describe('UserService.create', () => {
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     let app: TestApp;
     beforeAll(async () => {
-      app = await stack.boot();
+      app = await environment.boot();
     });
 
     it('makes an active user, without showing the hash', async () => {
@@ -136,10 +143,10 @@ describe('UserService.create', () => {
 });
 
 describe('typeOrmUsers', () => {
-  onEveryStack((stack) => {
+  onEveryEnvironment((environment) => {
     let app: TestApp;
     beforeAll(async () => {
-      app = await stack.boot({
+      app = await environment.boot({
         options: { users: typeOrmUsers(Account, ACCOUNT) },
         imports: [TypeOrmModule.forFeature([Account])],
       });
@@ -208,29 +215,29 @@ describe('typeOrmUsers', () => {
   });
 
   it('names a property that the entity does not have, and an entity that is not registered', async () => {
-    const stack = new Stack('sqlite', 'express');
-    await stack.open();
+    const environment = new TestEnvironment('sqlite', 'express');
+    await environment.open();
     const users = (properties: object) => typeOrmUsers(Account, properties as typeof ACCOUNT);
     await expect(
-      stack.boot({
+      environment.boot({
         options: { users: users({ ...ACCOUNT, active: 'isEnabled' }) },
         imports: [TypeOrmModule.forFeature([Account])],
       }),
     ).rejects.toThrow('users: Account has no column "isEnabled" for active');
     const { password: _, ...withoutPassword } = ACCOUNT;
     await expect(
-      stack.boot({ options: { users: users(withoutPassword) }, imports: [TypeOrmModule.forFeature([Account])] }),
+      environment.boot({ options: { users: users(withoutPassword) }, imports: [TypeOrmModule.forFeature([Account])] }),
     ).rejects.toThrow('users: Account has no column undefined for password');
     const hidden = { ...ACCOUNT, active: 'passwordHash' };
     await expect(
-      stack.boot({ options: { users: users(hidden) }, imports: [TypeOrmModule.forFeature([Account])] }),
+      environment.boot({ options: { users: users(hidden) }, imports: [TypeOrmModule.forFeature([Account])] }),
     ).rejects.toThrow('users: Account.passwordHash has select: false');
     @Entity()
     class Stranger extends Account {}
-    await expect(stack.boot({ options: { users: typeOrmUsers(Stranger, ACCOUNT) } })).rejects.toThrow(
+    await expect(environment.boot({ options: { users: typeOrmUsers(Stranger, ACCOUNT) } })).rejects.toThrow(
       'users: Stranger is not an entity of the data source',
     );
-    await stack.close();
+    await environment.close();
   });
 });
 
@@ -250,7 +257,7 @@ describe('typeOrmUsers over rows that TypeORM does not load', () => {
   }
   const hashes = { old: hash(PASSWORD, WEAK), new: hash('another password', WEAK) };
 
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     it('logs in nobody who was deleted softly, but who has the name now', async () => {
       @Entity('leaver')
       class Leaver extends Person {
@@ -258,7 +265,7 @@ describe('typeOrmUsers over rows that TypeORM does not load', () => {
         leftAt: Date | null;
       }
       const users = typeOrmUsers(Leaver, FIELDS);
-      const app = await stack.boot({ options: { users }, typeOrm: { entities: [Leaver] } });
+      const app = await environment.boot({ options: { users }, typeOrm: { entities: [Leaver] } });
       const leavers = app.dataSource.getRepository(Leaver);
       const { id } = await leavers.save({ email: 'ann', passwordHash: await hashes.old });
       expect((await app.login('ann')).status).toBe(200);
@@ -279,7 +286,7 @@ describe('typeOrmUsers over rows that TypeORM does not load', () => {
       @ChildEntity()
       class Guest extends Member {}
       const users = typeOrmUsers(Admin, FIELDS);
-      const app = await stack.boot({ options: { users }, typeOrm: { entities: [Member, Admin, Guest] } });
+      const app = await environment.boot({ options: { users }, typeOrm: { entities: [Member, Admin, Guest] } });
       await app.dataSource.getRepository(Guest).save({ email: 'ann', passwordHash: await hashes.old });
       expect((await app.login('ann')).json.code).toBe('credentials_invalid');
       await app.dataSource.getRepository(Admin).save({ email: 'ann', passwordHash: await hashes.new });
@@ -325,11 +332,11 @@ describe('A user store of the application', () => {
     }
   }
 
-  onEveryStack((stack) => {
+  onEveryEnvironment((environment) => {
     let app: TestApp;
     let directory: Directory;
     beforeAll(async () => {
-      app = await stack.boot({ options: { users: DirectoryUsers, imports: [DirectoryModule] } });
+      app = await environment.boot({ options: { users: DirectoryUsers, imports: [DirectoryModule] } });
       directory = app.nest.get(Directory);
     });
 
@@ -386,11 +393,11 @@ describe('typeOrmUsers over a column that holds Latin-1', () => {
   }
 
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it('has no user of a name that it cannot hold, and that is no outage', async () => {
         // Of its own name: no other database could make the table, and autoLoadEntities would have it everywhere.
         const name = 'latin1';
-        const app = await stack.boot({
+        const app = await environment.boot({
           options: {
             users: typeOrmUsers(Veteran, { id: 'id', username: 'email', password: 'passwordHash' }),
             dataSource: name,
@@ -406,14 +413,14 @@ describe('typeOrmUsers over a column that holds Latin-1', () => {
             { email: 'José', passwordHash },
             { email: '?', passwordHash },
           ]);
-        const before = logged.length;
+        const before = warnings.length;
         const nobody = await app.login('nobody');
         expect(nobody.status).toBe(401);
         for (const username of ['😀', 'ア', 'Jose\u0301', 'josé', 'Jose', '\ufffd', 'José\u{10ffff}']) {
           expect(await app.login(username)).toMatchObject({ status: 401, text: nobody.text });
         }
         expect((await app.login('José')).status).toBe(200);
-        expect(logged.slice(before)).toEqual([]);
+        expect(warnings.slice(before)).toEqual([]);
       });
     },
     ['mariadb'],

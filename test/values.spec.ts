@@ -4,12 +4,12 @@ import { onEveryDatabase, type TestApp } from './fixtures/app.js';
 import { DatabaseMeter } from './fixtures/hostile/database-meter.js';
 
 describe('In code, where no type is checked', () => {
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     let app: TestApp;
     let userId: string;
     let meter: DatabaseMeter;
     beforeAll(async () => {
-      app = await stack.boot({ options: { refresh: {} } });
+      app = await environment.boot({ options: { refresh: {} } });
       userId = (await app.createUser()).id;
       meter = new DatabaseMeter(app.dataSource);
     });
@@ -99,10 +99,10 @@ describe('In code, where no type is checked', () => {
 });
 
 describe('A row that is broken', () => {
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     let app: TestApp;
     beforeAll(async () => {
-      app = await stack.boot({ options: { refresh: {}, idle: '1h' } });
+      app = await environment.boot({ options: { refresh: {}, idle: '1h' } });
     });
 
     /** A login whose rows were changed in the table. */
@@ -118,7 +118,7 @@ describe('A row that is broken', () => {
       sqlite: ["created = 'x'", "created = ''", 'created = 1e300', "lifespan = 'x'", "last_used_at = 'x'"],
       postgres: [],
       mariadb: [],
-    }[stack.databaseName];
+    }[environment.databaseName];
     const INSTANTS = ['created = 9223372036854775807', 'created = -1', 'created = -9223372036854775807'];
     const EXTREME = [...INSTANTS, 'lifespan = -1', 'last_used_at = -9223372036854775807'];
 
@@ -135,7 +135,7 @@ describe('A row that is broken', () => {
 
     // A server's column has a length, and no digest can be null.
     const DIGESTS =
-      stack.databaseName === 'mariadb' ? [] : ["''", stack.databaseName === 'sqlite' ? "x'00'" : "'\\x00'"];
+      environment.databaseName === 'mariadb' ? [] : ["''", environment.databaseName === 'sqlite' ? "x'00'" : "'\\x00'"];
     it.each(DIGESTS)('by a digest of another length, %s, is that of no token', async (digest) => {
       const { token } = await brokenLogin(`digest = ${digest}`);
       expect(await app.get('/me', token)).toMatchObject({ status: 401, json: { code: 'token_invalid' } });

@@ -1,23 +1,23 @@
 import { ConflictException, Inject, Injectable } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
-import { within } from '../async/with-timeout.js';
-import { available } from '../errors/service-unavailable.js';
-import type { Database, Script } from '../database/database.js';
-import { failureOf } from '../errors/driver-errors.js';
+import { withTimeout } from '../async/with-timeout.js';
+import { orUnavailable } from '../errors/service-unavailable.js';
+import type { Database, TransactionScript } from '../database/database.js';
+import { classifyDriverError } from '../errors/driver-errors.js';
 import { Table } from '../database/table.js';
 import { isUuid, uuidV7 } from '../database/uuid-v7.js';
 import { CLOCK, type Clock, DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
-import { Opaque } from '../errors/hide-from-inspect.decorator.js';
+import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
 import { checkExcept } from '../tokens/device.js';
-import { type Tell, TokenEvents } from '../tokens/token.events.js';
-import { TokenScripts } from '../tokens/token.transactions.js';
+import { type Emit, TokenEvents } from '../tokens/token.events.js';
+import { TokenTransactions } from '../tokens/token.transactions.js';
 import { checkCredential, checkNewUsername } from '../users/credentials.js';
 import { hashPassword } from '../users/password-hash.js';
 import { User } from '../users/user.entity.js';
 
 /** Manages the users of the built-in store. Not there where `users` names another store. */
-@Opaque()
+@HideFromInspect()
 @Injectable()
 export class UserService {
   private readonly table: Table<User, Pick<User, 'id' | 'username' | 'password' | 'active'>>;
@@ -26,7 +26,7 @@ export class UserService {
   constructor(
     @Inject(DATA_SOURCE) dataSource: DataSource,
     @Inject(DATABASE) private readonly database: Database,
-    private readonly tokens: TokenScripts,
+    private readonly tokens: TokenTransactions,
     private readonly events: TokenEvents,
     @Inject(CLOCK) private readonly clock: Clock,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
@@ -83,7 +83,7 @@ export class UserService {
     if (!isUuid(id)) return false;
     const { table, tokens } = this;
     return this.transact(id, function* (tell) {
-      const { affected } = yield table.remove({ id });
+      const { affected } = yield table.delete({ id });
       yield* tokens.revokeAll(id, {}, 'deleted', tell);
       return affected > 0;
     });
@@ -106,13 +106,13 @@ export class UserService {
   }
 
   /** In a transaction, so that nothing is done after it was answered that it could not be. */
-  private transact<T>(userId: string, script: (tell: Tell | undefined) => Script<T>): Promise<T> {
-    return available(() =>
-      within(this.options.timeoutMs, (signal) =>
+  private transact<T>(userId: string, script: (tell: Emit | undefined) => TransactionScript<T>): Promise<T> {
+    return orUnavailable(() =>
+      withTimeout(this.options.timeoutMs, (signal) =>
         this.events
           .afterCommit((made) => this.database.transaction(userId, made, signal), script)
           .catch((error: unknown) => {
-            throw failureOf(error) === 'duplicate' ? new ConflictException('User name is taken') : error;
+            throw classifyDriverError(error) === 'duplicate' ? new ConflictException('User name is taken') : error;
           }),
       ),
     );

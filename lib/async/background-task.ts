@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
-import { LONGEST_TIMER_MS } from './with-timeout.js';
-import { describe } from '../errors/describe-error.js';
+import { MAX_TIMER_MS } from './with-timeout.js';
+import { describeError } from '../errors/describe-error.js';
 
 const logger = new Logger('ExpiringToken');
 
@@ -43,7 +43,7 @@ export class BackgroundTask {
 
   private wait(delayMs: number): void {
     clearTimeout(this.timer);
-    const step = Math.min(delayMs, LONGEST_TIMER_MS);
+    const step = Math.min(delayMs, MAX_TIMER_MS);
     this.timer = setTimeout(() => {
       if (delayMs > step) return this.wait(delayMs - step);
       this.timer = undefined;
@@ -55,7 +55,7 @@ export class BackgroundTask {
     // Those who schedule while it runs wait for its end.
     await this.running;
     const next = await this.work(this.stopping.signal).catch((error: unknown) => {
-      if (!this.stopping.signal.aborted) logger.warn(`${this.name}: ${describe(error)}`);
+      if (!this.stopping.signal.aborted) logger.warn(`${this.name}: ${describeError(error)}`);
       return this.retryMs;
     });
     if (next !== null) this.schedule(next);

@@ -6,48 +6,49 @@ interface Waiting<Key, Value> {
 }
 
 /** As many as these are asked for before the turn ends, if nobody works on others meanwhile. */
-const ENOUGH = 16;
+const EARLY_DISPATCH_SIZE = 16;
 
 /**
  * Asks at once for all that is asked for in one turn of the event loop, when the turn ends; in a long turn for some of it
  * before, so that whoever is asked works on it meanwhile. Nothing is kept: what is asked for later is asked for anew.
  */
-export class Batch<Key, Value> {
+export class BatchLoader<Key, Value> {
   private waiting: Waiting<Key, Value>[] = [];
   /** How often it was asked without an answer yet. */
-  private asked = 0;
+  private pendingBatches = 0;
 
   /**
-   * @param ask - asks for the values of some keys, equal ones among them. What it returns tells one of them: if it throws,
+   * @param batchLoadFn - asks for the values of some keys, equal ones among them. What it returns tells one of them: if it throws,
    * it throws for that one alone
-   * @param largest - how many keys are asked for at once, at most
+   * @param maxBatchSize - how many keys are asked for at once, at most
    */
   constructor(
-    private readonly ask: (keys: readonly Key[]) => Promise<(key: Key) => Value | Promise<Value>>,
-    private readonly largest: number,
+    private readonly batchLoadFn: (keys: readonly Key[]) => Promise<(key: Key) => Value | Promise<Value>>,
+    private readonly maxBatchSize: number,
   ) {}
 
-  get(key: Key): Promise<Value> {
+  load(key: Key): Promise<Value> {
     return new Promise((resolve, reject) => {
       const { waiting } = this;
       const length = waiting.push({ key, resolve, reject });
-      if (length === this.largest) this.send(waiting);
-      else if (length === 1) setImmediate(() => this.send(waiting));
+      if (length === this.maxBatchSize) this.dispatch(waiting);
+      else if (length === 1) setImmediate(() => this.dispatch(waiting));
       // With those that are asked for in the same breath, such as all of a list.
-      else if (length === ENOUGH && this.asked === 0) process.nextTick(() => this.send(waiting));
+      else if (length === EARLY_DISPATCH_SIZE && this.pendingBatches === 0)
+        process.nextTick(() => this.dispatch(waiting));
     });
   }
 
-  private send(waiting: readonly Waiting<Key, Value>[]): void {
+  private dispatch(waiting: readonly Waiting<Key, Value>[]): void {
     if (this.waiting !== waiting) return;
     this.waiting = [];
-    void this.settle(waiting);
+    void this.resolveAll(waiting);
   }
 
-  private async settle(waiting: readonly Waiting<Key, Value>[]): Promise<void> {
-    this.asked++;
+  private async resolveAll(waiting: readonly Waiting<Key, Value>[]): Promise<void> {
+    this.pendingBatches++;
     try {
-      const tell = await this.ask(waiting.map(({ key }) => key));
+      const tell = await this.batchLoadFn(waiting.map(({ key }) => key));
       for (const { key, resolve, reject } of waiting) {
         try {
           resolve(tell(key));
@@ -58,7 +59,7 @@ export class Batch<Key, Value> {
     } catch (error) {
       for (const { reject } of waiting) reject(error);
     } finally {
-      this.asked--;
+      this.pendingBatches--;
     }
   }
 }

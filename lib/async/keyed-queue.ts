@@ -2,7 +2,7 @@
  * Runs the tasks of equal keys one after another in this process, so that a crowd of requests for one user waits here
  * with one connection and not on the server with the whole pool.
  */
-export class Queue {
+export class KeyedQueue {
   private readonly tails = new Map<string, Promise<unknown>>();
 
   async run<T>(key: string, task: () => Promise<T>): Promise<T> {

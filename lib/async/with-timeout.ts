@@ -1,11 +1,11 @@
 /** Longest that a timer can wait: Node fires at once beyond it. */
-export const LONGEST_TIMER_MS = 2 ** 31 - 1;
+export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** A timer that is later than this was held up by the process, and not by whom it waits for. */
-const LATE_MS = 50;
+const LATE_TIMER_MS = 50;
 
 /** The outcome of some work, or the reason of the signal if that comes first. */
-export function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+export function raceAbort<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = () => reject(signal.reason as Error);
     if (signal.aborted) abort();
@@ -23,7 +23,7 @@ export function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise
  * @param work - is told by the signal when nobody waits for it any more
  * @param asked - who is waited for
  */
-export async function within<T>(
+export async function withTimeout<T>(
   timeoutMs: number,
   work: (signal: AbortSignal) => Promise<T>,
   asked = 'the database',
@@ -38,13 +38,13 @@ export async function within<T>(
       const lateMs = performance.now() - dueAtMs;
       const moreMs = Math.min(lateMs, spareMs);
       spareMs -= moreMs;
-      if (lateMs > LATE_MS && moreMs > 0) wait(moreMs);
+      if (lateMs > LATE_TIMER_MS && moreMs > 0) wait(moreMs);
       else controller.abort(new Error(`no answer from ${asked} within ${timeoutMs} ms`));
     }, delayMs);
   };
-  wait(Math.min(timeoutMs, LONGEST_TIMER_MS));
+  wait(Math.min(timeoutMs, MAX_TIMER_MS));
   try {
-    return await unlessAborted(controller.signal, work(controller.signal));
+    return await raceAbort(controller.signal, work(controller.signal));
   } finally {
     clearTimeout(timer!);
   }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { HttpException, Injectable, Logger } from '@nestjs/common';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
-import { printable } from '../errors/describe-error.js';
+import { escapeForLog } from '../errors/describe-error.js';
 import type { HttpRequest } from '../transports/http-request.js';
 
 /** Who is meant: ids of what was found, or of a user name what cannot be read. A password is typed into its field now and then. */
@@ -13,7 +13,7 @@ export const nameInLog = (username: string): string =>
 
 /** Writes down how attempts to be let in ended, with who and from where; when is the logger's. Tokens appear in no form. */
 @Injectable()
-export class AuthenticationLog {
+export class AuthenticationLogger {
   private readonly logger = new Logger('ExpiringToken');
 
   /**
@@ -46,7 +46,7 @@ export class AuthenticationLog {
   }
 
   private line(what: string, { ip }: HttpRequest, details: object): string {
-    return printable(`${what}: ${JSON.stringify({ ...details, address: ip })}`);
+    return escapeForLog(`${what}: ${JSON.stringify({ ...details, address: ip })}`);
   }
 }
 

@@ -1,5 +1,5 @@
 import { Handshake } from '../transports/handshake.js';
-import { countHeaderLines, type HttpRequest, mediaType, refuseRequest } from '../transports/http-request.js';
+import { countHeaderLines, type HttpRequest, mediaType, rejectRequest } from '../transports/http-request.js';
 
 /** RFC 6750 §2.3: the query parameter of this name, however it is encoded. */
 function hasTokenInQuery(request: HttpRequest): boolean {
@@ -28,16 +28,16 @@ function hasTokenInForm(request: HttpRequest): boolean {
  * @throws ExpiringTokenException `request_invalid` for two tokens, of which nobody can say which one is meant (RFC 6750 §2)
  */
 export function readBearerToken(request: HttpRequest, schemes: readonly string[]): string | null {
-  if (countHeaderLines(request, 'authorization') > 1) refuseRequest('More than one Authorization header');
+  if (countHeaderLines(request, 'authorization') > 1) rejectRequest('More than one Authorization header');
   const [scheme, token] = splitCredentials(request.headers.authorization ?? '');
   const given = request instanceof Handshake ? request.token : undefined;
   if (!schemes.some((accepted) => accepted.toLowerCase() === scheme)) {
     // Whatever is no text is no token either.
     return given === undefined ? null : typeof given === 'string' ? given : '';
   }
-  if (given !== undefined) refuseRequest('Token in the Authorization header and in auth.token');
-  if (hasTokenInQuery(request)) refuseRequest('Token in the Authorization header and in the query');
-  if (hasTokenInForm(request)) refuseRequest('Token in the Authorization header and in the form');
+  if (given !== undefined) rejectRequest('Token in the Authorization header and in auth.token');
+  if (hasTokenInQuery(request)) rejectRequest('Token in the Authorization header and in the query');
+  if (hasTokenInForm(request)) rejectRequest('Token in the Authorization header and in the form');
   return token;
 }
 

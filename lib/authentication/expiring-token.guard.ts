@@ -1,12 +1,12 @@
 import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
-import { Opaque } from '../errors/hide-from-inspect.decorator.js';
-import { AnswerHeaders } from './response-headers.interceptor.js';
+import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
+import { ResponseHeadersInterceptor } from './response-headers.interceptor.js';
 import { AUTHENTICATION } from './expiring-token.decorators.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
 import type { Token } from '../tokens/token.entity.js';
 import type { ExpiringTokenAuthInfo, HttpRequest } from '../transports/http-request.js';
-import { refusalOf } from '../transports/transport-exception.js';
+import { toTransportException } from '../transports/transport-exception.js';
 import { RequestAuthenticator } from './request-authenticator.js';
 import { isAnsweredOnce, requestOf, responseOf } from '../transports/execution-context.js';
 
@@ -14,7 +14,7 @@ import { isAnsweredOnce, requestOf, responseOf } from '../transports/execution-c
  * On a request that a guard has let pass already: where it stands on the application and on the route, or on several
  * resolvers, it asks once.
  */
-class Passed implements ExpiringTokenAuthInfo {
+class GuardAuthInfo implements ExpiringTokenAuthInfo {
   readonly #authenticator: RequestAuthenticator;
 
   constructor(
@@ -25,8 +25,8 @@ class Passed implements ExpiringTokenAuthInfo {
   }
 
   /** Whether a guard of the same application made it: another one may share the server, and know other users. */
-  static by(authenticator: RequestAuthenticator, authInfo: unknown): boolean {
-    return authInfo instanceof Passed && authInfo.#authenticator === authenticator;
+  static isFrom(authenticator: RequestAuthenticator, authInfo: unknown): boolean {
+    return authInfo instanceof GuardAuthInfo && authInfo.#authenticator === authenticator;
   }
 }
 
@@ -45,13 +45,13 @@ class Passed implements ExpiringTokenAuthInfo {
  * export class NotesController {}
  * ```
  */
-@Opaque()
+@HideFromInspect()
 @Injectable()
 export class ExpiringTokenGuard implements CanActivate {
   /** @internal Nest makes it. */
   constructor(
     private readonly authenticator: RequestAuthenticator,
-    private readonly headers: AnswerHeaders,
+    private readonly headers: ResponseHeadersInterceptor,
     private readonly reflector: Reflector,
   ) {}
 
@@ -60,19 +60,19 @@ export class ExpiringTokenGuard implements CanActivate {
     const need = this.getNeed(context);
     if (need === 'public') return true;
     const request = this.getRequest(context);
-    if (Passed.by(this.authenticator, request.authInfo) && isAnsweredOnce(request)) return true;
+    if (GuardAuthInfo.isFrom(this.authenticator, request.authInfo) && isAnsweredOnce(request)) return true;
     try {
       const authentication: Authentication | null =
         need === 'optional'
           ? await this.authenticator.authenticate(request, need)
           : await this.authenticator.authenticate(request);
       request.user = authentication?.user ?? null;
-      request.authInfo = authentication ? new Passed(authentication.token, this.authenticator) : undefined;
+      request.authInfo = authentication ? new GuardAuthInfo(authentication.token, this.authenticator) : undefined;
       return true;
     } catch (error) {
       const response = responseOf(context);
-      if (response) this.headers.ofError(error, response);
-      throw await refusalOf(error, context.getType());
+      if (response) this.headers.setErrorHeaders(error, response);
+      throw await toTransportException(error, context.getType());
     }
   }
 

@@ -1,5 +1,5 @@
 import type { ResolvedOptions } from '../options/resolve-options.js';
-import { type HttpRequest, refuseRequest } from '../transports/http-request.js';
+import { type HttpRequest, rejectRequest } from '../transports/http-request.js';
 
 /**
  * Refuses a refresh token that comes along where it does not belong: a client that sends the longer-lived secret with every
@@ -7,7 +7,7 @@ import { type HttpRequest, refuseRequest } from '../transports/http-request.js';
  *
  * @throws ExpiringTokenException `request_invalid`
  */
-export function refuseRefreshToken(request: HttpRequest, { refresh }: ResolvedOptions): void {
+export function rejectRefreshToken(request: HttpRequest, { refresh }: ResolvedOptions): void {
   if (refresh && request.headers[refresh.header] !== undefined)
-    refuseRequest('Refresh token sent to another route than refresh');
+    rejectRequest('Refresh token sent to another route than refresh');
 }

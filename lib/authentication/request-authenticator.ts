@@ -2,17 +2,17 @@ import { Inject, Injectable, Logger } from '@nestjs/common';
 import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
-import { describe } from '../errors/describe-error.js';
+import { describeError } from '../errors/describe-error.js';
 import { OpenConnections } from '../transports/open-connections.js';
-import { RestorableClients } from '../transports/recoverable-clients.js';
+import { RecoverableClients } from '../transports/recoverable-clients.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { Token } from '../tokens/token.entity.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
-import { AuthenticationLog } from './authentication.logger.js';
+import { AuthenticationLogger } from './authentication.logger.js';
 import { readBearerToken } from './bearer-token.js';
 import { Handshake } from '../transports/handshake.js';
 import type { HttpRequest } from '../transports/http-request.js';
-import { refuseRefreshToken } from './refresh-token.js';
+import { rejectRefreshToken } from './refresh-token.js';
 import { connectionOf, handshakeOf } from '../transports/execution-context.js';
 
 const HIDDEN_CONNECTION =
@@ -23,12 +23,12 @@ const HIDDEN_CONNECTION =
 @Injectable()
 export class RequestAuthenticator {
   private readonly logger = new Logger('ExpiringToken');
-  private readonly restorable = new RestorableClients((client) => void this.letIn(client));
+  private readonly restorable = new RecoverableClients((client) => void this.authenticateClient(client));
 
   constructor(
     private readonly tokens: ExpiringTokenService,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
-    private readonly log: AuthenticationLog,
+    private readonly log: AuthenticationLogger,
     private readonly connections: OpenConnections,
   ) {}
 
@@ -40,7 +40,7 @@ export class RequestAuthenticator {
   async authenticate(request: HttpRequest, need: 'optional'): Promise<Authentication | null>;
   async authenticate(request: HttpRequest): Promise<Authentication>;
   async authenticate(request: HttpRequest, need?: 'optional'): Promise<Authentication | null> {
-    refuseRefreshToken(request, this.options);
+    rejectRefreshToken(request, this.options);
     const token = readBearerToken(request, this.options.schemes);
     if (token === null) {
       if (need === 'optional') return null;
@@ -63,12 +63,12 @@ export class RequestAuthenticator {
    * @returns null for a client that was refused. Never rejects: nobody looks at this promise, so that a rejection would end
    * the process
    */
-  async letIn(client: object, request?: object): Promise<Authentication | null> {
+  async authenticateClient(client: object, request?: object): Promise<Authentication | null> {
     try {
       return await this.authenticate(handshakeOf(client, request));
     } catch (error) {
       const isRefusal = error instanceof ExpiringTokenException;
-      if (!isRefusal) this.logger.error(`A client that connected is refused: ${describe(error)}`);
+      if (!isRefusal) this.logger.error(`A client that connected is refused: ${describeError(error)}`);
       const connection = connectionOf(client);
       if (connection.isOpen) connection.close(isRefusal ? error : new ExpiringTokenException('unavailable'));
       return null;
@@ -78,6 +78,6 @@ export class RequestAuthenticator {
   private watch({ connection }: Handshake, plainText: string, token: Token): void {
     if (!connection) throw new Error(HIDDEN_CONNECTION);
     this.connections.watch(connection, plainText, token);
-    if (connection.restorable) this.restorable.remember(connection.restorable);
+    if (connection.recoverable) this.restorable.remember(connection.recoverable);
   }
 }

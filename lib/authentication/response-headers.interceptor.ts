@@ -40,14 +40,14 @@ export function errorHeaders(error: HttpException, realm: string): Record<string
 
 /** Writes the headers of answers, on Express and Fastify alike. As an interceptor, those of the module's own routes. */
 @Injectable()
-export class AnswerHeaders implements NestInterceptor {
+export class ResponseHeadersInterceptor implements NestInterceptor {
   constructor(
     private readonly host: HttpAdapterHost,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
   ) {}
 
   /** Sets the headers of an error that is about to be answered, whichever filter writes its body. */
-  ofError(error: unknown, response: unknown): void {
+  setErrorHeaders(error: unknown, response: unknown): void {
     if (error instanceof HttpException) this.set(response, errorHeaders(error, this.options.realm));
   }
 
@@ -57,7 +57,7 @@ export class AnswerHeaders implements NestInterceptor {
     this.set(response, { 'Cache-Control': 'no-store', Pragma: 'no-cache' });
     return next.handle().pipe(
       catchError((error: unknown) => {
-        this.ofError(error, response);
+        this.setErrorHeaders(error, response);
         throw error;
       }),
     );

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Opaque } from '../errors/hide-from-inspect.decorator.js';
+import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
 import { RequestAuthenticator } from './request-authenticator.js';
 
@@ -19,7 +19,7 @@ import { RequestAuthenticator } from './request-authenticator.js';
  * }
  * ```
  */
-@Opaque()
+@HideFromInspect()
 @Injectable()
 export class SocketAuthenticator {
   /** @internal Nest makes it. */
@@ -35,6 +35,6 @@ export class SocketAuthenticator {
    * rejection would end the process
    */
   authenticate(client: object, request?: object): Promise<Authentication | null> {
-    return this.authenticator.letIn(client, request);
+    return this.authenticator.authenticateClient(client, request);
   }
 }

@@ -7,8 +7,8 @@ import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { ExpiringTokenModule } from '../expiring-token.module.js';
 import type { ExpiringTokenModuleOptions } from '../expiring-token.module-options.js';
 import { entitiesOf } from '../expiring-token.startup-checks.js';
-import { resolveSyncStructure } from '../expiring-token.module-options.js';
-import { describe } from '../errors/describe-error.js';
+import { resolveForRootOptions } from '../expiring-token.module-options.js';
+import { describeError } from '../errors/describe-error.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { UserStore } from '../users/user-store.js';
 import { UserService } from '../accounts/user.service.js';
@@ -42,7 +42,7 @@ class LastError implements LoggerService {
  */
 export async function withApplication<T>(path: string, work: (application: Application) => Promise<T>): Promise<T> {
   const { dataSource, options } = await loadDataSource(path);
-  const structure = resolveSyncStructure({ ...options, routes: false });
+  const structure = resolveForRootOptions({ ...options, routes: false });
   await connect(dataSource, Object.values(entitiesOf(structure)));
 
   @Module({
@@ -90,6 +90,6 @@ async function connect(dataSource: DataSource, entities: readonly Type[]): Promi
   try {
     await dataSource.initialize();
   } catch (error) {
-    throw new Error(`Cannot connect to the database: ${describe(error)}`, { cause: error });
+    throw new Error(`Cannot connect to the database: ${describeError(error)}`, { cause: error });
   }
 }

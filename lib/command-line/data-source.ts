@@ -4,7 +4,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { type DataSource, InstanceChecker } from 'typeorm';
 import type { Duration } from '../options/duration.js';
 import type { ExpiringTokenModuleOptions } from '../expiring-token.module-options.js';
-import { describe } from '../errors/describe-error.js';
+import { describeError } from '../errors/describe-error.js';
 
 const require = createRequire(import.meta.url);
 
@@ -50,7 +50,9 @@ async function exportsOf(path: string): Promise<[name: string, value: unknown][]
     module = (await import(pathToFileURL(file).href)) as Record<string, unknown>;
   } catch (error) {
     const remedy = REMEDIES[(error as { code?: string }).code ?? ''];
-    throw new Error([`Cannot load ${path}: ${describe(error)}`, remedy].filter(Boolean).join('. '), { cause: error });
+    throw new Error([`Cannot load ${path}: ${describeError(error)}`, remedy].filter(Boolean).join('. '), {
+      cause: error,
+    });
   }
   const isObject = typeof module.default === 'object' && module.default !== null;
   const isModule = isObject && !InstanceChecker.isDataSource(module.default) && !(module.default instanceof Promise);

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { addAbortSignal, pipeline } from 'node:stream';
 import { CsvError, parse } from 'csv-parse';
-import { describe } from '../errors/describe-error.js';
+import { describeError } from '../errors/describe-error.js';
 import type { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { ImportedToken } from '../tokens/token.interfaces.js';
 
@@ -79,7 +79,7 @@ export async function importFile(
       throw new FileError(path, error.lines as number, error.message.replace(/:.*/s, ''), read);
     }
     throw error instanceof TypeError
-      ? new FileError(path, line, describe(error).replace(/^tokens\[\d+\]: /, ''), read)
+      ? new FileError(path, line, describeError(error).replace(/^tokens\[\d+\]: /, ''), read)
       : error;
   }
 }

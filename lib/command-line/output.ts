@@ -1,5 +1,5 @@
 import { progress } from '@clack/prompts';
-import { printable } from '../errors/describe-error.js';
+import { escapeForLog } from '../errors/describe-error.js';
 
 /** A bar that fills, where there is a terminal to draw it on; nothing elsewhere. */
 export interface Progress {
@@ -29,7 +29,7 @@ export class Output {
    */
   result(asJson: boolean | undefined, document: unknown, lines: readonly string[]): Promise<void> {
     // A name in a database of the application's may hold what would move the cursor.
-    const text = asJson ? JSON.stringify(document) : lines.map(printable).join('\n');
+    const text = asJson ? JSON.stringify(document) : lines.map(escapeForLog).join('\n');
     return this.written(`${text}\n`);
   }
 
@@ -50,7 +50,7 @@ export class Output {
 
   /** What a person should know beside the result. */
   note(text: string): void {
-    process.stderr.write(`${printable(text)}\n`);
+    process.stderr.write(`${escapeForLog(text)}\n`);
   }
 
   /** Shows how far something is. @param whole - how much there is; null where nobody knows, and no bar can be drawn */

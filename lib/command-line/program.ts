@@ -1,9 +1,9 @@
 import { createRequire } from 'node:module';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { parseDuration } from '../options/duration.js';
-import { describe } from '../errors/describe-error.js';
+import { describeError } from '../errors/describe-error.js';
 import type { Device } from '../tokens/device.js';
-import { isAdmitted } from '../users/user-store.js';
+import { isActiveUser } from '../users/user-store.js';
 import type { Application } from './application.js';
 import { FAILURE, interruptedBy, SUCCESS, USAGE } from './exit-codes.js';
 import { findUser, USER_KEYS, type UserKey } from './find-user.js';
@@ -44,7 +44,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   } catch (error) {
     // It has said what is wrong itself.
     if (error instanceof CommanderError) return USAGE;
-    output.note(`nestjs-expiring-token: ${describe(error)}`);
+    output.note(`nestjs-expiring-token: ${describeError(error)}`);
     return error instanceof Cancelled ? error.exitCode : FAILURE;
   }
 }
@@ -151,11 +151,11 @@ function createProgram(output: Output, interruption: Interruption): Command {
         const { deviceId } = token;
         const expiresAt = tokens.expiryOf(token);
         await output.result(options.json, { token: plainText, deviceId, expiresAt }, [plainText]).catch((error) => {
-          throw new Error(`${describe(error)}. The token is lost: revoke ${given} ${deviceId}`, { cause: error });
+          throw new Error(`${describeError(error)}. The token is lost: revoke ${given} ${deviceId}`, { cause: error });
         });
         const end = expiresAt === null ? 'never expires' : `expires ${timeOf(expiresAt)}`;
         output.note(`Device ${deviceId}, ${end}. The token is not shown again.`);
-        if (!isAdmitted(users, user)) output.note(`${given} is inactive: the token is refused until that changes.`);
+        if (!isActiveUser(users, user)) output.note(`${given} is inactive: the token is refused until that changes.`);
       });
     });
 

@@ -79,7 +79,7 @@ const COLUMN_TYPES: Record<string, Partial<Record<ColumnKind, ColumnType>>> = {
  * A TypeORM decorator takes one type, long before anybody knows the database. `BaseEntity.useDataSource` is where TypeORM
  * hands an entity its data source: after the metadata is built, before the schema is made or a migration is generated.
  */
-export function settleColumnTypes(
+export function resolveColumnTypes(
   dataSource: DataSource,
   entity: EntityMetadata['target'],
   kinds: Readonly<Record<string, ColumnKind>>,

@@ -2,7 +2,7 @@ import type { EntityManager, EntityMetadata } from 'typeorm';
 
 type ColumnMetadata = EntityMetadata['columns'][number];
 
-/** What the drivers of all three databases bind alike. A list is what {@link Database.isOneOf} made of some. */
+/** What the drivers of all three databases bind alike. A list is what {@link Database.anyOf} made of some. */
 export type SqlValue = string | number | Buffer | null | readonly SqlValue[];
 
 /** One SQL statement with `?` for its values. */
@@ -12,7 +12,7 @@ export interface Statement {
 }
 
 /** A table within a statement over several. */
-export interface Selected {
+export interface AliasedTable {
   readonly alias: string;
   /** The table under its alias. */
   readonly table: string;
@@ -45,7 +45,7 @@ export interface Result {
  * because SQLite runs it without a pause: TypeORM has one SQLite connection for everybody, and whatever another request
  * did in a pause would become part of this transaction.
  */
-export type Script<T> = Generator<Statement, T, Result>;
+export type TransactionScript<T> = Generator<Statement, T, Result>;
 
 /** Statements sent straight to the driver: TypeORM's query log would show their values, digests among them. */
 export interface Database {
@@ -72,22 +72,22 @@ export interface Database {
   write(statement: Statement, signal: AbortSignal): Promise<number>;
 
   /** Does a little at once of what many writes make the database do later in one go, with all requests waiting meanwhile. */
-  settle(): void;
+  checkpoint(): void;
 
   /** The condition that a column of UUIDs holds one of these, of which there is at least one. */
-  isOneOf(column: string, values: readonly SqlValue[]): Statement;
+  anyOf(column: string, values: readonly SqlValue[]): Statement;
 
   /**
    * SQL for what a text column says, as the type of a column that it is compared with, so that an index of that column is
    * used; null where that cannot be. What is no value of the type is equal to none.
    */
-  comparable(text: string, column: ComparedColumn): string | null;
+  castText(text: string, column: ComparedColumn): string | null;
 
   /** Joins to each row that of another table for which a condition holds, or nulls. */
-  leftJoin(selected: Selected, condition: string): Join;
+  leftJoin(selected: AliasedTable, condition: string): Join;
 
   /** Types of columns, spatial ones aside, whose values {@link read} does not return as TypeORM reads them. */
-  readonly readOtherwise: readonly string[];
+  readonly columnTypesDecodedDifferently: readonly string[];
 
   /**
    * Whether the server sees that a column which `IS NULL` has one value, so that the columns behind it in an index are in
@@ -102,20 +102,20 @@ export interface Database {
    * @param script - makes the statements; called again where the server gave up the transaction for another one
    * @param signal - when it is aborted, the next step is not taken and the transaction is rolled back
    */
-  transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T>;
+  transaction<T>(lock: string, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T>;
 
   /** Told the lock of each transaction that ended, whether it is known to be committed or not, before its caller hears. */
   onTransactionEnd: (lock: string) => Promise<void>;
 }
 
 /** {@link Database.leftJoin} as it is written usually. */
-export const joinOn = ({ table, columns }: Selected, condition: string): Join => ({
+export const joinOn = ({ table, columns }: AliasedTable, condition: string): Join => ({
   columns,
   clause: `LEFT JOIN ${table} ON ${condition}`,
 });
 
-/** {@link Database.isOneOf} where no list can be bound. Of few texts, because each is prepared: a power of two of places. */
-export function isAmong(column: string, values: readonly SqlValue[]): Statement {
+/** {@link Database.anyOf} where no list can be bound. Of few texts, because each is prepared: a power of two of places. */
+export function anyOfList(column: string, values: readonly SqlValue[]): Statement {
   const places = 2 ** Math.ceil(Math.log2(values.length));
   const listed = Array.from({ length: places }, (_, place) => values[place] ?? values[0]!);
   return { sql: `${column} IN (${listed.map(() => '?').join(', ')})`, values: listed };

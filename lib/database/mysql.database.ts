@@ -1,6 +1,6 @@
 import {
   type ComparedColumn,
-  isAmong,
+  anyOfList,
   joinOn,
   type Result,
   type Row,
@@ -28,14 +28,14 @@ const nameOf = (lock: string): string => hashLock(lock).toString('base64url');
 export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
   readonly seesOrderBehindNull = true;
   /** From a prepared statement they come as other texts and numbers than from the statements of TypeORM. */
-  readonly readOtherwise = ['float', 'time'];
+  readonly columnTypesDecodedDifferently = ['float', 'time'];
   readonly leftJoin = joinOn;
 
-  isOneOf(column: string, values: readonly SqlValue[]): Statement {
-    return isAmong(column, values);
+  anyOf(column: string, values: readonly SqlValue[]): Statement {
+    return anyOfList(column, values);
   }
 
-  comparable(text: string, column: ComparedColumn): string | null {
+  castText(text: string, column: ComparedColumn): string | null {
     if (column.transformer) return null;
     const type = this.dataSource.driver.normalizeType(column);
     if (INTEGERS.includes(type)) return `CAST(${text} AS ${column.unsigned ? 'UNSIGNED' : 'SIGNED'})`;

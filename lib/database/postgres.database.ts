@@ -1,8 +1,8 @@
 import type { EventEmitter } from 'node:events';
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
-import { describe } from '../errors/describe-error.js';
-import type { ComparedColumn, Join, Result, Row, Selected, SqlValue, Statement } from './database.js';
+import { describeError } from '../errors/describe-error.js';
+import type { ComparedColumn, Join, Result, Row, AliasedTable, SqlValue, Statement } from './database.js';
 import { hashLock, ServerDatabase } from './server.database.js';
 
 /** The part of a `pg` client that is used here. */
@@ -42,7 +42,7 @@ const VALUES_IN: Partial<Record<string, (text: string) => string>> = {
 /** PostgreSQL, through `pg`. */
 export class PostgresDatabase extends ServerDatabase<PostgresClient> {
   readonly seesOrderBehindNull = false;
-  readonly readOtherwise = [];
+  readonly columnTypesDecodedDifferently = [];
   private readonly logger = new Logger('ExpiringToken');
   private readonly statements = new Map<string, { name: string; text: string }>();
   /** Whether prepared statements stay prepared: a pooler between may lend another connection for each. */
@@ -55,18 +55,18 @@ export class PostgresDatabase extends ServerDatabase<PostgresClient> {
     master?.on('connect', (client: EventEmitter) => client.on('error', () => undefined));
   }
 
-  isOneOf(column: string, values: readonly SqlValue[]): Statement {
+  anyOf(column: string, values: readonly SqlValue[]): Statement {
     // Of a list that it sees, PostgreSQL plans each length anew. One that is made up while it runs has any length.
     return { sql: `${column} = ANY(ARRAY(SELECT unnest(?::uuid[])))`, values: [values] };
   }
 
-  comparable(text: string, column: ComparedColumn): string | null {
+  castText(text: string, column: ComparedColumn): string | null {
     const type = this.dataSource.driver.normalizeType(column);
     return column.transformer || column.collation ? null : (VALUES_IN[type]?.(text) ?? null);
   }
 
   /** It expects more tokens than there are, and would read a whole table of some thousand users for a join on a condition. */
-  leftJoin({ alias, table, columns, names }: Selected, condition: string): Join {
+  leftJoin({ alias, table, columns, names }: AliasedTable, condition: string): Join {
     const one = `SELECT ${columns} FROM ${table} WHERE ${condition} LIMIT 1`;
     return { columns: names, clause: `LEFT JOIN LATERAL (${one}) ${alias} ON true` };
   }
@@ -80,7 +80,7 @@ export class PostgresDatabase extends ServerDatabase<PostgresClient> {
     } catch (error) {
       if (this.prepares && UNPREPARED.includes((error as { code: string }).code)) {
         this.prepares = false;
-        this.logger.warn(`PostgreSQL keeps no prepared statements, so it plans each one anew: ${describe(error)}`);
+        this.logger.warn(`PostgreSQL keeps no prepared statements, so it plans each one anew: ${describeError(error)}`);
       }
       throw error;
     }

@@ -1,26 +1,36 @@
 import { createHash } from 'node:crypto';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
-import { unlessAborted } from '../async/with-timeout.js';
-import type { ComparedColumn, Database, Join, Result, Row, Script, Selected, SqlValue, Statement } from './database.js';
-import { type Failure, failureOf } from '../errors/driver-errors.js';
-import { retrying } from '../async/retry.js';
-import { Queue } from '../async/keyed-queue.js';
+import { raceAbort } from '../async/with-timeout.js';
+import type {
+  ComparedColumn,
+  Database,
+  Join,
+  Result,
+  Row,
+  TransactionScript,
+  AliasedTable,
+  SqlValue,
+  Statement,
+} from './database.js';
+import { type DriverErrorKind, classifyDriverError } from '../errors/driver-errors.js';
+import { retry } from '../async/retry.js';
+import { KeyedQueue } from '../async/keyed-queue.js';
 
 /** What another try can get over, as long as nothing was committed. */
-const RETRYABLE: readonly Failure[] = ['conflict', 'lost'];
+const RETRYABLE: readonly DriverErrorKind[] = ['conflict', 'lost'];
 
 /**
  * Connections that are closed within ten minutes because they did not answer: enough to empty a pool whose server is gone,
  * and not so many that a server which only waits for a lock, and goes on waiting for each, runs out of them.
  */
-const MOST_CLOSED = 20;
+const MAX_CLOSED = 20;
 const CLOSING_WINDOW_MS = 600_000;
 
 /** A database server, reached over the connections of the data source's pool. */
 export abstract class ServerDatabase<Connection> implements Database {
   onTransactionEnd: Database['onTransactionEnd'] = async () => undefined;
   abstract readonly seesOrderBehindNull: boolean;
-  private readonly queue = new Queue();
+  private readonly queue = new KeyedQueue();
   private closedAtMs: number[] = [];
 
   constructor(protected readonly dataSource: DataSource) {}
@@ -37,28 +47,28 @@ export abstract class ServerDatabase<Connection> implements Database {
   async write(statement: Statement, signal: AbortSignal): Promise<number> {
     const send = () => this.lend(async (_, connection) => this.send(connection, statement), signal);
     // Whether a statement whose connection was lost was done is not known.
-    return (await retrying(send, ['conflict'], signal)).affected;
+    return (await retry(send, ['conflict'], signal)).affected;
   }
 
-  async transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
+  async transaction<T>(lock: string, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T> {
     const transact = () => this.lend((_, connection) => this.transact(connection, lock, script(), signal), signal);
     try {
-      return await this.queue.run(lock, () => retrying(transact, RETRYABLE, signal));
+      return await this.queue.run(lock, () => retry(transact, RETRYABLE, signal));
     } finally {
       await this.onTransactionEnd(lock);
     }
   }
 
   /** So does it this. */
-  settle(): void {}
+  checkpoint(): void {}
 
-  abstract readonly readOtherwise: readonly string[];
+  abstract readonly columnTypesDecodedDifferently: readonly string[];
 
-  abstract isOneOf(column: string, values: readonly SqlValue[]): Statement;
+  abstract anyOf(column: string, values: readonly SqlValue[]): Statement;
 
-  abstract leftJoin(selected: Selected, condition: string): Join;
+  abstract leftJoin(selected: AliasedTable, condition: string): Join;
 
-  abstract comparable(text: string, column: ComparedColumn): string | null;
+  abstract castText(text: string, column: ComparedColumn): string | null;
 
   protected abstract send(connection: Connection, statement: Statement): Promise<Result>;
 
@@ -74,16 +84,21 @@ export abstract class ServerDatabase<Connection> implements Database {
   /** Gives a lock back that outlives the transaction. */
   protected async unlock(_connection: Connection, _lock: string): Promise<void> {}
 
-  private async transact<T>(connection: Connection, lock: string, script: Script<T>, signal: AbortSignal): Promise<T> {
+  private async transact<T>(
+    connection: Connection,
+    lock: string,
+    script: TransactionScript<T>,
+    signal: AbortSignal,
+  ): Promise<T> {
     let committing = false;
     try {
       await this.begin(connection, lock, signal);
-      const result = await play(script, (statement) => this.send(connection, statement), signal);
+      const result = await runTransaction(script, (statement) => this.send(connection, statement), signal);
       committing = true;
       await this.command(connection, 'COMMIT');
       return result;
     } catch (error) {
-      if (committing && failureOf(error) === 'lost') {
+      if (committing && classifyDriverError(error) === 'lost') {
         this.close(connection);
         // Not to be tried again: it may be done.
         throw new Error('the connection was lost while a transaction was committed', { cause: error });
@@ -101,14 +116,14 @@ export abstract class ServerDatabase<Connection> implements Database {
     use: (runner: QueryRunner, connection: Connection) => Promise<T>,
     signal: AbortSignal,
   ): Promise<T> {
-    return retrying(() => this.lend(use, signal), RETRYABLE, signal);
+    return retry(() => this.lend(use, signal), RETRYABLE, signal);
   }
 
   /** Whether one more connection may be closed because it did not answer. */
   private mayClose(): boolean {
     const now = performance.now();
     this.closedAtMs = this.closedAtMs.filter((closed) => now - closed < CLOSING_WINDOW_MS);
-    if (this.closedAtMs.length >= MOST_CLOSED) return false;
+    if (this.closedAtMs.length >= MAX_CLOSED) return false;
     this.closedAtMs.push(now);
     return true;
   }
@@ -133,9 +148,9 @@ export abstract class ServerDatabase<Connection> implements Database {
     const release = () => runner.release().catch(() => undefined);
     const working = work();
     try {
-      return await unlessAborted(signal, working);
+      return await raceAbort(signal, working);
     } catch (error) {
-      if (connection && (failureOf(error) === 'lost' || (signal.aborted && this.mayClose()))) {
+      if (connection && (classifyDriverError(error) === 'lost' || (signal.aborted && this.mayClose()))) {
         this.close(connection);
         void release();
       }
@@ -148,8 +163,8 @@ export abstract class ServerDatabase<Connection> implements Database {
 }
 
 /** Walks an asynchronous driver through a script, as long as somebody waits for it. */
-async function play<T>(
-  script: Script<T>,
+async function runTransaction<T>(
+  script: TransactionScript<T>,
   run: (statement: Statement) => Promise<Result>,
   signal: AbortSignal,
 ): Promise<T> {

@@ -1,20 +1,20 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import type { DataSource, EntityManager } from 'typeorm';
-import { describe } from '../errors/describe-error.js';
+import { describeError } from '../errors/describe-error.js';
 import {
   type ComparedColumn,
   type Database,
-  isAmong,
+  anyOfList,
   joinOn,
   type Result,
   type Row,
-  type Script,
+  type TransactionScript,
   type SqlValue,
   type Statement,
 } from './database.js';
-import { failureOf } from '../errors/driver-errors.js';
-import { Queue } from '../async/keyed-queue.js';
+import { classifyDriverError } from '../errors/driver-errors.js';
+import { KeyedQueue } from '../async/keyed-queue.js';
 
 /** How often to look whether another transaction has ended. */
 const POLL_MS = 1;
@@ -36,28 +36,28 @@ interface Prepared {
 }
 
 /** Statements that are kept prepared: more than the package has, and a bound to them all the same. */
-const MOST_PREPARED = 200;
+const MAX_PREPARED = 200;
 
 /** SQLite, through `better-sqlite3` or a driver with the same interface. */
 export class SqliteDatabase implements Database {
   readonly seesOrderBehindNull = true;
   onTransactionEnd: Database['onTransactionEnd'] = async () => undefined;
-  readonly readOtherwise = ['jsonb'];
+  readonly columnTypesDecodedDifferently = ['jsonb'];
   readonly leftJoin = joinOn;
 
   private readonly logger = new Logger('ExpiringToken');
-  private readonly queue = new Queue();
+  private readonly queue = new KeyedQueue();
   private prepared: { handle?: SqliteHandle; statements: Map<string, Prepared> } = { statements: new Map() };
 
   constructor(private readonly dataSource: DataSource) {
     if (dataSource.isInitialized) this.preferWal();
   }
 
-  isOneOf(column: string, values: readonly SqlValue[]): Statement {
-    return isAmong(column, values);
+  anyOf(column: string, values: readonly SqlValue[]): Statement {
+    return anyOfList(column, values);
   }
 
-  comparable(text: string, column: ComparedColumn): string | null {
+  castText(text: string, column: ComparedColumn): string | null {
     // Compared with a column of numbers, SQLite makes a number of a text that is one.
     const type = this.dataSource.driver.normalizeType(column);
     return !column.transformer && COMPARABLE.includes(type) ? text : null;
@@ -72,7 +72,7 @@ export class SqliteDatabase implements Database {
   }
 
   /** By itself, SQLite carries its write-ahead log to the file once it has a thousand pages: unless it is told not to. */
-  settle(): void {
+  checkpoint(): void {
     try {
       const [automatic] = this.prepare('PRAGMA wal_autocheckpoint').all([]);
       if (automatic?.wal_autocheckpoint === 0 || this.handle.inTransaction) return;
@@ -84,13 +84,13 @@ export class SqliteDatabase implements Database {
 
   /** In a transaction all the same: beginning one is what can fail without a statement being left half done. */
   write(statement: Statement, signal: AbortSignal): Promise<number> {
-    const script = function* (): Script<number> {
+    const script = function* (): TransactionScript<number> {
       return (yield statement).affected;
     };
     return this.transactWhenIdle(script, signal);
   }
 
-  async transaction<T>(lock: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
+  async transaction<T>(lock: string, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T> {
     try {
       return await this.transactWhenIdle(script, signal);
     } finally {
@@ -98,11 +98,11 @@ export class SqliteDatabase implements Database {
     }
   }
 
-  private transactWhenIdle<T>(script: () => Script<T>, signal: AbortSignal): Promise<T> {
-    return this.whenIdle(signal, () => this.impatiently(() => this.transact(script())));
+  private transactWhenIdle<T>(script: () => TransactionScript<T>, signal: AbortSignal): Promise<T> {
+    return this.whenIdle(signal, () => this.withoutBusyTimeout(() => this.transact(script())));
   }
 
-  private transact<T>(script: Script<T>): T {
+  private transact<T>(script: TransactionScript<T>): T {
     const { handle } = this;
     handle.exec('BEGIN IMMEDIATE');
     try {
@@ -136,7 +136,7 @@ export class SqliteDatabase implements Database {
         try {
           if (!this.handle.inTransaction) return work();
         } catch (error) {
-          if (failureOf(error) !== 'conflict') throw error;
+          if (classifyDriverError(error) !== 'conflict') throw error;
         }
         await wait(POLL_MS);
       }
@@ -152,14 +152,14 @@ export class SqliteDatabase implements Database {
     if (enableWAL === false || readonly) return;
     try {
       const [mode] = this.handle.prepare('PRAGMA journal_mode').all([]);
-      if (mode?.journal_mode === 'delete') this.impatiently(() => this.handle.exec('PRAGMA journal_mode = WAL'));
+      if (mode?.journal_mode === 'delete') this.withoutBusyTimeout(() => this.handle.exec('PRAGMA journal_mode = WAL'));
     } catch (error) {
-      this.logger.warn(`SQLite keeps no write-ahead log, so readers wait for writers: ${describe(error)}`);
+      this.logger.warn(`SQLite keeps no write-ahead log, so readers wait for writers: ${describeError(error)}`);
     }
   }
 
   /** Fails where the driver would wait for another process in this thread, and every request with it. */
-  private impatiently<T>(work: () => T): T {
+  private withoutBusyTimeout<T>(work: () => T): T {
     const { handle } = this;
     const [usual] = this.prepare('PRAGMA busy_timeout').all([]);
     handle.exec('PRAGMA busy_timeout = 0');
@@ -173,7 +173,7 @@ export class SqliteDatabase implements Database {
   /** Prepared once: each one takes memory that is not the garbage collector's, which frees it late. */
   private prepare(sql: string): Prepared {
     const { handle } = this;
-    if (this.prepared.handle !== handle || this.prepared.statements.size >= MOST_PREPARED)
+    if (this.prepared.handle !== handle || this.prepared.statements.size >= MAX_PREPARED)
       this.prepared = { handle, statements: new Map() };
     const { statements } = this.prepared;
     const statement = statements.get(sql) ?? handle.prepare(sql);

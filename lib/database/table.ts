@@ -5,14 +5,14 @@ import {
   getMetadataArgsStorage,
   type ObjectLiteral,
 } from 'typeorm';
-import type { Row, Selected, SqlValue, Statement } from './database.js';
+import type { Row, AliasedTable, SqlValue, Statement } from './database.js';
 
 type ColumnMetadata = EntityMetadata['columns'][number];
 
 const isSelected = ({ isSelect }: ColumnMetadata): boolean => isSelect;
 
 /** A table within a statement over several, and its rows. */
-export interface Selection<Entity, Columns> extends Selected {
+export interface Selection<Entity, Columns> extends AliasedTable {
   /** The column of a property. */
   column(property: keyof Columns & string): string;
   /** The entity of a row, as {@link Table.read}. */
@@ -132,7 +132,7 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
   }
 
   /** @param except - rows that stay */
-  remove(criteria: Partial<Columns>, except: Partial<Columns> = {}): Statement {
+  delete(criteria: Partial<Columns>, except: Partial<Columns> = {}): Statement {
     const where = this.conditions(criteria);
     const unless = this.pairs(except, ' <> ?');
     return {

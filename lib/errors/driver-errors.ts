@@ -9,10 +9,10 @@
  * - `outage`: the database cannot be asked now, whatever is asked
  * - `other`: what nobody foresaw
  */
-export type Failure = 'duplicate' | 'value' | 'comparison' | 'conflict' | 'lost' | 'outage' | 'other';
+export type DriverErrorKind = 'duplicate' | 'value' | 'comparison' | 'conflict' | 'lost' | 'outage' | 'other';
 
 /** By the driver's code; those that end in `*` are the start of one. */
-const FAILURES: Record<Exclude<Failure, 'other'>, readonly string[]> = {
+const CODES: Record<Exclude<DriverErrorKind, 'other'>, readonly string[]> = {
   duplicate: ['23505', 'ER_DUP_ENTRY', 'SQLITE_CONSTRAINT_PRIMARYKEY', 'SQLITE_CONSTRAINT_UNIQUE'],
   value: [
     '22001',
@@ -78,13 +78,13 @@ const FAILURES: Record<Exclude<Failure, 'other'>, readonly string[]> = {
 const LOST_WITHOUT_CODE =
   /^Connection terminated|^Client has encountered a connection error|^Client was closed|connection is in closed state/;
 
-const PATTERNS = Object.entries(FAILURES).map(([failure, codes]) => {
+const PATTERNS = Object.entries(CODES).map(([failure, codes]) => {
   const alternatives = codes.map((code) => code.replaceAll('*', '.*')).join('|');
-  return [failure as Failure, new RegExp(`^(?:${alternatives})$`)] as const;
+  return [failure as DriverErrorKind, new RegExp(`^(?:${alternatives})$`)] as const;
 });
 
 /** What to do where the error itself does not say. */
-const REMEDIES: readonly (readonly [code: RegExp, remedy: string])[] = [
+const HINTS: readonly (readonly [code: RegExp, remedy: string])[] = [
   [/^SQLITE_READONLY/, 'Let the process write the database file and its directory'],
   [/^SQLITE_FULL$/, 'Make room on the disk of the database file'],
   [/^SQLITE_CANTOPEN/, 'Let the process open the database file, and write its directory'],
@@ -101,7 +101,7 @@ function codeOf(error: unknown): string {
 }
 
 /** What kind of failure an error is. */
-export function failureOf(error: unknown): Failure {
+export function classifyDriverError(error: unknown): DriverErrorKind {
   const code = codeOf(error);
   const known = PATTERNS.find(([, pattern]) => pattern.test(code));
   if (known) return known[0];
@@ -109,5 +109,4 @@ export function failureOf(error: unknown): Failure {
 }
 
 /** What to do about an error, if there is something that it does not say itself. */
-export const remedyOf = (error: unknown): string | undefined =>
-  REMEDIES.find(([code]) => code.test(codeOf(error)))?.[1];
+export const hintFor = (error: unknown): string | undefined => HINTS.find(([code]) => code.test(codeOf(error)))?.[1];

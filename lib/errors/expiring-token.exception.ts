@@ -2,7 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import { HttpException } from '@nestjs/common';
 
 /** Every refusal this package answers: its HTTP status and its message, which is the same for every cause of it. */
-const REFUSALS = {
+const ERRORS = {
   token_missing: [401, 'Authentication credentials were not provided'],
   token_invalid: [401, 'Invalid token'],
   token_expired: [401, 'Token has expired'],
@@ -21,10 +21,10 @@ const REFUSALS = {
 const UNAVAILABLE_SECONDS = 1;
 
 /** The `code` of an {@link ExpiringTokenException}: stable, for programs to read. */
-export type ExpiringTokenErrorCode = keyof typeof REFUSALS;
+export type ExpiringTokenErrorCode = keyof typeof ERRORS;
 
 /** Every code. */
-export const ERROR_CODES = Object.keys(REFUSALS) as readonly ExpiringTokenErrorCode[];
+export const ERROR_CODES = Object.keys(ERRORS) as readonly ExpiringTokenErrorCode[];
 
 /**
  * Every refusal of this package. Nest answers it with its status and the body
@@ -50,7 +50,7 @@ export class ExpiringTokenException extends HttpException {
     code: ExpiringTokenErrorCode,
     overrides: { message?: string; statusCode?: number; presented?: boolean; retryAfterSeconds?: number } = {},
   ) {
-    const [usualStatus, usualMessage] = REFUSALS[code];
+    const [usualStatus, usualMessage] = ERRORS[code];
     const { statusCode = usualStatus, message = usualMessage } = overrides;
     super({ statusCode, error: STATUS_CODES[statusCode], message, code }, statusCode);
     this.code = code;

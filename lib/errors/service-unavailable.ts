@@ -1,7 +1,7 @@
 import { HttpException, Logger } from '@nestjs/common';
-import { failureOf } from './driver-errors.js';
+import { classifyDriverError } from './driver-errors.js';
 import { ExpiringTokenException } from './expiring-token.exception.js';
-import { describe } from './describe-error.js';
+import { describeError } from './describe-error.js';
 
 const logger = new Logger('ExpiringToken');
 
@@ -9,12 +9,12 @@ const logger = new Logger('ExpiringToken');
  * Makes a failure of the database, or of the application's user store, an answer of 503 and never one of 401: a client
  * keeps its token and tries again (RFC 9110 §15.6.4). What is an HTTP answer already passes as it is.
  */
-export const available = <T>(work: () => Promise<T>): Promise<T> => work().catch(unavailable);
+export const orUnavailable = <T>(work: () => Promise<T>): Promise<T> => work().catch(rethrowAsUnavailable);
 
-/** What {@link available} makes of an error. */
-export function unavailable(error: unknown): never {
+/** What {@link orUnavailable} makes of an error. */
+export function rethrowAsUnavailable(error: unknown): never {
   if (error instanceof HttpException) throw error;
-  const isAway = ['outage', 'lost'].includes(failureOf(error));
-  logger.error(`Answering 503${isAway ? ', the database is away' : ''}: ${describe(error)}`);
+  const isAway = ['outage', 'lost'].includes(classifyDriverError(error));
+  logger.error(`Answering 503${isAway ? ', the database is away' : ''}: ${describeError(error)}`);
   throw new ExpiringTokenException('unavailable');
 }

@@ -1,11 +1,11 @@
 import { HttpStatus, Inject, Injectable, RequestMethod, SetMetadata, type Type } from '@nestjs/common';
 import { MetadataScanner, ModulesContainer, Reflector } from '@nestjs/core';
-import { RESOLVED_OPTIONS, STRUCTURE_OPTIONS } from '../expiring-token.constants.js';
+import { RESOLVED_OPTIONS, MODULE_EXTRAS } from '../expiring-token.constants.js';
 import { type ExpiringTokenErrorCode, ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
-import type { Structure } from '../expiring-token.module-options.js';
+import type { ResolvedModuleOptions } from '../expiring-token.module-options.js';
 import { errorHeaders } from '../authentication/response-headers.interceptor.js';
-import { type ApiAnswer, seenByPlugin, SWAGGER } from './swagger-metadata.js';
+import { type ApiResponse, seenByPlugin, SWAGGER } from './swagger-metadata.js';
 import { ErrorModel } from './models.js';
 import { AUTHENTICATION } from '../authentication/expiring-token.decorators.js';
 import { ownHandler } from './controller-copy.js';
@@ -17,7 +17,7 @@ export interface ApiRoute {
   /** Headers that it reads, and what for. */
   headers?: Record<string, string>;
   /** What it answers if all is well. Left out where the application says so, or the plugin of `@nestjs/swagger`. */
-  answer?: ApiAnswer;
+  answer?: ApiResponse;
   /** What it refuses, beside what all guarded routes do. */
   errors?: readonly ExpiringTokenErrorCode[];
   /** Whether the options leave it out. */
@@ -29,7 +29,7 @@ type Describe = (options: ResolvedOptions) => ApiRoute;
 const DESCRIPTION = 'expiring-token:api';
 
 /** Describes a route for `@nestjs/swagger`, once the options are known. */
-export const Describes = (describe: Describe) => SetMetadata(DESCRIPTION, describe);
+export const DescribeRoute = (describe: Describe) => SetMetadata(DESCRIPTION, describe);
 
 /**
  * For the document of `@nestjs/swagger`, on a controller or a handler that {@link ExpiringTokenGuard} or
@@ -51,7 +51,7 @@ export const Describes = (describe: Describe) => SetMetadata(DESCRIPTION, descri
  * }
  * ```
  */
-export const ApiExpiringToken = () => Describes(() => ({}));
+export const ApiExpiringToken = () => DescribeRoute(() => ({}));
 
 /** The name that `addBearerAuth()` and `@ApiBearerAuth()` give the scheme. */
 const BEARER = { bearer: [] };
@@ -75,12 +75,12 @@ const EXAMPLE_RETRY_SECONDS = 300;
  * makes its document afterwards.
  */
 @Injectable()
-export class ApiDocumentation {
+export class RouteDocumentation {
   constructor(
     modules: ModulesContainer,
     private readonly reflector: Reflector,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
-    @Inject(STRUCTURE_OPTIONS) private readonly structure: Structure,
+    @Inject(MODULE_EXTRAS) private readonly structure: ResolvedModuleOptions,
   ) {
     const scanner = new MetadataScanner();
     for (const { controllers } of modules.values()) {
@@ -130,8 +130,8 @@ export class ApiDocumentation {
   }
 
   /** The answers with these codes, by their status. */
-  private refusals(codes: readonly ExpiringTokenErrorCode[]): Record<number, ApiAnswer> {
-    const answers: Record<number, ApiAnswer> = {};
+  private refusals(codes: readonly ExpiringTokenErrorCode[]): Record<number, ApiResponse> {
+    const answers: Record<number, ApiResponse> = {};
     for (const code of new Set(codes)) {
       const error = new ExpiringTokenException(code, {
         statusCode: code === 'token_expired' ? this.options.expiredStatus : undefined,

@@ -32,7 +32,7 @@ export interface ApiProperty {
 }
 
 /** An answer, as OpenAPI 3.0 describes it. */
-export interface ApiAnswer {
+export interface ApiResponse {
   description: string;
   /** Of its body. */
   type?: Type;
@@ -57,7 +57,7 @@ export function apiModel(name: string, properties: Record<string, ApiProperty>):
 }
 
 /** The answer of a method, as the plugin has seen it. Looked up when it is read: `loadPluginMetadata` may come later than this. */
-export function seenByPlugin(controller: Type, method: string): ApiAnswer {
+export function seenByPlugin(controller: Type, method: string): ApiResponse {
   const typeSeen = () => {
     const { [PLUGIN]: seen } = controller as { [PLUGIN]?: () => Record<string, { type?: Type | [Type] }> };
     return seen?.()[method]?.type;

@@ -1,11 +1,11 @@
 import ms from 'ms';
-import { refuse } from './option-checks.js';
+import { rejectOption } from './option-checks.js';
 
 /** A number of milliseconds, or a string with a unit as the `ms` package reads it: `'15m'`, `'12h'`, `'30d'`. */
 export type Duration = number | string;
 
 /** Longest duration accepted: beyond it a typing error is likelier than an intention, and dates overflow. */
-const LONGEST_DURATION_MS = ms('100y');
+const MAX_DURATION_MS = ms('100y');
 
 /** What a {@link Duration} can be beyond the usual. */
 interface DurationRange {
@@ -15,7 +15,7 @@ interface DurationRange {
   range?: { least: number; most: number; words: string };
 }
 
-const USUAL_RANGE = { least: 1, most: LONGEST_DURATION_MS, words: 'above 0 and up to 100 years' };
+const USUAL_RANGE = { least: 1, most: MAX_DURATION_MS, words: 'above 0 and up to 100 years' };
 
 /**
  * A duration in milliseconds, `Infinity` for null.
@@ -34,7 +34,7 @@ export function parseDuration(
   if (Number.isSafeInteger(duration) && range.least <= (duration as number) && (duration as number) <= range.most) {
     return duration as number;
   }
-  return refuse(
+  return rejectOption(
     option,
     value,
     `Give a string with a unit such as '15m' or '30d', or a whole number of milliseconds, ${range.words}${

@@ -2,18 +2,18 @@ import { createSecretKey, type KeyObject } from 'node:crypto';
 import ms from 'ms';
 import { parseDuration } from './duration.js';
 import type { ExpiringTokenOptions, ObtainPolicy } from './expiring-token.options.js';
-import { fields, integer, matching, oneOf, refuse } from './option-checks.js';
+import { checkFields, checkInteger, checkPattern, checkOneOf, rejectOption } from './option-checks.js';
 import { ExpiringTokenOptionsError } from '../errors/expiring-token-options.error.js';
 import type { Lifetime, Lifetimes } from '../tokens/token-lifetime.js';
 
 /** RFC 2104 §3: an HMAC key shorter than the hash weakens it. */
-const SHORTEST_SECRET_BYTES = 32;
+const MIN_SECRET_BYTES = 32;
 
 /** Longest time in which a used refresh token can be used again: the longer, the longer a stolen one serves unnoticed. */
-const LONGEST_GRACE = { least: 0, most: ms('60s'), words: 'from 0 to 60 seconds' };
+const GRACE_RANGE = { least: 0, most: ms('60s'), words: 'from 0 to 60 seconds' };
 
 /** Headers that clients send with every request, or that say what the request is. */
-const TAKEN_HEADERS = [
+const RESERVED_HEADERS = [
   'accept',
   'authorization',
   'connection',
@@ -25,28 +25,29 @@ const TAKEN_HEADERS = [
 ];
 
 /** Largest number of tokens that a process remembers: some gigabytes. */
-const LARGEST_CACHE = 10_000_000;
+const MAX_CACHE_SIZE = 10_000_000;
 
 /** Most threads that libuv can have. */
-const MOST_CONCURRENT_HASHES = 1024;
+const MAX_CONCURRENT_HASHES = 1024;
 
 /** Largest number of rows of one statement. */
-const LARGEST_BATCH = 10_000;
+const MAX_BATCH_SIZE = 10_000;
 
 /** The options as the package uses them: checked, with defaults, durations in milliseconds. */
 export type ResolvedOptions = ReturnType<typeof resolveOptions>;
 
 function parseSecrets(value: unknown): readonly KeyObject[] {
   const secrets: unknown[] = value === undefined ? [] : Array.isArray(value) ? value : [value];
-  const remedy = `Give a random string of at least ${SHORTEST_SECRET_BYTES} bytes, or a list of them, the newest first.`;
-  if (value !== undefined && secrets.length === 0) refuse('secret', '[]', remedy);
+  const remedy = `Give a random string of at least ${MIN_SECRET_BYTES} bytes, or a list of them, the newest first.`;
+  if (value !== undefined && secrets.length === 0) rejectOption('secret', '[]', remedy);
   return Object.freeze(
     secrets.map((secret) => {
       // The value is a secret: the error tells only its kind or length.
-      if (typeof secret !== 'string') return refuse('secret', `a ${secret === null ? 'null' : typeof secret}`, remedy);
+      if (typeof secret !== 'string')
+        return rejectOption('secret', `a ${secret === null ? 'null' : typeof secret}`, remedy);
       const bytes = Buffer.byteLength(secret);
-      return bytes < SHORTEST_SECRET_BYTES
-        ? refuse('secret', `a secret of ${bytes} bytes`, remedy)
+      return bytes < MIN_SECRET_BYTES
+        ? rejectOption('secret', `a secret of ${bytes} bytes`, remedy)
         : createSecretKey(secret, 'utf8');
     }),
   );
@@ -54,9 +55,9 @@ function parseSecrets(value: unknown): readonly KeyObject[] {
 
 function parseObtain(value: unknown, hasSecret: boolean): ObtainPolicy {
   if (value === undefined) return hasSecret ? 'reuse' : 'replace';
-  const policy = oneOf('obtain', value, ['reuse', 'renew', 'replace'] as const);
+  const policy = checkOneOf('obtain', value, ['reuse', 'renew', 'replace'] as const);
   if (policy !== 'replace' && !hasSecret) {
-    refuse('obtain', policy, "Give secret as well, without which a token cannot be shown again, or 'replace'.");
+    rejectOption('obtain', policy, "Give secret as well, without which a token cannot be shown again, or 'replace'.");
   }
   return policy;
 }
@@ -65,7 +66,7 @@ function parseSchemes(value: unknown): readonly string[] {
   // RFC 9110 §5.6.2: a scheme is a token.
   const isScheme = (scheme: unknown) => typeof scheme === 'string' && /^[\w!#$%&'*+.^`|~-]+$/.test(scheme);
   if (!Array.isArray(value) || value.length === 0 || !value.every(isScheme)) {
-    refuse('schemes', value, "Give a list of scheme names, such as ['Bearer', 'Token'].");
+    rejectOption('schemes', value, "Give a list of scheme names, such as ['Bearer', 'Token'].");
   }
   return Object.freeze([...(value as string[])]);
 }
@@ -77,20 +78,20 @@ function parseRefresh(value: ExpiringTokenOptions['refresh']) {
     lifespan = '90d',
     grace = '30s',
     header = 'Refresh-Token',
-  } = fields('refresh', value, ['idle', 'lifespan', 'grace', 'header']);
-  const name = matching(
+  } = checkFields('refresh', value, ['idle', 'lifespan', 'grace', 'header']);
+  const name = checkPattern(
     'refresh.header',
     header,
     /^[A-Za-z0-9-]+$/,
     'Give the name of a header: letters, digits and hyphens.',
   ).toLowerCase();
-  if (TAKEN_HEADERS.includes(name)) refuse('refresh.header', header, 'Give the name of a header of its own.');
+  if (RESERVED_HEADERS.includes(name)) rejectOption('refresh.header', header, 'Give the name of a header of its own.');
   return Object.freeze({
     lifetime: Object.freeze({
       lifespanMs: parseDuration('refresh.lifespan', lifespan, { never: true }),
       idleMs: parseDuration('refresh.idle', idle),
     }),
-    graceMs: parseDuration('refresh.grace', grace, { range: LONGEST_GRACE }),
+    graceMs: parseDuration('refresh.grace', grace, { range: GRACE_RANGE }),
     header: name,
   });
 }
@@ -111,26 +112,30 @@ function parseLastUsedAccuracy(value: unknown, shortestIdleMs: number): number {
   const accuracyMs = parseDuration('lastUsedAccuracy', value);
   return accuracyMs < shortestIdleMs
     ? accuracyMs
-    : refuse('lastUsedAccuracy', value, 'Give less than idle and refresh.idle, or last use is not known in time.');
+    : rejectOption(
+        'lastUsedAccuracy',
+        value,
+        'Give less than idle and refresh.idle, or last use is not known in time.',
+      );
 }
 
 function parseLimit(value: ExpiringTokenOptions['limit']) {
   if (value === null) return null;
-  const { perUser, policy } = fields('limit', value, ['perUser', 'policy']);
+  const { perUser, policy } = checkFields('limit', value, ['perUser', 'policy']);
   return Object.freeze({
-    perUser: integer('limit.perUser', perUser, 1, Number.MAX_SAFE_INTEGER),
-    policy: oneOf('limit.policy', policy, ['evict', 'reject'] as const),
+    perUser: checkInteger('limit.perUser', perUser, 1, Number.MAX_SAFE_INTEGER),
+    policy: checkOneOf('limit.policy', policy, ['evict', 'reject'] as const),
   });
 }
 
 function parseLoginThrottle(value: ExpiringTokenOptions['loginThrottle']) {
   if (value === false) return null;
-  const { limit = 10, ttl = '5m', redis } = fields('loginThrottle', value, ['limit', 'ttl', 'redis']);
+  const { limit = 10, ttl = '5m', redis } = checkFields('loginThrottle', value, ['limit', 'ttl', 'redis']);
   if (redis !== undefined && (typeof redis !== 'object' || redis === null)) {
-    refuse('loginThrottle.redis', redis, 'Give a client made by ioredis or redis.');
+    rejectOption('loginThrottle.redis', redis, 'Give a client made by ioredis or redis.');
   }
   return Object.freeze({
-    limit: integer('loginThrottle.limit', limit, 1, Number.MAX_SAFE_INTEGER),
+    limit: checkInteger('loginThrottle.limit', limit, 1, Number.MAX_SAFE_INTEGER),
     ttlMs: parseDuration('loginThrottle.ttl', ttl),
     redis,
   });
@@ -138,17 +143,21 @@ function parseLoginThrottle(value: ExpiringTokenOptions['loginThrottle']) {
 
 function parseCache(value: ExpiringTokenOptions['cache']) {
   if (value === false) return null;
-  const { ttl = '10s', max = 50_000, redis } = fields('cache', value, ['ttl', 'max', 'redis']);
+  const { ttl = '10s', max = 50_000, redis } = checkFields('cache', value, ['ttl', 'max', 'redis']);
   const isClient = typeof redis === 'object' && redis !== null && 'duplicate' in redis && 'publish' in redis;
   const isUrl = typeof redis === 'string' && /^rediss?:\/\//.test(redis);
   if (redis !== undefined && !isUrl && !isClient) {
     // A URL may hold a password.
     const shown = typeof redis === 'string' ? 'a string' : redis;
-    refuse('cache.redis', shown, "Give a URL such as 'redis://localhost:6379', or a client made by ioredis or redis.");
+    rejectOption(
+      'cache.redis',
+      shown,
+      "Give a URL such as 'redis://localhost:6379', or a client made by ioredis or redis.",
+    );
   }
   return Object.freeze({
     ttlMs: parseDuration('cache.ttl', ttl),
-    max: integer('cache.max', max, 1, LARGEST_CACHE),
+    max: checkInteger('cache.max', max, 1, MAX_CACHE_SIZE),
     redis,
   });
 }
@@ -159,17 +168,17 @@ export function parsePrune(value: ExpiringTokenOptions['prune']) {
     every = '1h',
     retention = '7d',
     batch = 1000,
-  } = fields('prune', value === false ? {} : value, ['every', 'retention', 'batch']);
+  } = checkFields('prune', value === false ? {} : value, ['every', 'retention', 'batch']);
   return Object.freeze({
     everyMs: value === false ? null : parseDuration('prune.every', every),
     retentionMs: parseDuration('prune.retention', retention),
-    batch: integer('prune.batch', batch, 1, LARGEST_BATCH),
+    batch: checkInteger('prune.batch', batch, 1, MAX_BATCH_SIZE),
   });
 }
 
 function parseImported(value: unknown) {
-  if (!Array.isArray(value)) return refuse('imported', value, "Give a list of 'drf' and 'sanctum'.");
-  return Object.freeze(value.map((shape: unknown) => oneOf('imported', shape, ['drf', 'sanctum'] as const)));
+  if (!Array.isArray(value)) return rejectOption('imported', value, "Give a list of 'drf' and 'sanctum'.");
+  return Object.freeze(value.map((shape: unknown) => checkOneOf('imported', shape, ['drf', 'sanctum'] as const)));
 }
 
 /**
@@ -179,7 +188,7 @@ function parseImported(value: unknown) {
  */
 export function resolveOptions(options: ExpiringTokenOptions) {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    refuse('options', options, 'Give an object of options.');
+    rejectOption('options', options, 'Give an object of options.');
   }
   const {
     refresh = false,
@@ -213,9 +222,14 @@ export function resolveOptions(options: ExpiringTokenOptions) {
   }
   const secrets = parseSecrets(secret);
   const field = (option: string, value: unknown) =>
-    matching(option, value, /^(?!deviceName$)./, 'Give the name of a JSON field of the credentials, not deviceName.');
+    checkPattern(
+      option,
+      value,
+      /^(?!deviceName$)./,
+      'Give the name of a JSON field of the credentials, not deviceName.',
+    );
   if (usernameField === passwordField) {
-    refuse('passwordField', passwordField, 'Give another field than usernameField names.');
+    rejectOption('passwordField', passwordField, 'Give another field than usernameField names.');
   }
   const access = Object.freeze({
     lifespanMs: parseDuration('lifespan', lifespan, { never: true }),
@@ -237,18 +251,18 @@ export function resolveOptions(options: ExpiringTokenOptions) {
     usernameField: field('usernameField', usernameField),
     passwordField: field('passwordField', passwordField),
     schemes: parseSchemes(schemes),
-    realm: matching(
+    realm: checkPattern(
       'realm',
       realm,
       /^[\x20\x21\x23-\x5b\x5d-\x7e]+$/,
       'Give printable ASCII without " and \\, a character at least.',
     ),
-    expiredStatus: oneOf('expiredStatus', expiredStatus, [401, 400] as const),
-    prefix: matching('prefix', prefix, /^[A-Za-z0-9_-]{1,20}$/, 'Give 1 to 20 letters, digits, _ or -.'),
+    expiredStatus: checkOneOf('expiredStatus', expiredStatus, [401, 400] as const),
+    prefix: checkPattern('prefix', prefix, /^[A-Za-z0-9_-]{1,20}$/, 'Give 1 to 20 letters, digits, _ or -.'),
     imported: parseImported(imported),
     cache: parseCache(cache),
     hashConcurrency:
-      hashConcurrency === undefined ? null : integer('hashConcurrency', hashConcurrency, 1, MOST_CONCURRENT_HASHES),
+      hashConcurrency === undefined ? null : checkInteger('hashConcurrency', hashConcurrency, 1, MAX_CONCURRENT_HASHES),
     prune: parsePrune(prune),
     timeoutMs: parseDuration('timeout', timeout),
   });

@@ -1,4 +1,4 @@
-import { describe } from '../errors/describe-error.js';
+import { describeError } from '../errors/describe-error.js';
 import { ExpiringTokenOptionsError } from '../errors/expiring-token-options.error.js';
 
 /** The part of an `ioredis` or a `redis` client that is used here. */
@@ -30,22 +30,22 @@ export const untilReady = (client: RedisClient): Promise<void> =>
   });
 
 /** Longest pause between two tries to connect. */
-const LONGEST_RETRY_MS = 500;
+const MAX_RETRY_DELAY_MS = 500;
 
 /** A client of whichever package is there, which tries to connect until it can. */
 export async function connectRedis(url: string): Promise<RedisClient> {
-  const ioredis = (await optionally('ioredis')) as {
+  const ioredis = (await importOptional('ioredis')) as {
     Redis: new (address: string, options: object) => RedisClient;
   } | null;
   if (ioredis) {
-    const retryStrategy = (times: number) => Math.min(times * 50, LONGEST_RETRY_MS);
+    const retryStrategy = (times: number) => Math.min(times * 50, MAX_RETRY_DELAY_MS);
     const client = new ioredis.Redis(url, { retryStrategy, enableOfflineQueue: false });
     client.on('error', () => undefined);
     return client;
   }
-  const redis = (await optionally('redis')) as { createClient(options: object): RedisClient } | null;
+  const redis = (await importOptional('redis')) as { createClient(options: object): RedisClient } | null;
   if (redis) {
-    const reconnectStrategy = (retries: number) => Math.min(retries * 50, LONGEST_RETRY_MS);
+    const reconnectStrategy = (retries: number) => Math.min(retries * 50, MAX_RETRY_DELAY_MS);
     const client = redis.createClient({ url, socket: { reconnectStrategy }, disableOfflineQueue: true });
     client.on('error', () => undefined);
     void client.connect().catch(() => undefined);
@@ -79,7 +79,7 @@ export interface Listener {
 /** Listens to channels on a connection of its own, and to them again whenever that was lost. */
 export function listen(client: RedisClient, channels: readonly string[], listener: Listener): RedisClient {
   const subscriber = client.duplicate();
-  const onFailure = (error: unknown) => listener.onLost(describe(error));
+  const onFailure = (error: unknown) => listener.onLost(describeError(error));
   subscriber.on('error', onFailure);
   for (const event of ['close', 'end', 'reconnecting']) {
     subscriber.on(event, () => listener.onLost('the connection is lost'));
@@ -95,7 +95,7 @@ export function listen(client: RedisClient, channels: readonly string[], listene
   return subscriber;
 }
 
-async function optionally(name: string): Promise<unknown> {
+async function importOptional(name: string): Promise<unknown> {
   try {
     return await import(name);
   } catch (error) {

@@ -1,7 +1,7 @@
 import type { AbstractHttpAdapter } from '@nestjs/core';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import type { ExpiringTokenRoute } from '../expiring-token.module-options.js';
-import type { Structure } from '../expiring-token.module-options.js';
+import type { ResolvedModuleOptions } from '../expiring-token.module-options.js';
 import type { HttpRequest } from '../transports/http-request.js';
 
 /** The ends of the paths that take a POST or a PATCH. */
@@ -28,7 +28,7 @@ function pathOf({ originalUrl = '' }: HttpRequest): string {
  * On Express, the answer to a body that is no JSON quotes the start of it, which may be a password. On the module's own
  * routes it says only that.
  */
-export function hideUnparsedBodies(adapter: AbstractHttpAdapter, { path, routes }: Structure): void {
+export function redactBodyParserErrors(adapter: AbstractHttpAdapter, { path, routes }: ResolvedModuleOptions): void {
   if (adapter.getType() !== 'express' || routes.length === 0) return;
   // A global prefix or a version may stand before it.
   const prefix = `/${path}/`.replaceAll(/\/+/g, '/').replaceAll('.', String.raw`\.`);

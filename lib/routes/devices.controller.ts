@@ -3,8 +3,8 @@ import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import type { Device } from '../tokens/device.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { Token } from '../tokens/token.entity.js';
-import { AnswerHeaders } from '../authentication/response-headers.interceptor.js';
-import { Describes } from '../openapi/route-documentation.js';
+import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
+import { DescribeRoute } from '../openapi/route-documentation.js';
 import { DeviceModel, DeviceNameModel } from '../openapi/models.js';
 import { ExpiringTokenGuard } from '../authentication/expiring-token.guard.js';
 import { type AuthenticatedRequest, tokenOf } from '../transports/http-request.js';
@@ -18,12 +18,12 @@ const own = (device: Device, token: Token): OwnDevice => ({ ...device, current: 
 /** `GET devices`, and `PATCH` and `DELETE devices/:id`. An id of another user's device is one that does not exist. */
 @Controller('devices')
 @UseGuards(ExpiringTokenGuard)
-@UseInterceptors(AnswerHeaders)
+@UseInterceptors(ResponseHeadersInterceptor)
 export class DevicesController {
   constructor(private readonly tokens: ExpiringTokenService) {}
 
   @Get()
-  @Describes(() => ({
+  @DescribeRoute(() => ({
     summary: 'List the live devices',
     answer: { description: 'The newest first', type: DeviceModel, isArray: true },
   }))
@@ -33,7 +33,7 @@ export class DevicesController {
   }
 
   @Patch(':id')
-  @Describes(() => ({
+  @DescribeRoute(() => ({
     summary: 'Give a device another name',
     body: { type: DeviceNameModel, required: true },
     answer: { description: 'The device', type: DeviceModel },
@@ -46,7 +46,7 @@ export class DevicesController {
 
   @Delete(':id')
   @HttpCode(204)
-  @Describes(() => ({
+  @DescribeRoute(() => ({
     summary: 'Log out a device',
     answer: { description: 'Its tokens are dead' },
     errors: ['device_not_found'],

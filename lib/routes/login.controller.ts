@@ -2,13 +2,13 @@ import { Controller, HttpCode, Post, Req, UseInterceptors } from '@nestjs/common
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { ExpiringTokenErrorCode } from '../errors/expiring-token.exception.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
-import { AnswerHeaders } from '../authentication/response-headers.interceptor.js';
-import { Describes } from '../openapi/route-documentation.js';
+import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
+import { DescribeRoute } from '../openapi/route-documentation.js';
 import { credentialsModel, PairAnswerModel, TokenAnswerModel } from '../openapi/models.js';
 import { Public } from '../authentication/expiring-token.decorators.js';
 import type { HttpRequest } from '../transports/http-request.js';
 import { LoginVerifier } from './login/login.verifier.js';
-import { type TokenAnswer, TokenAnswers } from './token-response.js';
+import { type TokenResponse, TokenResponses } from './token-response.js';
 
 /** What both take and refuse. */
 function describeLogin(options: ResolvedOptions) {
@@ -30,47 +30,47 @@ function describeLogin(options: ResolvedOptions) {
 /** `POST login`: always a new token for a new device. */
 @Public()
 @Controller()
-@UseInterceptors(AnswerHeaders)
+@UseInterceptors(ResponseHeadersInterceptor)
 export class LoginController {
   constructor(
     private readonly logins: LoginVerifier,
     private readonly tokens: ExpiringTokenService,
-    private readonly answers: TokenAnswers,
+    private readonly answers: TokenResponses,
   ) {}
 
   @Post('login')
   @HttpCode(200)
-  @Describes((options) => ({
+  @DescribeRoute((options) => ({
     ...describeLogin(options),
     summary: 'Log in: a new token for a new device',
     answer: { description: 'The token', type: options.refresh ? PairAnswerModel : TokenAnswerModel },
   }))
-  async login(@Req() request: HttpRequest): Promise<TokenAnswer> {
+  async login(@Req() request: HttpRequest): Promise<TokenResponse> {
     const { userId, device } = await this.logins.verify(request);
-    return this.answers.answer(() => this.tokens.logIn(userId, device));
+    return this.answers.respond(() => this.tokens.logIn(userId, device));
   }
 }
 
 /** `POST obtain-token`: the one token of a user that can be had again. */
 @Public()
 @Controller()
-@UseInterceptors(AnswerHeaders)
+@UseInterceptors(ResponseHeadersInterceptor)
 export class ObtainTokenController {
   constructor(
     private readonly logins: LoginVerifier,
     private readonly tokens: ExpiringTokenService,
-    private readonly answers: TokenAnswers,
+    private readonly answers: TokenResponses,
   ) {}
 
   @Post('obtain-token')
   @HttpCode(200)
-  @Describes((options) => ({
+  @DescribeRoute((options) => ({
     ...describeLogin(options),
     summary: 'Obtain the one token of a user',
     answer: { description: 'The token', type: TokenAnswerModel },
   }))
-  async obtain(@Req() request: HttpRequest): Promise<TokenAnswer> {
+  async obtain(@Req() request: HttpRequest): Promise<TokenResponse> {
     const { userId, device } = await this.logins.verify(request);
-    return this.answers.answer(async () => ({ access: await this.tokens.obtain(userId, device), refresh: null }));
+    return this.answers.respond(async () => ({ access: await this.tokens.obtain(userId, device), refresh: null }));
   }
 }

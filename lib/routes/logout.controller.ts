@@ -1,9 +1,9 @@
 import { Controller, HttpCode, Post, Req, UseGuards, UseInterceptors } from '@nestjs/common';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
-import { AnswerHeaders } from '../authentication/response-headers.interceptor.js';
-import { Describes } from '../openapi/route-documentation.js';
+import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
+import { DescribeRoute } from '../openapi/route-documentation.js';
 import { LogoutAllModel, RevokedModel } from '../openapi/models.js';
-import { AuthenticationLog } from '../authentication/authentication.logger.js';
+import { AuthenticationLogger } from '../authentication/authentication.logger.js';
 import { ExpiringTokenGuard } from '../authentication/expiring-token.guard.js';
 import { type AuthenticatedRequest, tokenOf } from '../transports/http-request.js';
 import { readKeepCurrent } from './request-body.js';
@@ -11,16 +11,16 @@ import { readKeepCurrent } from './request-body.js';
 /** `POST logout` and `POST logout-all`. */
 @Controller()
 @UseGuards(ExpiringTokenGuard)
-@UseInterceptors(AnswerHeaders)
+@UseInterceptors(ResponseHeadersInterceptor)
 export class LogoutController {
   constructor(
     private readonly tokens: ExpiringTokenService,
-    private readonly log: AuthenticationLog,
+    private readonly log: AuthenticationLogger,
   ) {}
 
   @Post('logout')
   @HttpCode(204)
-  @Describes(() => ({ summary: 'Log out this device', answer: { description: 'Its tokens are dead' } }))
+  @DescribeRoute(() => ({ summary: 'Log out this device', answer: { description: 'Its tokens are dead' } }))
   async logout(@Req() request: AuthenticatedRequest): Promise<void> {
     const { userId, deviceId } = tokenOf(request);
     const revoke = () => this.tokens.revoke(userId, deviceId);
@@ -29,7 +29,7 @@ export class LogoutController {
 
   @Post('logout-all')
   @HttpCode(200)
-  @Describes(() => ({
+  @DescribeRoute(() => ({
     summary: 'Log out all devices',
     body: { type: LogoutAllModel, required: false },
     answer: { description: 'Their tokens are dead', type: RevokedModel },

@@ -1,4 +1,4 @@
-import { countHeaderLines, type HttpRequest, refuseRequest } from '../transports/http-request.js';
+import { countHeaderLines, type HttpRequest, rejectRequest } from '../transports/http-request.js';
 import { readRefreshTokenField } from './request-body.js';
 
 /**
@@ -10,9 +10,9 @@ import { readRefreshTokenField } from './request-body.js';
  */
 export function readRefreshToken(request: HttpRequest, header: string): string | null {
   const lines = countHeaderLines(request, header);
-  if (lines > 1) refuseRequest('More than one refresh token header');
+  if (lines > 1) rejectRequest('More than one refresh token header');
   const inBody = readRefreshTokenField(request);
   if (lines === 0) return inBody;
-  if (inBody !== null) refuseRequest('Refresh token in the header and in the body');
+  if (inBody !== null) rejectRequest('Refresh token in the header and in the body');
   return String(request.headers[header] ?? '');
 }

@@ -3,30 +3,30 @@ import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
-import { AuthenticationLog } from '../authentication/authentication.logger.js';
-import { AnswerHeaders } from '../authentication/response-headers.interceptor.js';
-import { Describes } from '../openapi/route-documentation.js';
+import { AuthenticationLogger } from '../authentication/authentication.logger.js';
+import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
+import { DescribeRoute } from '../openapi/route-documentation.js';
 import { PairAnswerModel, RefreshModel } from '../openapi/models.js';
 import { Public } from '../authentication/expiring-token.decorators.js';
 import type { HttpRequest } from '../transports/http-request.js';
 import { readRefreshToken } from './refresh-token.js';
-import { type TokenAnswer, TokenAnswers } from './token-response.js';
+import { type TokenResponse, TokenResponses } from './token-response.js';
 
 /** `POST refresh`: a new pair of tokens for the device that a refresh token belongs to. */
 @Public()
 @Controller()
-@UseInterceptors(AnswerHeaders)
+@UseInterceptors(ResponseHeadersInterceptor)
 export class RefreshController {
   constructor(
     private readonly tokens: ExpiringTokenService,
-    private readonly answers: TokenAnswers,
-    private readonly log: AuthenticationLog,
+    private readonly answers: TokenResponses,
+    private readonly log: AuthenticationLogger,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
   ) {}
 
   @Post('refresh')
   @HttpCode(200)
-  @Describes(({ refresh }) => ({
+  @DescribeRoute(({ refresh }) => ({
     summary: 'Exchange a refresh token for a new pair',
     body: { type: RefreshModel, required: false },
     headers: refresh ? { [refresh.header]: 'The refresh token' } : {},
@@ -34,7 +34,7 @@ export class RefreshController {
     errors: ['validation_failed', 'request_invalid', 'refresh_invalid', 'user_inactive', 'unavailable'],
     excluded: !refresh,
   }))
-  async refresh(@Req() request: HttpRequest): Promise<TokenAnswer> {
+  async refresh(@Req() request: HttpRequest): Promise<TokenResponse> {
     // Those of forRootAsync come too late to leave the route out.
     if (!this.options.refresh) throw new NotFoundException(`Cannot POST ${request.originalUrl ?? request.url}`);
     const token = readRefreshToken(request, this.options.refresh.header);
@@ -42,8 +42,8 @@ export class RefreshController {
     return this.log.attempt(
       'Refresh',
       request,
-      (answer?: TokenAnswer) => ({ deviceId: answer?.deviceId }),
-      () => this.answers.answer(() => this.tokens.refresh(token)),
+      (answer?: TokenResponse) => ({ deviceId: answer?.deviceId }),
+      () => this.answers.respond(() => this.tokens.refresh(token)),
     );
   }
 }

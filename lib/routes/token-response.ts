@@ -5,7 +5,7 @@ import type { LoggedIn } from '../tokens/token.interfaces.js';
 import { secondsUntil } from '../tokens/token-lifetime.js';
 
 /** What a client is told of the tokens that it may use from now on (after RFC 6749 §5.1). */
-export interface TokenAnswer {
+export interface TokenResponse {
   token: string;
   tokenType: 'Bearer';
   /** Whole seconds; null for a token that never expires. */
@@ -20,14 +20,14 @@ export interface TokenAnswer {
 
 /** Answers all ways to a token alike. */
 @Injectable()
-export class TokenAnswers {
+export class TokenResponses {
   constructor(
     private readonly tokens: ExpiringTokenService,
     @Inject(CLOCK) private readonly clock: Clock,
   ) {}
 
   /** @param asked - gets the tokens; the seconds that they still have are counted from the moment before, or from their creation */
-  async answer(asked: () => Promise<LoggedIn>): Promise<TokenAnswer> {
+  async respond(asked: () => Promise<LoggedIn>): Promise<TokenResponse> {
     const before = this.clock();
     const { access, refresh } = await asked();
     const now = Math.max(before, access.token.created.getTime());

@@ -1,7 +1,7 @@
 import { Controller, Get, Req, UseGuards, UseInterceptors } from '@nestjs/common';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
-import { AnswerHeaders } from '../authentication/response-headers.interceptor.js';
-import { Describes } from '../openapi/route-documentation.js';
+import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
+import { DescribeRoute } from '../openapi/route-documentation.js';
 import { CurrentTokenModel } from '../openapi/models.js';
 import { ExpiringTokenGuard } from '../authentication/expiring-token.guard.js';
 import { type AuthenticatedRequest, tokenOf } from '../transports/http-request.js';
@@ -18,12 +18,12 @@ export interface CurrentTokenAnswer {
 /** `GET token`: the token in use. */
 @Controller('token')
 @UseGuards(ExpiringTokenGuard)
-@UseInterceptors(AnswerHeaders)
+@UseInterceptors(ResponseHeadersInterceptor)
 export class TokenController {
   constructor(private readonly tokens: ExpiringTokenService) {}
 
   @Get()
-  @Describes(() => ({
+  @DescribeRoute(() => ({
     summary: 'Show the token in use',
     answer: { description: 'The token in use', type: CurrentTokenModel },
   }))

@@ -33,13 +33,13 @@ export function checkExcept(deviceId: string | undefined): { deviceId?: string }
 }
 
 /** Longest name and user agent, in code points. */
-const LONGEST_LABEL = 255;
+const MAX_LABEL_LENGTH = 255;
 /** Control characters, line separators and the marks that turn the direction of what follows them. */
 const CONTROLS = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
 
 /** A name or user agent as it is stored: without control characters, cut at 255 code points; null if nothing is left. */
-export function cleanLabel(label: string | null | undefined): string | null {
-  const clean = [...(label ?? '').toWellFormed().replace(CONTROLS, '')].slice(0, LONGEST_LABEL).join('');
+export function sanitizeLabel(label: string | null | undefined): string | null {
+  const clean = [...(label ?? '').toWellFormed().replace(CONTROLS, '')].slice(0, MAX_LABEL_LENGTH).join('');
   return clean.trim() === '' ? null : clean;
 }
 
@@ -68,13 +68,13 @@ export function liveDevices(tokens: readonly Token[], lifetimes: Lifetimes, now:
 }
 
 /** The devices, given newest first, that were not used for the longest time; of equals, the older ones. */
-export const unusedLongest = (devices: readonly Device[], count: number): Device[] =>
+export const leastRecentlyUsed = (devices: readonly Device[], count: number): Device[] =>
   devices
     .toReversed()
-    .toSorted((a, b) => lastSeen(a) - lastSeen(b))
+    .toSorted((a, b) => lastSeenMs(a) - lastSeenMs(b))
     .slice(0, count);
 
-const lastSeen = ({ createdAt, lastUsedAt }: Device) => Math.max(createdAt.getTime(), lastUsedAt?.getTime() ?? 0);
+const lastSeenMs = ({ createdAt, lastUsedAt }: Device) => Math.max(createdAt.getTime(), lastUsedAt?.getTime() ?? 0);
 
 const latest = (dates: Date[]) => dates.reduce<Date | null>((last, date) => (last && last >= date ? last : date), null);
 const earliest = (dates: Date[]) => dates.reduce((first, date) => (first <= date ? first : date));

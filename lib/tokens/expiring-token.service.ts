@@ -1,23 +1,23 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { within } from '../async/with-timeout.js';
-import { available, unavailable } from '../errors/service-unavailable.js';
+import { withTimeout } from '../async/with-timeout.js';
+import { orUnavailable, rethrowAsUnavailable } from '../errors/service-unavailable.js';
 import type { CacheStatus } from './cache-status.js';
 import { TokenCache } from './token.cache.js';
-import type { Script } from '../database/database.js';
-import { failureOf } from '../errors/driver-errors.js';
+import type { TransactionScript } from '../database/database.js';
+import { classifyDriverError } from '../errors/driver-errors.js';
 import { isUuid } from '../database/uuid-v7.js';
 import { parseDuration } from '../options/duration.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
-import { Opaque } from '../errors/hide-from-inspect.decorator.js';
-import { checkExcept, cleanLabel, type Device, liveDevices } from './device.js';
+import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
+import { checkExcept, sanitizeLabel, type Device, liveDevices } from './device.js';
 import { rowOfImported } from './imported-token.js';
 import { LastUse } from './last-use.js';
 import { expiryOf, isLive } from './token-lifetime.js';
 import { type Identity, identifyToken, matchesDigest } from './token-secret.js';
 import type { Token, TokenPurpose } from './token.entity.js';
-import { type Tell, TokenEvents } from './token.events.js';
+import { type Emit, TokenEvents } from './token.events.js';
 import type {
   Authentication,
   DeviceOptions,
@@ -28,12 +28,12 @@ import type {
   LoggedIn,
   PruneJob,
 } from './token.interfaces.js';
-import { type LookedUp, TokenLookup } from './token.lookup.js';
+import { type TokenWithUser, TokenLookup } from './token.lookup.js';
 import { TokenPruner } from './token.pruner.js';
-import { TokenScripts } from './token.transactions.js';
+import { TokenTransactions } from './token.transactions.js';
 import { TokenStore } from './token.store.js';
 import { checkUserId } from '../users/user-id.js';
-import { isAdmitted, type UserStore } from '../users/user-store.js';
+import { isActiveUser, type UserStore } from '../users/user-store.js';
 
 /** The tokens that a device is refreshed by, or was. */
 const REFRESH: readonly TokenPurpose[] = ['refresh', 'rotated'];
@@ -44,7 +44,7 @@ const REFRESH: readonly TokenPurpose[] = ['refresh', 'rotated'];
  * Every method may throw {@link ExpiringTokenException} `unavailable`; each one that takes a user id throws `TypeError` for
  * one that cannot be.
  */
-@Opaque()
+@HideFromInspect()
 @Injectable()
 export class ExpiringTokenService {
   /** @internal Nest makes it. */
@@ -53,7 +53,7 @@ export class ExpiringTokenService {
     @Inject(USER_STORE) private readonly users: UserStore,
     @Inject(CLOCK) private readonly clock: Clock,
     private readonly store: TokenStore,
-    private readonly scripts: TokenScripts,
+    private readonly scripts: TokenTransactions,
     private readonly pruner: TokenPruner,
     private readonly events: TokenEvents,
     private readonly lastUse: LastUse,
@@ -76,7 +76,7 @@ export class ExpiringTokenService {
     checkUserId(userId);
     const lifespan =
       options.lifespan === undefined ? null : parseDuration('lifespan', options.lifespan, { never: true });
-    return this.serially(userId, (tell) => this.scripts.issue(userId, options, lifespan, tell));
+    return this.withUserLock(userId, (tell) => this.scripts.issue(userId, options, lifespan, tell));
   }
 
   /**
@@ -88,7 +88,7 @@ export class ExpiringTokenService {
    */
   async logIn(userId: string, options: DeviceOptions = {}): Promise<LoggedIn> {
     checkUserId(userId);
-    return this.serially(userId, (tell) => this.scripts.logIn(userId, options, tell));
+    return this.withUserLock(userId, (tell) => this.scripts.logIn(userId, options, tell));
   }
 
   /**
@@ -100,7 +100,7 @@ export class ExpiringTokenService {
    */
   async obtain(userId: string, options: DeviceOptions = {}): Promise<IssuedToken> {
     checkUserId(userId);
-    return this.serially(userId, (tell) => this.scripts.obtain(userId, options, tell));
+    return this.withUserLock(userId, (tell) => this.scripts.obtain(userId, options, tell));
   }
 
   /**
@@ -112,12 +112,12 @@ export class ExpiringTokenService {
     const identity = this.identify(plainText);
     if (!identity) throw new ExpiringTokenException('token_invalid');
     try {
-      const { user, token } = this.judge(await this.cache.find(identity, (seen) => this.isLetIn(seen)));
+      const { user, token } = this.assertUsable(await this.cache.find(identity, (seen) => this.isAccepted(seen)));
       const lastUsedAt = this.lastUse.note(token);
       if (lastUsedAt !== token.lastUsedAt) this.cache.touch(identity, lastUsedAt);
       return { user, token };
     } catch (error) {
-      return unavailable(error);
+      return rethrowAsUnavailable(error);
     }
   }
 
@@ -127,9 +127,9 @@ export class ExpiringTokenService {
    *
    * @throws ExpiringTokenException `token_invalid`, `token_expired` or `user_inactive`; what the database fails with as it is
    */
-  async look(plainText: string): Promise<Token> {
+  async introspect(plainText: string): Promise<Token> {
     const identity = this.identify(plainText);
-    return this.judge(identity && (await this.lookup.find(identity))).token;
+    return this.assertUsable(identity && (await this.lookup.find(identity))).token;
   }
 
   /**
@@ -148,7 +148,7 @@ export class ExpiringTokenService {
       const isIt = found && REFRESH.includes(found.token.purpose) && matchesDigest(identity.digested, found.digest);
       if (!isIt) throw new ExpiringTokenException('refresh_invalid');
       const { id, userId, deviceId } = found.token;
-      const admitted = isAdmitted(this.users, await this.users.findById(userId));
+      const admitted = isActiveUser(this.users, await this.users.findById(userId));
       const pair = await this.transact(
         userId,
         (tell) => this.scripts.refresh(id, refreshToken, admitted, tell),
@@ -158,7 +158,7 @@ export class ExpiringTokenService {
         this.events.reused({ userId, deviceId });
         throw new ExpiringTokenException('refresh_invalid');
       }
-      this.pruner.forgetSealedSoon();
+      this.pruner.scheduleSealedCleanup();
       return pair;
     });
   }
@@ -185,7 +185,7 @@ export class ExpiringTokenService {
    * @throws ExpiringTokenException `device_not_found`; `validation_failed` when nothing of the name is left
    */
   async rename(userId: string, id: string, name: string): Promise<Device> {
-    const clean = typeof name === 'string' ? cleanLabel(name) : null;
+    const clean = typeof name === 'string' ? sanitizeLabel(name) : null;
     if (clean === null) {
       throw new ExpiringTokenException('validation_failed', {
         message: 'name must be a string with visible characters',
@@ -193,7 +193,7 @@ export class ExpiringTokenService {
     }
     checkUserId(userId);
     if (!isUuid(id)) throw new ExpiringTokenException('device_not_found');
-    return this.serially(userId, () => this.scripts.rename(userId, id, clean));
+    return this.withUserLock(userId, () => this.scripts.rename(userId, id, clean));
   }
 
   /**
@@ -205,7 +205,7 @@ export class ExpiringTokenService {
   async revoke(userId: string, id: string): Promise<boolean> {
     checkUserId(userId);
     if (!isUuid(id)) return false;
-    return this.serially(userId, (tell) => this.scripts.revoke(userId, id, 'revoked', tell));
+    return this.withUserLock(userId, (tell) => this.scripts.revoke(userId, id, 'revoked', tell));
   }
 
   /**
@@ -218,7 +218,7 @@ export class ExpiringTokenService {
   async revokeAll(userId: string, options: { except?: string } = {}): Promise<number> {
     checkUserId(userId);
     const except = checkExcept(options.except);
-    return this.serially(userId, (tell) => this.scripts.revokeAll(userId, except, 'revoked', tell));
+    return this.withUserLock(userId, (tell) => this.scripts.revokeAll(userId, except, 'revoked', tell));
   }
 
   /**
@@ -288,26 +288,26 @@ export class ExpiringTokenService {
     const insert = this.store.insert(rowOfImported(token));
     return this.within((signal) =>
       this.store.write(insert, signal).catch((error: unknown) => {
-        if (failureOf(error) === 'duplicate') return 0;
+        if (classifyDriverError(error) === 'duplicate') return 0;
         throw error;
       }),
     );
   }
 
   /** @throws ExpiringTokenException for what is not let in */
-  private judge(found: LookedUp | null): Authentication {
+  private assertUsable(found: TokenWithUser | null): Authentication {
     if (!found) throw new ExpiringTokenException('token_invalid');
     const { token, user } = found;
-    if (!isAdmitted(this.users, user)) throw new ExpiringTokenException('user_inactive');
+    if (!isActiveUser(this.users, user)) throw new ExpiringTokenException('user_inactive');
     if (!this.isLive(token)) {
-      this.events.tell?.('expiring-token.expired', { userId: token.userId, deviceId: token.deviceId });
+      this.events.emit?.('expiring-token.expired', { userId: token.userId, deviceId: token.deviceId });
       throw new ExpiringTokenException('token_expired', { statusCode: this.options.expiredStatus });
     }
     return { user, token };
   }
 
-  private isLetIn({ token, user }: LookedUp): boolean {
-    return isAdmitted(this.users, user) && this.isLive(token);
+  private isAccepted({ token, user }: TokenWithUser): boolean {
+    return isActiveUser(this.users, user) && this.isLive(token);
   }
 
   private isLive(token: Token): boolean {
@@ -320,15 +320,19 @@ export class ExpiringTokenService {
   }
 
   /** Runs a script in one transaction, alone among those of the user, that is not committed once nobody waits for it. */
-  private serially<T>(userId: string, script: (tell: Tell | undefined) => Script<T>): Promise<T> {
+  private withUserLock<T>(userId: string, script: (tell: Emit | undefined) => TransactionScript<T>): Promise<T> {
     return this.within((signal) => this.transact(userId, script, signal));
   }
 
-  private transact<T>(userId: string, script: (tell: Tell | undefined) => Script<T>, signal: AbortSignal): Promise<T> {
-    return this.events.afterCommit((made) => this.store.serially(userId, made, signal), script);
+  private transact<T>(
+    userId: string,
+    script: (tell: Emit | undefined) => TransactionScript<T>,
+    signal: AbortSignal,
+  ): Promise<T> {
+    return this.events.afterCommit((made) => this.store.withUserLock(userId, made, signal), script);
   }
 
   private within<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return available(() => within(this.options.timeoutMs, work));
+    return orUnavailable(() => withTimeout(this.options.timeoutMs, work));
   }
 }

@@ -1,6 +1,6 @@
 import { parseDuration } from '../options/duration.js';
 import { uuidV7 } from '../database/uuid-v7.js';
-import { cleanLabel } from './device.js';
+import { sanitizeLabel } from './device.js';
 import { digestToken, DRF_KEY, idFromDigest } from './token-secret.js';
 import type { ImportedToken } from './token.interfaces.js';
 import type { TokenRow } from './token.store.js';
@@ -56,7 +56,7 @@ export function rowOfImported(imported: ImportedToken): TokenRow {
     deviceId: uuidV7(created.getTime()),
     purpose: 'access',
     digest,
-    name: cleanLabel(name),
+    name: sanitizeLabel(name),
     userAgent: null,
     created,
     lifespan: lifespanOf(lifespan),

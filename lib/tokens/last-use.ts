@@ -1,14 +1,14 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type BeforeApplicationShutdown, Inject, Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
-import { within } from '../async/with-timeout.js';
+import { withTimeout } from '../async/with-timeout.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import type { Token } from './token.entity.js';
-import { describe } from '../errors/describe-error.js';
+import { describeError } from '../errors/describe-error.js';
 import { TokenStore } from './token.store.js';
 
 /** Uses that wait to be written, at most: more are not noted until these are. */
-const MOST_WAITING = 10_000;
+const MAX_WAITING = 10_000;
 
 /**
  * Writes down when tokens were used: one after another beside the requests, at most once per token and
@@ -35,7 +35,7 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
   note({ id, lastUsedAt }: Token): Date | null {
     const now = this.clock();
     const isFresh = lastUsedAt !== null && now - lastUsedAt.getTime() < this.options.lastUsedAccuracyMs;
-    if (isFresh || this.waiting.size >= MOST_WAITING) return lastUsedAt;
+    if (isFresh || this.waiting.size >= MAX_WAITING) return lastUsedAt;
     this.waiting.set(id, now);
     this.writing ??= this.writeAll();
     return new Date(now);
@@ -43,17 +43,17 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
 
   /** What was admitted is written before the database is closed. */
   async beforeApplicationShutdown(): Promise<void> {
-    await this.written();
+    await this.flush();
   }
 
   /** Requests were answered until now. Whether the database is closed already depends on the application's modules. */
   async onApplicationShutdown(): Promise<void> {
-    await this.written();
+    await this.flush();
   }
 
   /** Waits until nothing waits to be written, but not for ever. */
-  private async written(): Promise<void> {
-    await within(this.options.timeoutMs, async () => this.writing).catch(() => this.waiting.clear());
+  private async flush(): Promise<void> {
+    await withTimeout(this.options.timeoutMs, async () => this.writing).catch(() => this.waiting.clear());
   }
 
   private async writeAll(): Promise<void> {
@@ -63,11 +63,11 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
         // Requests first: SQLite would write all of them in one go.
         await nextTurn();
         const touch = this.store.touch(id, at, this.options.lastUsedAccuracyMs);
-        await within(this.options.timeoutMs, (signal) => this.store.write(touch, signal));
+        await withTimeout(this.options.timeoutMs, (signal) => this.store.write(touch, signal));
         this.waiting.delete(id);
       }
     } catch (error) {
-      this.logger.warn(`Last use of tokens not written: ${describe(error)}`);
+      this.logger.warn(`Last use of tokens not written: ${describeError(error)}`);
       this.waiting.clear();
     } finally {
       this.writing = undefined;

@@ -12,7 +12,7 @@ export interface Lifetime {
 export type Lifetimes = Readonly<Record<TokenPurpose, Lifetime>>;
 
 /** What the age of a token is reckoned from. */
-export interface Aging {
+export interface TokenAge {
   purpose: TokenPurpose;
   /** When it was created; of a refresh token, when its device logged in. */
   created: Date;
@@ -26,7 +26,7 @@ const isNumber = (value: unknown): value is number => typeof value === 'number';
 const millisecondsOf = (date: unknown) => (date instanceof Date ? date.getTime() : Number.NaN);
 
 /** The end of a token in milliseconds since the epoch, by age or by idling; NaN where it cannot be reckoned. */
-function endOf({ purpose, created, lifespan, lastUsedAt }: Aging, lifetimes: Lifetimes): number {
+function expiryMsOf({ purpose, created, lifespan, lastUsedAt }: TokenAge, lifetimes: Lifetimes): number {
   const { lifespanMs, idleMs } = lifetimes[purpose] ?? {};
   const ownLifespanMs: unknown = lifespan ?? lifespanMs;
   if (!isNumber(ownLifespanMs) || !isNumber(idleMs)) return Number.NaN;
@@ -41,11 +41,12 @@ function endOf({ purpose, created, lifespan, lastUsedAt }: Aging, lifetimes: Lif
  *
  * @param now - the present, in milliseconds since the epoch
  */
-export const isLive = (token: Aging, lifetimes: Lifetimes, now: number): boolean => now < endOf(token, lifetimes);
+export const isLive = (token: TokenAge, lifetimes: Lifetimes, now: number): boolean =>
+  now < expiryMsOf(token, lifetimes);
 
 /** When a token ends unless it is used before; null if never. */
-export function expiryOf(token: Aging, lifetimes: Lifetimes): Date | null {
-  const end = endOf(token, lifetimes);
+export function expiryOf(token: TokenAge, lifetimes: Lifetimes): Date | null {
+  const end = expiryMsOf(token, lifetimes);
   return end === Infinity ? null : new Date(end);
 }
 

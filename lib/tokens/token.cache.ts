@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import type { Database } from '../database/database.js';
 import { DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
-import { type LookedUp, TokenLookup } from './token.lookup.js';
+import { type TokenWithUser, TokenLookup } from './token.lookup.js';
 import { digestKey, type Identity } from './token-secret.js';
 import type { CacheStatus } from './cache-status.js';
 import { connectRedis, type RedisClient } from '../redis/redis-client.js';
@@ -11,7 +11,7 @@ import { RevocationBus } from '../redis/revocation.bus.js';
 
 interface Entry {
   readonly userId: string;
-  readonly found: LookedUp;
+  readonly found: TokenWithUser;
   /** When the token was last used, as far as this process knows. */
   lastUsedAtMs: number | null;
 }
@@ -30,7 +30,7 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
   private readonly entries: LRUCache<string, Entry> | null;
   private readonly keysByUser = new Map<string, Set<string>>();
   /** Look-ups on their way, by key: who comes meanwhile waits for it, and does not ask as well. */
-  private readonly pending = new Map<string, { age: number; look: Promise<LookedUp | null> }>();
+  private readonly pending = new Map<string, { age: number; look: Promise<TokenWithUser | null> }>();
   /** Counts what was forgotten. */
   private age = 0;
   private bus?: RevocationBus;
@@ -73,9 +73,9 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
    *
    * @param isLetIn - whether a request is let in with it, which is what is remembered
    */
-  find(identity: Identity, isLetIn: (found: LookedUp) => boolean): Promise<LookedUp | null> {
+  find(identity: Identity, isLetIn: (found: TokenWithUser) => boolean): Promise<TokenWithUser | null> {
     const { entries } = this;
-    return entries ? this.findIn(entries, identity, isLetIn) : this.ask(identity);
+    return entries ? this.findIn(entries, identity, isLetIn) : this.lookUp(identity);
   }
 
   get status(): CacheStatus {
@@ -99,14 +99,14 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
   private async findIn(
     entries: LRUCache<string, Entry>,
     identity: Identity,
-    isLetIn: (found: LookedUp) => boolean,
-  ): Promise<LookedUp | null> {
+    isLetIn: (found: TokenWithUser) => boolean,
+  ): Promise<TokenWithUser | null> {
     // Not even a look-up that is on its way is shared: another process may have revoked the token meanwhile.
-    if (!this.isOpen) return this.ask(identity);
+    if (!this.isOpen) return this.lookUp(identity);
     const key = digestKey(identity.digested);
     const entry = entries.get(key);
     if (entry) {
-      const found = entry.found.again();
+      const found = entry.found.clone();
       found.token.lastUsedAt = entry.lastUsedAtMs === null ? null : new Date(entry.lastUsedAtMs);
       if (isLetIn(found)) {
         this.hits++;
@@ -116,7 +116,7 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
     const pending = this.pending.get(key);
     if (pending && pending.age === this.age) {
       this.hits++;
-      return pending.look.then((found) => found && found.again());
+      return pending.look.then((found) => found && found.clone());
     }
     return this.look(entries, key, identity, isLetIn);
   }
@@ -125,10 +125,10 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
     entries: LRUCache<string, Entry>,
     key: string,
     identity: Identity,
-    isLetIn: (found: LookedUp) => boolean,
-  ): Promise<LookedUp | null> {
+    isLetIn: (found: TokenWithUser) => boolean,
+  ): Promise<TokenWithUser | null> {
     const { age } = this;
-    const look = this.ask(identity);
+    const look = this.lookUp(identity);
     this.pending.set(key, { age, look });
     try {
       const found = await look;
@@ -143,7 +143,7 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
     }
   }
 
-  private ask(identity: Identity): Promise<LookedUp | null> {
+  private lookUp(identity: Identity): Promise<TokenWithUser | null> {
     this.lookUps++;
     return this.lookup.find(identity);
   }

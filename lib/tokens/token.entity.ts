@@ -1,5 +1,5 @@
 import { BaseEntity, Column, type DataSource, Entity, Index, PrimaryColumn } from 'typeorm';
-import { settleColumnTypes } from '../database/column-types.js';
+import { resolveColumnTypes } from '../database/column-types.js';
 
 /**
  * What a token is for: `access` came from a login or from code, `obtained` from `POST obtain-token`, `refresh` gets its
@@ -91,7 +91,7 @@ export class Token extends BaseEntity {
   static override useDataSource(dataSource: DataSource | null): void {
     super.useDataSource(dataSource);
     if (!dataSource) return;
-    settleColumnTypes(dataSource, this, {
+    resolveColumnTypes(dataSource, this, {
       id: 'uuid',
       deviceId: 'uuid',
       digest: 'digest',

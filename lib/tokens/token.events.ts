@@ -1,11 +1,11 @@
 import { Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
-import type { Script } from '../database/database.js';
-import { describe } from '../errors/describe-error.js';
+import type { TransactionScript } from '../database/database.js';
+import { describeError } from '../errors/describe-error.js';
 import type { ExpiringTokenEvents, ReusedEvent } from './event.interfaces.js';
 
 /** Tells that something happened. */
-export type Tell = <Name extends keyof ExpiringTokenEvents>(name: Name, event: ExpiringTokenEvents[Name]) => void;
+export type Emit = <Name extends keyof ExpiringTokenEvents>(name: Name, event: ExpiringTokenEvents[Name]) => void;
 
 type Listener = (...parameters: unknown[]) => unknown;
 
@@ -27,7 +27,7 @@ const isEmitter = (instance: unknown): instance is Emitter =>
 @Injectable()
 export class TokenEvents implements OnApplicationBootstrap {
   /** Not there where nobody could hear: called as `tell?.(…)`, no payload is made then. */
-  tell?: Tell;
+  emit?: Emit;
   private readonly logger = new Logger('ExpiringToken');
 
   constructor(private readonly modules: ModulesContainer) {}
@@ -36,7 +36,7 @@ export class TokenEvents implements OnApplicationBootstrap {
     // Found by the name of its module: importing an optional package would need it to be there.
     const module = [...this.modules.values()].find(({ metatype }) => metatype.name === 'EventEmitterModule');
     const emitter = [...(module?.providers.values() ?? [])].map(({ instance }) => instance).find(isEmitter);
-    if (emitter) this.tell = (name, event) => this.emit(emitter, name, event);
+    if (emitter) this.emit = (name, event) => this.dispatch(emitter, name, event);
   }
 
   /**
@@ -45,36 +45,36 @@ export class TokenEvents implements OnApplicationBootstrap {
    * @param transact - may make the script again, which then begins anew with what it tells
    */
   async afterCommit<T>(
-    transact: (script: () => Script<T>) => Promise<T>,
-    script: (tell: Tell | undefined) => Script<T>,
+    transact: (script: () => TransactionScript<T>) => Promise<T>,
+    script: (tell: Emit | undefined) => TransactionScript<T>,
   ): Promise<T> {
-    const { tell } = this;
-    if (!tell) return transact(() => script(undefined));
-    let happened: Parameters<Tell>[] = [];
+    const { emit } = this;
+    if (!emit) return transact(() => script(undefined));
+    let happened: Parameters<Emit>[] = [];
     const result = await transact(() => {
       happened = [];
       return script((...event) => happened.push(event));
     });
-    for (const event of happened) tell(...event);
+    for (const event of happened) emit(...event);
     return result;
   }
 
   /** A theft, or a client that keeps its tokens badly: worth a line in the log in any case. */
   reused(event: ReusedEvent): void {
     this.logger.warn(`A refresh token was used again, its device is ended: ${JSON.stringify(event)}`);
-    this.tell?.('expiring-token.reused', event);
+    this.emit?.('expiring-token.reused', event);
   }
 
   /**
    * Calls each listener by itself. The emitter calls one after the other, and would call none after one that throws, and leave
    * the rejection of an earlier one to end the process.
    */
-  private emit(emitter: Emitter, name: string, event: object): void {
+  private dispatch(emitter: Emitter, name: string, event: object): void {
     const call = async (listener: Listener, parameters: unknown[]) => {
       try {
         await listener.apply(emitter, parameters);
       } catch (error) {
-        this.logger.error(`A listener of ${name} failed: ${describe(error)}`);
+        this.logger.error(`A listener of ${name} failed: ${describeError(error)}`);
       }
     };
     // Later, so that one that is slow delays nobody.

@@ -1,11 +1,11 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
-import { Batch } from '../async/batch-loader.js';
+import { BatchLoader } from '../async/batch-loader.js';
 import type { Database, Row } from '../database/database.js';
-import { failureOf } from '../errors/driver-errors.js';
-import { within } from '../async/with-timeout.js';
+import { classifyDriverError } from '../errors/driver-errors.js';
+import { withTimeout } from '../async/with-timeout.js';
 import { DATABASE, RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
-import { describe } from '../errors/describe-error.js';
+import { describeError } from '../errors/describe-error.js';
 import { type Identity, matchesDigest } from './token-secret.js';
 import type { Token, TokenPurpose } from './token.entity.js';
 import { TokenStore } from './token.store.js';
@@ -15,18 +15,18 @@ import { type JoinableUserStore, USER_JOIN, type UserJoin, type UserStore } from
 const ACCESS: readonly TokenPurpose[] = ['access', 'obtained'];
 
 /** Tokens that one statement looks for, at most: SQLite keeps all others waiting meanwhile. */
-const LARGEST_BATCH = 256;
+const MAX_BATCH_SIZE = 256;
 
 /** A presented token that is there, and its user, whom the store may let in or not. */
-export interface LookedUp {
+export interface TokenWithUser {
   token: Token;
   user: unknown;
   /** The same once more, for another request: as objects of its own, but for a user who was looked up apart. */
-  again(): LookedUp;
+  clone(): TokenWithUser;
 }
 
 /** A token with its user, or with the time until which that one is to be found. */
-type Found = LookedUp | { readonly readToken: () => Token; untilMs: number };
+type Found = TokenWithUser | { readonly readToken: () => Token; untilMs: number };
 
 /**
  * Looks up access tokens and their users, always in the database: those of all requests that arrive in one turn of the event
@@ -36,8 +36,8 @@ type Found = LookedUp | { readonly readToken: () => Token; untilMs: number };
 @Injectable()
 export class TokenLookup {
   private readonly logger = new Logger('ExpiringToken');
-  private readonly tokens: Batch<Identity, Found | null>;
-  private readonly batchedUsers: Batch<string, unknown>;
+  private readonly tokens: BatchLoader<Identity, Found | null>;
+  private readonly batchedUsers: BatchLoader<string, unknown>;
   private joins = true;
 
   constructor(
@@ -47,20 +47,20 @@ export class TokenLookup {
     private readonly store: TokenStore,
   ) {
     const ask = (identities: readonly Identity[]) =>
-      within(this.options.timeoutMs, (signal) => this.askForTokens(identities, signal));
-    this.tokens = new Batch(ask, LARGEST_BATCH);
-    this.batchedUsers = new Batch((ids) => this.askForUsers(ids), LARGEST_BATCH);
+      withTimeout(this.options.timeoutMs, (signal) => this.askForTokens(identities, signal));
+    this.tokens = new BatchLoader(ask, MAX_BATCH_SIZE);
+    this.batchedUsers = new BatchLoader((ids) => this.askForUsers(ids), MAX_BATCH_SIZE);
   }
 
   /** @returns null when there is no such token */
-  async find(identity: Identity): Promise<LookedUp | null> {
-    const found = await this.tokens.get(identity);
+  async find(identity: Identity): Promise<TokenWithUser | null> {
+    const found = await this.tokens.load(identity);
     if (!found || !('untilMs' in found)) return found;
     const { readToken, untilMs } = found;
     const leftMs = Math.ceil(untilMs - performance.now());
-    const user = await within(leftMs, () => this.findUser(readToken().userId));
-    const again = (): LookedUp => ({ token: readToken(), user, again });
-    return again();
+    const user = await withTimeout(leftMs, () => this.findUser(readToken().userId));
+    const clone = (): TokenWithUser => ({ token: readToken(), user, clone });
+    return clone();
   }
 
   private async askForTokens(
@@ -79,8 +79,8 @@ export class TokenLookup {
       if (!ACCESS.includes(token.purpose) || !matchesDigest(digested, this.store.foundDigest(row))) return null;
       if (!join) return { readToken, untilMs };
       const { userId } = token;
-      const again = (): LookedUp => ({ token: readToken(), user: join.read(row, userId), again });
-      return { token, user: join.read(row, userId), again };
+      const clone = (): TokenWithUser => ({ token: readToken(), user: join.read(row, userId), clone });
+      return { token, user: join.read(row, userId), clone };
     };
   }
 
@@ -94,16 +94,18 @@ export class TokenLookup {
     try {
       return await read(join);
     } catch (error) {
-      if (!join || !['comparison', 'value'].includes(failureOf(error))) throw error;
+      if (!join || !['comparison', 'value'].includes(classifyDriverError(error))) throw error;
       // The column in the database is another than the entity says.
-      this.logger.warn(`Users are looked up apart from their tokens, which takes twice as long: ${describe(error)}`);
+      this.logger.warn(
+        `Users are looked up apart from their tokens, which takes twice as long: ${describeError(error)}`,
+      );
       this.joins = false;
       return read(null);
     }
   }
 
   private async findUser(id: string): Promise<unknown> {
-    return this.users.findByIds ? this.batchedUsers.get(id) : this.users.findById(id);
+    return this.users.findByIds ? this.batchedUsers.load(id) : this.users.findById(id);
   }
 
   private async askForUsers(ids: readonly string[]): Promise<(id: string) => unknown> {

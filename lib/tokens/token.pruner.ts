@@ -1,30 +1,30 @@
 import type { TimerOptions } from 'node:timers';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type BeforeApplicationShutdown, Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
-import { available } from '../errors/service-unavailable.js';
+import { orUnavailable } from '../errors/service-unavailable.js';
 import { BackgroundTask } from '../async/background-task.js';
-import { within } from '../async/with-timeout.js';
+import { withTimeout } from '../async/with-timeout.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { parsePrune, type ResolvedOptions } from '../options/resolve-options.js';
 import { NEVER_MS, type TokenPurpose } from './token.entity.js';
 import { TokenEvents } from './token.events.js';
 import type { PruneJob, PruneProgress } from './token.interfaces.js';
-import { FIRST_PLACE, type Kind, type SweepPlace, TokenStore } from './token.store.js';
+import { FIRST_CURSOR, type ExpiryClass, type PruneCursor, TokenStore } from './token.store.js';
 
 /**
  * The first sweep comes within this time, in its second half: an application that is restarted often is swept too, but not
  * while it starts, and its processes not all at once.
  */
-const FIRST_SWEEP_MS = 60_000;
+const MAX_FIRST_DELAY_MS = 60_000;
 
 /** The smallest batch. One that is quick is followed by one of twice the size, one that takes too long by one of half. */
-const FEW_ROWS = 25;
+const MIN_BATCH_SIZE = 25;
 
 /**
  * How long the work of a batch may take. On SQLite requests wait for it; a server writes its pages out while no more of
  * them change than its disk can take.
  */
-const LONGEST_BATCH_MS = 3;
+const MAX_BATCH_MS = 3;
 
 /** What rotated refresh tokens can no longer open is forgotten within this time after a failure. */
 const RETRY_MS = 30_000;
@@ -53,7 +53,7 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
 
   onApplicationBootstrap(): void {
     const { everyMs } = this.options.prune;
-    if (everyMs !== null) this.sweeping.schedule((0.5 + Math.random() / 2) * Math.min(everyMs, FIRST_SWEEP_MS));
+    if (everyMs !== null) this.sweeping.schedule((0.5 + Math.random() / 2) * Math.min(everyMs, MAX_FIRST_DELAY_MS));
     // What a process that was killed left behind.
     this.forgetting.schedule(0);
   }
@@ -70,11 +70,11 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
   async prune({ retention, batch, onProgress, signal }: PruneJob = {}): Promise<number> {
     const usual = this.options.prune;
     const how = parsePrune({ retention: retention ?? usual.retentionMs, batch: batch ?? usual.batch });
-    return available(() => this.sweep(how, { signal }, onProgress));
+    return orUnavailable(() => this.sweep(how, { signal }, onProgress));
   }
 
   /** Plans to forget the successors of a token that was just rotated. */
-  forgetSealedSoon(): void {
+  scheduleSealedCleanup(): void {
     const graceMs = this.options.refresh?.graceMs;
     if (graceMs) this.forgetting.schedule(graceMs);
   }
@@ -91,7 +91,7 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
     const at = this.clock() - retentionMs - 1;
     const progress: PruneProgress = { deleted: 0, examined: 0, total: onProgress ? await this.count(at) : null };
     try {
-      for await (const { kind, createdUntil } of this.due(at)) {
+      for await (const { kind, createdUntil } of this.expiryClasses(at)) {
         await this.sweepKind(kind, at, createdUntil, batch, pausing, (examined, deleted) => {
           progress.examined += examined;
           progress.deleted += deleted;
@@ -101,7 +101,7 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
       }
     } finally {
       // One that was cut short has deleted something too.
-      if (progress.deleted > 0) this.events.tell?.('expiring-token.pruned', { count: progress.deleted });
+      if (progress.deleted > 0) this.events.emit?.('expiring-token.pruned', { count: progress.deleted });
     }
     return progress.deleted;
   }
@@ -110,7 +110,7 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
   private async count(at: number): Promise<number | null> {
     let total = 0;
     try {
-      for await (const { kind, createdUntil } of this.due(at)) {
+      for await (const { kind, createdUntil } of this.expiryClasses(at)) {
         total += await this.within((signal) => this.store.count(kind, createdUntil, signal));
       }
       return total;
@@ -120,12 +120,12 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
   }
 
   /** The kinds of token that there are, each with the time until which one must have been created to be dead at an instant. */
-  private async *due(at: number): AsyncGenerator<{ kind: Kind; createdUntil: number }> {
+  private async *expiryClasses(at: number): AsyncGenerator<{ kind: ExpiryClass; createdUntil: number }> {
     for (const [purpose, { lifespanMs, idleMs }] of Object.entries(this.options.lifetimes)) {
       let own: number | null = null;
       do {
         const longestMs = Math.min(own ?? lifespanMs, idleMs);
-        const kind: Kind = { purpose: purpose as TokenPurpose, lifespan: own };
+        const kind: ExpiryClass = { purpose: purpose as TokenPurpose, lifespan: own };
         if (longestMs < NEVER_MS) yield { kind, createdUntil: at - longestMs };
         own = await this.within((signal) => this.store.nextLifespan(kind.purpose, kind.lifespan ?? -1, signal));
       } while (own !== null);
@@ -141,7 +141,7 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
    * @param tell - is told of each batch how many were looked at, and how many of them deleted
    */
   private async sweepKind(
-    kind: Kind,
+    kind: ExpiryClass,
     at: number,
     createdUntil: number,
     most: number,
@@ -149,30 +149,30 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
     tell: (examined: number, deleted: number) => void,
   ): Promise<void> {
     // Of few sizes, because the statement of each is prepared.
-    let size = FEW_ROWS;
+    let size = MIN_BATCH_SIZE;
     let isLast: boolean;
-    let found: SweepPlace[] = [];
+    let found: PruneCursor[] = [];
     // What every statement takes, however little it does: much, where the server is far away.
     let roundTripMs = Infinity;
     do {
       const startedAt = performance.now();
       const batch = Math.min(size, most);
-      const after = found.at(-1) ?? FIRST_PLACE;
+      const after = found.at(-1) ?? FIRST_CURSOR;
       found = await this.within((signal) => this.store.next(kind, after, createdUntil, batch, signal));
       roundTripMs = Math.min(roundTripMs, performance.now() - startedAt);
       isLast = found.length < batch;
       if (found.length > 0) {
-        const removal = this.store.removeDead(
+        const removal = this.store.deleteExpired(
           found.map(({ id }) => id),
           at,
         );
         tell(found.length, await this.within((signal) => this.store.write(removal, signal)));
-        this.store.settle();
+        this.store.checkpoint();
       }
       const tookMs = performance.now() - startedAt;
       const workMs = tookMs - 2 * roundTripMs;
-      if (workMs < LONGEST_BATCH_MS / 2 && size < most) size *= 2;
-      else if (workMs > LONGEST_BATCH_MS && size > FEW_ROWS) size /= 2;
+      if (workMs < MAX_BATCH_MS / 2 && size < most) size *= 2;
+      else if (workMs > MAX_BATCH_MS && size > MIN_BATCH_SIZE) size /= 2;
       // As long as the work took: half of the time is left to the requests. It fails where the sweep is to end.
       await pause(tookMs, undefined, pausing).catch(() => undefined);
     } while (!isLast && !pausing.signal?.aborted);
@@ -186,6 +186,6 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
   }
 
   private within<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return within(this.options.timeoutMs, work);
+    return withTimeout(this.options.timeoutMs, work);
   }
 }

@@ -1,7 +1,7 @@
 import type { Type } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
-import type { Database, Row, Script, Statement } from '../database/database.js';
-import { retrying } from '../async/retry.js';
+import type { Database, Row, TransactionScript, Statement } from '../database/database.js';
+import { retry } from '../async/retry.js';
 import { type Selection, Table } from '../database/table.js';
 import type { Lifetime, Lifetimes } from './token-lifetime.js';
 import { NEVER_MS, Token, type TokenPurpose } from './token.entity.js';
@@ -30,27 +30,27 @@ export type TokenCriteria =
   (Pick<TokenRow, 'userId'> & Partial<Pick<TokenRow, 'deviceId' | 'purpose'>>) | Pick<TokenRow, 'id'>;
 
 /** Tokens that all live equally long. */
-export interface Kind {
+export interface ExpiryClass {
   purpose: TokenPurpose;
   /** Their own lifespan; null where the usual one applies. */
   lifespan: number | null;
 }
 
 /** A place in the order in which a sweep goes through the tokens of one kind. */
-export interface SweepPlace {
+export interface PruneCursor {
   created: Date;
   id: string;
 }
 
 /** Before all tokens. */
-export const FIRST_PLACE: SweepPlace = { created: new Date(-8.64e15), id: '00000000-0000-0000-0000-000000000000' };
+export const FIRST_CURSOR: PruneCursor = { created: new Date(-8.64e15), id: '00000000-0000-0000-0000-000000000000' };
 
 /** All SQL over tokens: statements, and the ways to run them. */
 export class TokenStore {
   private readonly table: Table<Token, TokenRow & Sealing>;
   private readonly selection: Selection<Token, TokenRow>;
   /** {@link isLive} in SQL, and the other way round: takes the instant twice. A row of unknown age is neither. */
-  private readonly dead: string;
+  private readonly expired: string;
 
   constructor(
     private readonly database: Database,
@@ -66,7 +66,7 @@ export class TokenStore {
       );
       return `CASE {purpose} ${cases.join(' ')} END`;
     };
-    this.dead =
+    this.expired =
       // Taken from the instant: what is in a broken row could be too large a number to add to.
       `({created} <= ? - COALESCE({lifespan}, ${usual('lifespanMs')})` +
       ` OR COALESCE({lastUsedAt}, {created}) <= ? - ${usual('idleMs')})`;
@@ -78,8 +78,8 @@ export class TokenStore {
   }
 
   /** Runs the statements of a script in one transaction, alone among those of the same user; again where an id is taken. */
-  serially<T>(userId: string, script: () => Script<T>, signal: AbortSignal): Promise<T> {
-    return retrying(() => this.database.transaction(userId, script, signal), ['duplicate'], signal);
+  withUserLock<T>(userId: string, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T> {
+    return retry(() => this.database.transaction(userId, script, signal), ['duplicate'], signal);
   }
 
   /** Does one statement by itself. Returns how many rows it changed. */
@@ -87,9 +87,9 @@ export class TokenStore {
     return this.database.write(statement, signal);
   }
 
-  /** Between two of many writes: see {@link Database.settle}. */
-  settle(): void {
-    this.database.settle();
+  /** Between two of many writes: see {@link Database.checkpoint}. */
+  checkpoint(): void {
+    this.database.checkpoint();
   }
 
   /** What a user's id is selected as by {@link lookUp}, for a join to compare with. */
@@ -103,7 +103,7 @@ export class TokenStore {
 
   /** Tokens by their ids, each with its user where there is a join. Their rows are for {@link foundToken}. */
   lookUp(ids: readonly string[], join: UserJoin | null): Statement {
-    const { sql, values } = this.database.isOneOf(
+    const { sql, values } = this.database.anyOf(
       this.selection.column('id'),
       ids.map((id) => this.table.driverValue('id', id)),
     );
@@ -114,7 +114,7 @@ export class TokenStore {
   /** The tokens that say which devices a user has: the live ones, without the rotated. */
   selectLive(userId: string, now: number, device: { deviceId?: string } = {}): Statement {
     const mine = this.table.select({ userId, ...device });
-    const live = this.table.statement(` AND {purpose} <> 'rotated' AND NOT ${this.dead}`, [now, now]);
+    const live = this.table.statement(` AND {purpose} <> 'rotated' AND NOT ${this.expired}`, [now, now]);
     return { sql: mine.sql + live.sql, values: [...mine.values, ...live.values] };
   }
 
@@ -169,8 +169,8 @@ export class TokenStore {
   }
 
   /** @param except - rows that stay */
-  remove(criteria: TokenCriteria, except: Partial<Pick<TokenRow, 'deviceId'>> = {}): Statement {
-    return this.table.remove(criteria, except);
+  delete(criteria: TokenCriteria, except: Partial<Pick<TokenRow, 'deviceId'>> = {}): Statement {
+    return this.table.delete(criteria, except);
   }
 
   /** The next lifespan of its own that any token of a kind has, in milliseconds; null where there is none. */
@@ -181,15 +181,15 @@ export class TokenStore {
   }
 
   /** How many tokens a sweep of one kind has to look at: those created until then. */
-  async count(kind: Kind, until: number, signal: AbortSignal): Promise<number> {
-    const { sql, values } = this.due(kind, until);
+  async count(kind: ExpiryClass, until: number, signal: AbortSignal): Promise<number> {
+    const { sql, values } = this.createdBefore(kind, until);
     const counted = this.table.statement(`SELECT COUNT(*) AS found FROM {} WHERE ${sql}`, values);
     return (await this.readNumber(counted, signal)) ?? 0;
   }
 
   /** The next tokens of a sweep: as many as that, of those created until then. */
-  async next(kind: Kind, after: SweepPlace, until: number, limit: number, signal: AbortSignal) {
-    const due = this.due(kind, until);
+  async next(kind: ExpiryClass, after: PruneCursor, until: number, limit: number, signal: AbortSignal) {
+    const due = this.createdBefore(kind, until);
     const from = this.table.driverValue('created', after.created);
     const behind = this.database.seesOrderBehindNull ? '' : '{sealedUntil}, {purpose}, {lifespan}, ';
     const statement = this.table.statement(
@@ -199,18 +199,18 @@ export class TokenStore {
       [...due.values, from, from, this.table.driverValue('id', after.id)],
     );
     const rows = await this.database.read(statement, signal);
-    const read = (row: Row, property: keyof SweepPlace) => this.table.readColumn(row, property);
-    return rows.map((row) => ({ created: read(row, 'created'), id: read(row, 'id') }) as SweepPlace);
+    const read = (row: Row, property: keyof PruneCursor) => this.table.readColumn(row, property);
+    return rows.map((row) => ({ created: read(row, 'created'), id: read(row, 'id') }) as PruneCursor);
   }
 
   /** Removes those of the tokens that are dead at an instant: what was renewed in the meantime stays. */
-  removeDead(ids: readonly string[], at: number): Statement {
+  deleteExpired(ids: readonly string[], at: number): Statement {
     // In one order, by the primary key alone: who deletes the tokens of a user locks them in no other.
-    const among = this.database.isOneOf(
+    const among = this.database.anyOf(
       this.table.statement('{id}', []).sql,
       ids.toSorted().map((id) => this.table.driverValue('id', id)),
     );
-    const dead = this.table.statement(this.dead, [at, at]);
+    const dead = this.table.statement(this.expired, [at, at]);
     return {
       sql: `${this.table.statement('DELETE FROM {} WHERE ', []).sql}${among.sql} AND ${dead.sql}`,
       values: [...among.values, ...dead.values],
@@ -253,7 +253,7 @@ export class TokenStore {
   }
 
   /** The condition, still with the names of properties, that a token is of a kind and was created until then. */
-  private due({ purpose, lifespan }: Kind, until: number): Statement {
+  private createdBefore({ purpose, lifespan }: ExpiryClass, until: number): Statement {
     const [own, ...lifespans] = lifespan === null ? ['IS NULL'] : ['= ?', lifespan];
     return {
       sql: `{sealedUntil} IS NULL AND {purpose} = ? AND {lifespan} ${own} AND {created} <= ?`,

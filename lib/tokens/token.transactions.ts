@@ -1,16 +1,16 @@
 import { Inject, Injectable } from '@nestjs/common';
-import type { Script } from '../database/database.js';
+import type { TransactionScript } from '../database/database.js';
 import { uuidV7 } from '../database/uuid-v7.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
-import { cleanLabel, type Device, liveDevices, unusedLongest } from './device.js';
+import { sanitizeLabel, type Device, liveDevices, leastRecentlyUsed } from './device.js';
 import type { RevocationReason } from './event.interfaces.js';
 import { isLive } from './token-lifetime.js';
 import { open, seal } from './token-seal.js';
 import { deriveToken, digestToken, generateToken, matchesDigest, parseToken } from './token-secret.js';
 import type { Token, TokenPurpose } from './token.entity.js';
-import type { Tell } from './token.events.js';
+import type { Emit } from './token.events.js';
 import type { DeviceOptions, IssuedPair, IssuedToken, LoggedIn } from './token.interfaces.js';
 import { type StoredToken, type TokenRow, TokenStore } from './token.store.js';
 
@@ -26,7 +26,7 @@ const notBefore = (noted: Date | null, now: Date) => (noted && noted > now ? not
  * true until it is done. Each tells what it does, for it to be known once it is committed.
  */
 @Injectable()
-export class TokenScripts {
+export class TokenTransactions {
   constructor(
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(CLOCK) private readonly clock: Clock,
@@ -34,26 +34,26 @@ export class TokenScripts {
   ) {}
 
   /** A token for a new device. */
-  *issue(userId: string, options: DeviceOptions, lifespan: number | null, tell?: Tell): Script<IssuedToken> {
+  *issue(userId: string, options: DeviceOptions, lifespan: number | null, tell?: Emit): TransactionScript<IssuedToken> {
     const device = yield* this.newDevice(userId, options, tell);
     return yield* this.insert({ ...device, purpose: 'access', lifespan });
   }
 
   /** A token for a new device, and a refresh token where there are such. */
-  *logIn(userId: string, options: DeviceOptions, tell?: Tell): Script<LoggedIn> {
+  *logIn(userId: string, options: DeviceOptions, tell?: Emit): TransactionScript<LoggedIn> {
     const device = yield* this.newDevice(userId, options, tell);
     const refresh = this.options.refresh ? yield* this.insert({ ...device, purpose: 'refresh' }) : null;
     return { access: yield* this.insert({ ...device, purpose: 'access' }), refresh };
   }
 
   /** The one token of a user that can be had again, as the option `obtain` says. */
-  *obtain(userId: string, options: DeviceOptions, tell?: Tell): Script<IssuedToken> {
+  *obtain(userId: string, options: DeviceOptions, tell?: Emit): TransactionScript<IssuedToken> {
     const { store } = this;
     const { rows } = yield store.select({ userId, purpose: 'obtained' });
     for (const { token, digest } of store.stored(rows)) {
       const plainText = this.options.obtain !== 'replace' && this.isLive(token) && this.reveal(token.id, digest);
       if (plainText && (yield* this.keep(token))) return { plainText, token };
-      const { affected } = yield store.remove({ id: token.id });
+      const { affected } = yield store.delete({ id: token.id });
       if (affected === 1 && this.isLive(token)) {
         tell?.('expiring-token.revoked', { userId, deviceId: token.deviceId, reason: 'replaced' });
       }
@@ -71,7 +71,7 @@ export class TokenScripts {
    * @returns null when the token was used before and its time is over: its device is ended then
    * @throws ExpiringTokenException `refresh_invalid`, `user_inactive`
    */
-  *refresh(id: string, presented: string, isAdmitted: boolean, tell?: Tell): Script<IssuedPair | null> {
+  *refresh(id: string, presented: string, isAdmitted: boolean, tell?: Emit): TransactionScript<IssuedPair | null> {
     const found = yield* this.find(id);
     if (found?.token.purpose === 'rotated') {
       const successors = yield* this.successors(found, presented);
@@ -88,7 +88,7 @@ export class TokenScripts {
   }
 
   /** Another name for a device. */
-  *rename(userId: string, deviceId: string, name: string): Script<Device> {
+  *rename(userId: string, deviceId: string, name: string): TransactionScript<Device> {
     const [device] = yield* this.devices(userId, { deviceId });
     if (!device) throw new ExpiringTokenException('device_not_found');
     yield this.store.update({ name }, { userId, deviceId });
@@ -96,50 +96,55 @@ export class TokenScripts {
   }
 
   /** The end of a device. Returns whether it was live. */
-  *revoke(userId: string, deviceId: string, reason: RevocationReason, tell?: Tell): Script<boolean> {
+  *revoke(userId: string, deviceId: string, reason: RevocationReason, tell?: Emit): TransactionScript<boolean> {
     const [device] = yield* this.devices(userId, { deviceId });
     // One that has expired too: a longer lifespan would bring it back.
-    yield this.store.remove({ userId, deviceId });
+    yield this.store.delete({ userId, deviceId });
     if (device) tell?.('expiring-token.revoked', { userId, deviceId, reason });
     return device !== undefined;
   }
 
   /** The end of all devices of a user but one. Returns how many were live. */
-  *revokeAll(userId: string, except: { deviceId?: string }, reason: RevocationReason, tell?: Tell): Script<number> {
+  *revokeAll(
+    userId: string,
+    except: { deviceId?: string },
+    reason: RevocationReason,
+    tell?: Emit,
+  ): TransactionScript<number> {
     const devices = (yield* this.devices(userId)).filter(({ id }) => id !== except.deviceId);
-    yield this.store.remove({ userId }, except);
+    yield this.store.delete({ userId }, except);
     for (const { id } of devices) tell?.('expiring-token.revoked', { userId, deviceId: id, reason });
     return devices.length;
   }
 
   /** The live devices of a user, newest first. */
-  private *devices(userId: string, device: { deviceId?: string } = {}): Script<Device[]> {
+  private *devices(userId: string, device: { deviceId?: string } = {}): TransactionScript<Device[]> {
     const now = this.clock();
     const { rows } = yield this.store.selectLive(userId, now, device);
     return liveDevices(this.store.tokens(rows), this.options.lifetimes, now);
   }
 
   /** Keeps the option `limit`, before one more device is made. */
-  private *makeRoom(userId: string, tell?: Tell): Script<void> {
+  private *enforceLimit(userId: string, tell?: Emit): TransactionScript<void> {
     const { limit } = this.options;
     if (!limit) return;
     const devices = yield* this.devices(userId);
     const surplus = devices.length + 1 - limit.perUser;
     if (surplus <= 0) return;
     if (limit.policy === 'reject') throw new ExpiringTokenException('limit_reached');
-    for (const { id: deviceId } of unusedLongest(devices, surplus)) {
-      yield this.store.remove({ userId, deviceId });
+    for (const { id: deviceId } of leastRecentlyUsed(devices, surplus)) {
+      yield this.store.delete({ userId, deviceId });
       tell?.('expiring-token.revoked', { userId, deviceId, reason: 'limit' });
     }
   }
 
-  private *find(id: string): Script<StoredToken | undefined> {
+  private *find(id: string): TransactionScript<StoredToken | undefined> {
     const { rows } = yield this.store.select({ id });
     return this.store.stored(rows)[0];
   }
 
   /** Exchanges a live refresh token. Whatever else its device has stays as it is. */
-  private *rotate(old: Token, presented: string): Script<IssuedPair> {
+  private *rotate(old: Token, presented: string): TransactionScript<IssuedPair> {
     const { graceMs } = this.options.refresh!;
     const { userId, deviceId, name, userAgent } = old;
     const now = new Date(this.clock());
@@ -165,7 +170,7 @@ export class TokenScripts {
   }
 
   /** The pair that a rotated token got, while it can be had again. */
-  private *successors({ sealed, sealedUntil }: StoredToken, presented: string): Script<IssuedPair | null> {
+  private *successors({ sealed, sealedUntil }: StoredToken, presented: string): TransactionScript<IssuedPair | null> {
     if (!sealed || !sealedUntil || !(this.clock() < sealedUntil.getTime())) return null;
     const pair: IssuedToken[] = [];
     for (const plainText of open(sealed, presented).split(' ')) {
@@ -179,7 +184,7 @@ export class TokenScripts {
   }
 
   /** Renews an obtained token, where the option says so. Returns whether it is still there: pruning asks for no lock. */
-  private *keep(token: Token): Script<boolean> {
+  private *keep(token: Token): TransactionScript<boolean> {
     if (this.options.obtain !== 'renew') return true;
     token.created = new Date(this.clock());
     // Or an earlier use would let it idle out in the middle of its new life.
@@ -199,22 +204,22 @@ export class TokenScripts {
   private *newDevice(
     userId: string,
     { name, userAgent }: DeviceOptions,
-    tell?: Tell,
-  ): Script<Omit<NewToken, 'purpose'>> {
-    yield* this.makeRoom(userId, tell);
+    tell?: Emit,
+  ): TransactionScript<Omit<NewToken, 'purpose'>> {
+    yield* this.enforceLimit(userId, tell);
     const now = this.clock();
     const deviceId = uuidV7(now);
     tell?.('expiring-token.issued', { userId, deviceId });
     return {
       userId,
       deviceId,
-      name: cleanLabel(name),
-      userAgent: cleanLabel(userAgent),
+      name: sanitizeLabel(name),
+      userAgent: sanitizeLabel(userAgent),
       created: new Date(now),
     };
   }
 
-  private *insert(token: NewToken): Script<IssuedToken> {
+  private *insert(token: NewToken): TransactionScript<IssuedToken> {
     const prepared = this.prepare(token);
     yield this.store.insert(prepared.row);
     return this.issued(prepared);

@@ -8,7 +8,7 @@ export interface Connection {
   /** Calls once, when the connection has ended, whoever ended it. */
   onceClosed(listener: () => void): void;
   /** A client that may lose its connection, and be given what it had before. */
-  readonly restorable?: SocketIoClient;
+  readonly recoverable?: SocketIoClient;
 }
 
 /** The part of a Socket.IO socket that is used here. */
@@ -52,13 +52,13 @@ const TRY_AGAIN_LATER = 1013;
 const OPEN = 1;
 
 /** How long a client of `ws` has to close its end. Until then its messages still come to handlers. */
-const FAREWELL_MS = 1000;
+const CLOSE_TIMEOUT_MS = 1000;
 
 /** An error as the event `exception` of a gateway tells it. */
 export const exceptionOf = ({ message, code }: ExpiringTokenException) => ({ status: 'error', message, code });
 
 export const socketIoConnection = (client: SocketIoClient): Connection => ({
-  restorable: client,
+  recoverable: client,
   get isOpen() {
     return client.connected;
   },
@@ -80,7 +80,7 @@ export const webSocketConnection = (client: WebSocketClient, tells: boolean): Co
   close(error) {
     if (tells) client.send(JSON.stringify({ event: 'exception', data: exceptionOf(error) }));
     client.close(error.code === 'unavailable' ? TRY_AGAIN_LATER : UNAUTHORIZED, error.code);
-    const timer = setTimeout(() => client.terminate(), FAREWELL_MS).unref();
+    const timer = setTimeout(() => client.terminate(), CLOSE_TIMEOUT_MS).unref();
     client.once('close', () => clearTimeout(timer));
   },
   onceClosed(listener) {

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { Opaque } from '../errors/hide-from-inspect.decorator.js';
+import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
 import type { Connection } from './connection.js';
 import type { ExpiringTokenAuthInfo, HttpRequest } from './http-request.js';
 
@@ -12,7 +12,7 @@ export interface Upgrade {
 }
 
 /** What a client gives beside the headers, which a browser cannot set: `auth` of Socket.IO, `connectionParams` of GraphQL. */
-interface Given {
+interface ConnectionParams {
   /** The token alone, */
   token?: unknown;
   /** also here. */
@@ -30,7 +30,7 @@ const authorizationsIn = (headers: object): string[] =>
   );
 
 /** The request that a connection began with, and the connection, which stays open; undefined where nothing shows it. */
-@Opaque()
+@HideFromInspect()
 export class Handshake implements HttpRequest {
   readonly headers: IncomingHttpHeaders;
   readonly rawHeaders: readonly string[];
@@ -47,7 +47,7 @@ export class Handshake implements HttpRequest {
     { headers, rawHeaders, url, socket }: Upgrade,
     given: unknown,
   ) {
-    const { token, auth, headers: more, ...rest }: Given = typeof given === 'object' ? { ...given } : {};
+    const { token, auth, headers: more, ...rest }: ConnectionParams = typeof given === 'object' ? { ...given } : {};
     // Mercurius adds to the headers what its client gave first, and somebody else's token may be given after that: what was
     // sent with the request is among the lines alone.
     const sent = rawHeaders?.filter((_, index) => rawHeaders[index - (index % 2)]!.toLowerCase() === NAME);

@@ -40,7 +40,7 @@ export type AuthenticatedRequest = HttpRequest & { authInfo: ExpiringTokenAuthIn
 export const tokenOf = ({ authInfo }: AuthenticatedRequest): Token => authInfo.token;
 
 /** Refuses a request that presents tokens as it must not (RFC 6750 §3.1). */
-export function refuseRequest(message: string): never {
+export function rejectRequest(message: string): never {
   throw new ExpiringTokenException('request_invalid', { message });
 }
 

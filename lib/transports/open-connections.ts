@@ -1,7 +1,7 @@
 import { type BeforeApplicationShutdown, Inject, Injectable } from '@nestjs/common';
 import { BackgroundTask } from '../async/background-task.js';
 import { TokenCache } from '../tokens/token.cache.js';
-import { LONGEST_TIMER_MS } from '../async/with-timeout.js';
+import { MAX_TIMER_MS } from '../async/with-timeout.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { type ExpiringTokenErrorCode, ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
@@ -13,10 +13,10 @@ import type { Connection } from './connection.js';
 const SWEEP_MS = 10_000;
 
 /** As many are looked up at once: the requests of a busy application wait behind no more than these. */
-const TOGETHER = 100;
+const CONCURRENCY = 100;
 
 /** What a token is dead by. All else, an outage say, closes nobody whose token may live. */
-const DEAD: readonly ExpiringTokenErrorCode[] = ['token_invalid', 'token_expired', 'user_inactive'];
+const ENDING_CODES: readonly ExpiringTokenErrorCode[] = ['token_invalid', 'token_expired', 'user_inactive'];
 
 interface Watched {
   readonly connection: Connection;
@@ -69,7 +69,7 @@ export class OpenConnections implements BeforeApplicationShutdown {
     const tokenIds = this.tokenIds.get(connection) ?? new Set();
     if (!connection.isOpen || tokenIds.has(id)) return;
     this.tokenIds.set(connection, tokenIds.add(id));
-    const watched: Watched = { connection, userId, look: () => this.tokens.look(plainText) };
+    const watched: Watched = { connection, userId, look: () => this.tokens.introspect(plainText) };
     this.watched.add(watched);
     this.byUser.set(userId, (this.byUser.get(userId) ?? new Set()).add(watched));
     connection.onceClosed(() => this.forget(watched));
@@ -94,8 +94,8 @@ export class OpenConnections implements BeforeApplicationShutdown {
   private async check(some: Iterable<Watched>): Promise<PromiseSettledResult<void>[]> {
     const all = [...some];
     const results: PromiseSettledResult<void>[] = [];
-    for (let first = 0; first < all.length; first += TOGETHER) {
-      const together = all.slice(first, first + TOGETHER).filter((watched) => this.watched.has(watched));
+    for (let first = 0; first < all.length; first += CONCURRENCY) {
+      const together = all.slice(first, first + CONCURRENCY).filter((watched) => this.watched.has(watched));
       results.push(...(await Promise.allSettled(together.map((watched) => this.checkOne(watched)))));
     }
     return results;
@@ -108,7 +108,7 @@ export class OpenConnections implements BeforeApplicationShutdown {
     } catch (error) {
       const refusal = error instanceof ExpiringTokenException ? error : new ExpiringTokenException('unavailable');
       const isOver = watched.endsAtMs !== undefined && this.clock() >= watched.endsAtMs;
-      if (!isOver && !DEAD.includes(refusal.code)) throw error;
+      if (!isOver && !ENDING_CODES.includes(refusal.code)) throw error;
       this.forget(watched);
       if (watched.connection.isOpen) watched.connection.close(refusal);
     }
@@ -120,7 +120,7 @@ export class OpenConnections implements BeforeApplicationShutdown {
     watched.endsAtMs = this.tokens.expiryOf(token)?.getTime();
     if (watched.endsAtMs === undefined) return;
     // A timer may be a millisecond early.
-    const leftMs = Math.min(Math.max(watched.endsAtMs - this.clock(), 0) + 1, LONGEST_TIMER_MS);
+    const leftMs = Math.min(Math.max(watched.endsAtMs - this.clock(), 0) + 1, MAX_TIMER_MS);
     watched.timer = setTimeout(() => void this.check([watched]), leftMs).unref();
   }
 

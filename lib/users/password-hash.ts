@@ -5,10 +5,10 @@ import pLimit from 'p-limit';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 
 /** How many hashes run at once by default: one processor stays free for requests, and one of libuv's four threads for files and names. */
-const CONCURRENT_HASHES = Math.min(Math.max(1, availableParallelism() - 1), 3);
+const DEFAULT_CONCURRENCY = Math.min(Math.max(1, availableParallelism() - 1), 3);
 
 /** How many more may wait, some ten seconds of one processor: who comes later would have gone before the answer. */
-const WAITING_HASHES = 500;
+const MAX_WAITING = 500;
 
 /** OWASP Password Storage Cheat Sheet, the first choice for Argon2id: 19 MiB of memory, 2 passes, 1 lane. */
 const PARAMETERS = {
@@ -34,23 +34,23 @@ const NO_PASSWORD = `${COST}${'A'.repeat(22)}$${'A'.repeat(43)}`;
 const UNVERIFIABLE =
   'A stored password hash cannot be verified, so no password is right: store an Argon2id PHC string, or null for none';
 
-const turn = pLimit(CONCURRENT_HASHES);
+const limit = pLimit(DEFAULT_CONCURRENCY);
 
 /** How many hashes run at once in this process, whose threads they share: the last one who says so decides. */
-export function limitHashes(concurrency: number): void {
-  turn.concurrency = concurrency;
+export function setHashConcurrency(concurrency: number): void {
+  limit.concurrency = concurrency;
 }
 
 const logger = new Logger('ExpiringToken');
 
 /** @throws ExpiringTokenException `unavailable` when too many wait */
-async function inTurn<T>(compute: () => Promise<T>): Promise<T> {
-  if (turn.pendingCount >= WAITING_HASHES) throw new ExpiringTokenException('unavailable');
-  return turn(compute);
+async function queued<T>(compute: () => Promise<T>): Promise<T> {
+  if (limit.pendingCount >= MAX_WAITING) throw new ExpiringTokenException('unavailable');
+  return limit(compute);
 }
 
 /** The Argon2id PHC string of a password. */
-export const hashPassword = (password: string): Promise<string> => inTurn(() => hash(password, PARAMETERS));
+export const hashPassword = (password: string): Promise<string> => queued(() => hash(password, PARAMETERS));
 
 /**
  * Whether the password is that of the hash, exactly as sent. Computes one hash whatever the answer.
@@ -58,7 +58,7 @@ export const hashPassword = (password: string): Promise<string> => inTurn(() => 
  * @param stored - what the user's row holds; null or undefined where there is no user or no password
  */
 export const verifyPassword = (stored: unknown, password: string): Promise<boolean> =>
-  inTurn(async () => {
+  queued(async () => {
     if (typeof stored === 'string' && PHC.test(stored)) {
       // It throws before it computes anything.
       const isRight = await verify(stored, password).catch(() => null);

@@ -1,12 +1,12 @@
 import { Inject, Injectable, mixin, type Type } from '@nestjs/common';
 import { type DataSource, type EntityMetadata, type FindOptionsWhere, In, type ObjectLiteral } from 'typeorm';
-import type { Database, Row, Script } from '../database/database.js';
-import { failureOf } from '../errors/driver-errors.js';
+import type { Database, Row, TransactionScript } from '../database/database.js';
+import { classifyDriverError } from '../errors/driver-errors.js';
 import { type Selection, Table } from '../database/table.js';
-import { within } from '../async/with-timeout.js';
+import { withTimeout } from '../async/with-timeout.js';
 import { DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
-import { Opaque } from '../errors/hide-from-inspect.decorator.js';
-import { show } from '../options/option-checks.js';
+import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
+import { formatValue } from '../options/option-checks.js';
 import { ExpiringTokenOptionsError } from '../errors/expiring-token-options.error.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { hashPassword, isOutdated, verifyPassword } from './password-hash.js';
@@ -43,7 +43,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
 ): Type<UserStore<User>> {
   const { id, username, password, active } = properties;
 
-  @Opaque()
+  @HideFromInspect()
   @Injectable()
   class TypeOrmUserStore implements JoinableUserStore<User> {
     private readonly table: Table<User, ObjectLiteral>;
@@ -56,7 +56,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
       @Inject(DATABASE) private readonly database: Database,
       @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     ) {
-      requireProperties(dataSource, entity, properties);
+      checkProperties(dataSource, entity, properties);
       this.table = new Table(dataSource, entity);
       this.selection = this.table.selection('u', ({ isSelect, isVirtual }) => isSelect && !isVirtual);
       this.isPlain = isPlain(dataSource, this.table.metadata, database);
@@ -91,7 +91,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
 
     [USER_JOIN](userId: string): UserJoin<User> | null {
       if (this.findsInItsOwnWay() || !this.isPlain || this.isListenedTo()) return null;
-      const comparable = this.database.comparable(userId, this.table.metadata.findColumnWithPropertyName(id)!);
+      const comparable = this.database.castText(userId, this.table.metadata.findColumnWithPropertyName(id)!);
       if (comparable === null) return null;
       const { selection } = this;
       return {
@@ -170,7 +170,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
         { [password]: await hashPassword(plain) },
         { [id]: user[id], [password]: stored },
       );
-      const script = function* (): Script<void> {
+      const script = function* (): TransactionScript<void> {
         yield change;
       };
       await this.within((signal) => this.database.transaction(this.getId(user), script, signal));
@@ -180,14 +180,14 @@ export function typeOrmUsers<User extends ObjectLiteral>(
     private read<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T | null> {
       return this.within((signal) =>
         work(signal).catch((error: unknown) => {
-          if (failureOf(error) === 'value') return null;
+          if (classifyDriverError(error) === 'value') return null;
           throw error;
         }),
       );
     }
 
     private within<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-      return within(this.options.timeoutMs, work);
+      return withTimeout(this.options.timeoutMs, work);
     }
   }
 
@@ -204,7 +204,7 @@ const hidesRows = ({ deleteDateColumn, inheritancePattern }: EntityMetadata): bo
  */
 function isPlain({ driver }: DataSource, metadata: EntityMetadata, database: Database): boolean {
   const { eagerRelations, lazyRelations, relationIds, afterLoadListeners } = metadata;
-  const readOtherwise = [...driver.spatialTypes, ...database.readOtherwise];
+  const readOtherwise = [...driver.spatialTypes, ...database.columnTypesDecodedDifferently];
   return (
     [eagerRelations, lazyRelations, relationIds, afterLoadListeners].every((list) => list.length === 0) &&
     metadata.columns.every(
@@ -216,7 +216,7 @@ function isPlain({ driver }: DataSource, metadata: EntityMetadata, database: Dat
 }
 
 /** Refuses, at start-up, an entity that users cannot be read from. */
-function requireProperties<User>(dataSource: DataSource, entity: Type<User>, properties: UserProperties<User>): void {
+function checkProperties<User>(dataSource: DataSource, entity: Type<User>, properties: UserProperties<User>): void {
   if (!dataSource.hasMetadata(entity)) {
     throw new ExpiringTokenOptionsError(
       'users',
@@ -231,7 +231,7 @@ function requireProperties<User>(dataSource: DataSource, entity: Type<User>, pro
     if (!column) {
       throw new ExpiringTokenOptionsError(
         'users',
-        `${entity.name} has no column ${show(property)} for ${role}`,
+        `${entity.name} has no column ${formatValue(property)} for ${role}`,
         'Give typeOrmUsers the names of properties of the entity.',
       );
     }

@@ -66,7 +66,7 @@ export interface JoinableUserStore<User = unknown> extends UserStore<User> {
 }
 
 /** Whether there is such a user, and the store lets it in. What a store leaves open, such as a flag that was not loaded, is a no. */
-export function isAdmitted<User>(store: UserStore<User>, user: User | null | undefined): user is User {
+export function isActiveUser<User>(store: UserStore<User>, user: User | null | undefined): user is User {
   if (typeof user !== 'object' || user === null) return false;
   const active: unknown = store.isActive ? store.isActive(user) : true;
   return active === true;

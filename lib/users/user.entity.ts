@@ -1,5 +1,5 @@
 import { BaseEntity, Column, type DataSource, Entity, PrimaryColumn } from 'typeorm';
-import { settleColumnTypes } from '../database/column-types.js';
+import { resolveColumnTypes } from '../database/column-types.js';
 
 /** A user of the built-in store. */
 @Entity('auth_user')
@@ -23,6 +23,6 @@ export class User extends BaseEntity {
   /** Called by TypeORM when a data source is initialized. */
   static override useDataSource(dataSource: DataSource | null): void {
     super.useDataSource(dataSource);
-    if (dataSource) settleColumnTypes(dataSource, this, { id: 'key', username: 'text' });
+    if (dataSource) resolveColumnTypes(dataSource, this, { id: 'key', username: 'text' });
   }
 }

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { inject, vi } from 'vitest';
 import { freePort } from '../fixtures/free-port.js';
 import { request } from '../fixtures/http.js';
-import { overhear } from '../fixtures/overheard.js';
+import { capture } from '../fixtures/captured-output.js';
 
 const MAIN = resolve('.sample-dist/sample-app/main.js');
 
@@ -39,7 +39,7 @@ export class Sample {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     for (const stream of [this.child.stdout!, this.child.stderr!]) {
-      stream.on('data', (chunk: Buffer) => overhear(chunk.toString()));
+      stream.on('data', (chunk: Buffer) => capture(chunk.toString()));
     }
     await vi.waitFor(() => request(this.origin, '/'), { timeout: 20_000 });
   }

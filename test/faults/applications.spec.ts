@@ -10,7 +10,7 @@ import { QueryFailedError } from 'typeorm';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Database } from '../../lib/database/database.js';
 import { DATABASE } from '../../lib/expiring-token.constants.js';
-import { logged, onEveryDatabase, onEveryStack, PASSWORD, Stack } from '../fixtures/app.js';
+import { warnings, onEveryDatabase, onEveryEnvironment, PASSWORD, TestEnvironment } from '../fixtures/app.js';
 import { AppProcess, type RemoteApp } from '../fixtures/app-process.js';
 import { figure } from '../fixtures/figures.js';
 import { bearer, rawRequest, request } from '../fixtures/http.js';
@@ -104,9 +104,9 @@ describe('Tokens that nobody issued', () => {
 });
 
 describe('Two hundred logins at once', () => {
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     it('leave guarded routes answering', async (context) => {
-      const app = await stack.boot();
+      const app = await environment.boot();
       const { username } = await app.createUser();
       const token = await app.token();
       const ask = () => app.get('/me', token);
@@ -121,7 +121,7 @@ describe('Two hundred logins at once', () => {
       expect(p99Ms(during)).toBeLessThan(totalMs / 10);
       figure(context, {
         fault: 'F21',
-        on: stack.databaseName,
+        on: environment.databaseName,
         pass: 'p99 of guarded routes a small part of the time that the logins take',
         ours: `p99 ${milliseconds(p99Ms(idle))} idle, ${milliseconds(p99Ms(during))} during ${milliseconds(totalMs)} of logins`,
       });
@@ -130,10 +130,10 @@ describe('Two hundred logins at once', () => {
 });
 
 describe('Code of the application that hangs or throws', () => {
-  onEveryStack(
-    (stack) => {
+  onEveryEnvironment(
+    (environment) => {
       it('delays no answer where it listens, and is answered 503 in time where it is the store', async (context) => {
-        const app = await stack.boot({
+        const app = await environment.boot({
           options: { refresh: { grace: 0 } },
           imports: [EventEmitterModule.forRoot()],
         });
@@ -153,7 +153,7 @@ describe('Code of the application that hangs or throws', () => {
           validateCredentials = async () => ({ id: '1' });
           getId = ({ id }: { id: string }) => id;
         }
-        const hanging = await stack.boot({
+        const hanging = await environment.boot({
           module: [ExpiringTokenModule.forRoot({ users: HangingUsers, prune: false })],
         });
         const { plainText } = await hanging.tokens.issue('1');
@@ -162,7 +162,7 @@ describe('Code of the application that hangs or throws', () => {
         expect(hung.durationMs).toBeLessThanOrEqual(LONGEST_REPLY_MS);
         figure(context, {
           fault: 'F24',
-          on: `${stack.databaseName}, ${stack.adapterName}`,
+          on: `${environment.databaseName}, ${environment.adapterName}`,
           pass: 'listeners change no answer; a store that hangs is 503 within 2.25 s',
           ours: `401 after ${milliseconds(reused.durationMs)} with listeners that throw and hang; 503 after ${milliseconds(hung.durationMs)}`,
         });
@@ -174,13 +174,16 @@ describe('Code of the application that hangs or throws', () => {
 
 describe('A replica that lags behind for ever', () => {
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it('is never asked: what was just issued is accepted, what was just revoked is not', async (context) => {
-        const replica = new Stack('postgres', 'express');
+        const replica = new TestEnvironment('postgres', 'express');
         await replica.open();
         await replica.boot();
-        const app = await stack.boot({
-          typeOrm: { url: undefined, replication: { master: { url: stack.url }, slaves: [{ url: replica.url }] } },
+        const app = await environment.boot({
+          typeOrm: {
+            url: undefined,
+            replication: { master: { url: environment.url }, slaves: [{ url: replica.url }] },
+          },
         });
         const { id } = await app.createUser();
         const seen: number[] = [];
@@ -268,43 +271,43 @@ describe('Tables that are not as they should be', () => {
     mariadb: [`ALTER TABLE ${table} MODIFY ${column} ${type}`],
   });
 
-  onEveryDatabase((stack) => {
-    const boot = () => stack.boot({ typeOrm: { synchronize: false } });
+  onEveryDatabase((environment) => {
+    const boot = () => environment.boot({ typeOrm: { synchronize: false } });
     const change = async (statements: readonly string[]) => {
       const app = await boot();
       for (const sql of statements) await app.dataSource.query(sql);
-      await stack.closeApplications();
+      await environment.closeApplications();
     };
 
     it('stop the start where a column is missing or of another type, naming it', async (context) => {
-      await stack.boot();
-      await stack.closeApplications();
-      const type = stack.databaseName === 'mariadb' ? 'datetime' : 'timestamp';
-      await change(alter('auth_token', 'last_used_at', type)[stack.databaseName]);
+      await environment.boot();
+      await environment.closeApplications();
+      const type = environment.databaseName === 'mariadb' ? 'datetime' : 'timestamp';
+      await change(alter('auth_token', 'last_used_at', type)[environment.databaseName]);
       await expect(boot()).rejects.toThrow(/tokenEntity: table \S*auth_token has the column last_used_at of type/);
       await expect(boot()).rejects.toThrow('Run the migrations');
-      await stack.closeApplications();
-      const synchronized = await stack.boot();
+      await environment.closeApplications();
+      const synchronized = await environment.boot();
       await synchronized.dataSource.query('ALTER TABLE auth_token DROP COLUMN name');
-      await stack.closeApplications();
+      await environment.closeApplications();
       await expect(boot()).rejects.toThrow(/auth_token has no column name/);
-      await stack.closeApplications();
+      await environment.closeApplications();
       figure(context, {
         fault: 'F27',
-        on: stack.databaseName,
+        on: environment.databaseName,
         pass: 'an error at the start that names the column; a missing table 503, never 401',
         ours: 'both named; 503 until the table is there',
       });
     });
 
     it('are answered 503 while one is missing, and used as soon as it is there', async () => {
-      const app = await stack.boot();
+      const app = await environment.boot();
       const { username } = await app.createUser();
       const token = (await app.login(username)).json.token;
       await app.dataSource.query('ALTER TABLE auth_token RENAME TO away');
-      logged.length = 0;
+      warnings.length = 0;
       const late = await boot();
-      expect(logged.join('\n')).toMatch(/There is no table \S*auth_token/);
+      expect(warnings.join('\n')).toMatch(/There is no table \S*auth_token/);
       for (const answer of [await late.get('/me', token), await late.login(username)]) {
         expect(answer).toMatchObject({ status: 503, json: { code: 'unavailable' }, headers: { 'retry-after': '1' } });
       }
@@ -317,11 +320,11 @@ describe('Tables that are not as they should be', () => {
 describe('A statement that fails', () => {
   afterEach(() => vi.restoreAllMocks());
 
-  onEveryStack(
-    (stack) => {
+  onEveryEnvironment(
+    (environment) => {
       it('is answered 503 wherever it is, and neither answers nor logs hold what it was given', async (context) => {
         const SENTINEL = 'sentinel-of-a-value';
-        const app = await stack.boot({ options: { refresh: {} } });
+        const app = await environment.boot({ options: { refresh: {} } });
         const { username } = await app.createUser();
         const { token, refreshToken, deviceId } = (await app.login(username)).json;
         const database = app.nest.get<Database>(DATABASE);
@@ -343,7 +346,7 @@ describe('A statement that fails', () => {
           logout: () => app.post('/auth/logout', undefined, token),
         };
         const ways = ['read', 'readEntities', 'transaction'] as const;
-        logged.length = 0;
+        warnings.length = 0;
         let failures = 0;
         for (const [name, ask] of Object.entries(requests)) {
           for (const way of ways) {
@@ -366,11 +369,12 @@ describe('A statement that fails', () => {
           }
         }
         expect(failures).toBeGreaterThan(10);
-        expect(logged.filter((line) => line.includes('Answering 503')).length).toBeGreaterThanOrEqual(failures);
-        for (const secret of [SENTINEL, token, refreshToken, PASSWORD]) expect(logged.join('\n')).not.toContain(secret);
+        expect(warnings.filter((line) => line.includes('Answering 503')).length).toBeGreaterThanOrEqual(failures);
+        for (const secret of [SENTINEL, token, refreshToken, PASSWORD])
+          expect(warnings.join('\n')).not.toContain(secret);
         figure(context, {
           fault: 'F28',
-          on: `${stack.databaseName}, ${stack.adapterName}`,
+          on: `${environment.databaseName}, ${environment.adapterName}`,
           pass: '503; nothing of the statement in answers and logs',
           ours: `${failures} uses of the database failed in turn: ${failures} × 503, 0 values shown`,
         });

@@ -11,7 +11,7 @@ import { burst, longestMs, milliseconds, p99Ms, pace, type Sample, statuses, unt
 import { type DatabaseServerName, PrivateServer } from '../fixtures/private-server.js';
 import type { Setup } from '../fixtures/processes/protocol.js';
 import { SharedDatabase } from '../fixtures/shared-database.js';
-import { Switch } from '../fixtures/switch.js';
+import { TcpProxy } from '../fixtures/tcp-proxy.js';
 
 /** `timeout` by default, and a quarter of a second for what is around it. */
 const LONGEST_REPLY_MS = 2250;
@@ -276,13 +276,13 @@ describe.each(['postgres', 'mariadb'] as const)('A server of %s that has no conn
 
 describe('A server that moves without a word to the connections there are', () => {
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it('is used again as soon as new connections lead to it', async (context) => {
-        const url = new URL(stack.url);
-        const address = await Switch.to(Number(url.port));
+        const url = new URL(environment.url);
+        const address = await TcpProxy.to(Number(url.port));
         url.port = String(address.port);
         const opening = { connectTimeoutMS: 1000, connectTimeout: 1000 };
-        const app = await stack.boot({ options: { timeout: '2s' }, typeOrm: { url: url.href, ...opening } });
+        const app = await environment.boot({ options: { timeout: '2s' }, typeOrm: { url: url.href, ...opening } });
         const token = await app.token();
         const ask = () => app.get('/me', token);
         await burst(50, 10, ask);
@@ -293,11 +293,11 @@ describe('A server that moves without a word to the connections there are', () =
         const returnMs = await untilAnswered(ask);
         figure(context, {
           fault: 'F2',
-          on: `${stack.databaseName}, moved`,
+          on: `${environment.databaseName}, moved`,
           pass: IN_TIME,
           ours: expectInTime(samples, returnMs),
         });
-        await stack.closeApplications();
+        await environment.closeApplications();
         await address.close();
       });
     },
@@ -310,16 +310,16 @@ describe('A connection that is lost in the middle of a login', () => {
   type Inside = Record<'send' | 'command', (connection: unknown, statement: unknown) => Promise<unknown>>;
 
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it('costs nothing before the commit, and is done at most once at it', async (context) => {
-        const app = await stack.boot({ options: { refresh: {}, limit: { perUser: 5, policy: 'evict' } } });
+        const app = await environment.boot({ options: { refresh: {}, limit: { perUser: 5, policy: 'evict' } } });
         const inside = app.nest.get<Inside>(DATABASE);
         const other = await new DataSource({
-          type: stack.databaseName,
-          url: stack.url,
+          type: environment.databaseName,
+          url: environment.url,
         } as DataSourceOptions).initialize();
         const who =
-          stack.databaseName === 'postgres' ? 'SELECT pg_backend_pid() AS id' : 'SELECT CONNECTION_ID() AS id';
+          environment.databaseName === 'postgres' ? 'SELECT pg_backend_pid() AS id' : 'SELECT CONNECTION_ID() AS id';
         /** Has the server end the connection just before the n-th statement of one way. */
         const killBefore = (way: keyof Inside, place: number, matches: RegExp) => {
           const original = inside[way].bind(inside);
@@ -330,7 +330,7 @@ describe('A connection that is lost in the middle of a login', () => {
               const { rows } = (await inside.send(connection, { sql: who, values: [] })) as { rows: { id: number }[] };
               const id = rows[0]!.id;
               await other.query(
-                stack.databaseName === 'postgres' ? `SELECT pg_terminate_backend(${id})` : `KILL ${id}`,
+                environment.databaseName === 'postgres' ? `SELECT pg_terminate_backend(${id})` : `KILL ${id}`,
               );
             }
             return original(connection, statement);
@@ -357,7 +357,7 @@ describe('A connection that is lost in the middle of a login', () => {
         for (let asked = 0; asked < 20; asked++) await app.tokens.list(user.id);
         figure(context, {
           fault: 'F3',
-          on: `${stack.databaseName}, within a login`,
+          on: `${environment.databaseName}, within a login`,
           pass: 'no error before the commit, one device; at the commit 503, at most one device',
           ours: 'lost at each of 3 statements: 3 × done, once each; at the commit 503, not done again',
         });

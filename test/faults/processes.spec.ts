@@ -130,11 +130,11 @@ describe('With another process on the same database', () => {
 describe('A clock on the wall that is set', () => {
   afterEach(() => vi.useRealTimers());
 
-  onEveryDatabase((stack) => {
+  onEveryDatabase((environment) => {
     it('makes no sweep more or less: they come by the time that passes', async (context) => {
       // Those of the package alone: what the drivers wait for passes as ever.
       vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
-      const app = await stack.boot({ options: { prune: { every: '1h' } } });
+      const app = await environment.boot({ options: { prune: { every: '1h' } } });
       const sweeps = vi.spyOn(app.nest.get(TokenStore), 'nextLifespan');
       const background = app.nest.get(TokenPruner)['sweeping'];
       /** Lets time pass, and what it sets off be done. */
@@ -151,7 +151,7 @@ describe('A clock on the wall that is set', () => {
       expect(counts).toEqual([1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5]);
       figure(context, {
         fault: 'F16',
-        on: stack.databaseName,
+        on: environment.databaseName,
         pass: 'no instant runs backwards, no sweep more or less',
         ours: `${counts.at(-1)} sweeps in 4 h 1 min, whatever the clock said`,
       });
@@ -277,16 +277,16 @@ describe('A deadlock at every fifth write', () => {
   }
 
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it('is got over within three attempts, and nothing is done twice', { timeout: PATIENCE_MS }, async (context) => {
-        const app = await stack.boot({
+        const app = await environment.boot({
           options: { refresh: {}, secret: SECRET, obtain: 'renew', lastUsedAccuracy: 1, prune: false },
-          typeOrm: { extra: stack.databaseName === 'postgres' ? { max: 1 } : { connectionLimit: 1 } },
+          typeOrm: { extra: environment.databaseName === 'postgres' ? { max: 1 } : { connectionLimit: 1 } },
         });
         const { tokens, users } = app;
         const owners: string[] = [];
         for (let made = 0; made < ITERATIONS; made++) owners.push((await users.create(`user ${made}`, null)).id);
-        const seen = await injectDeadlocks(app, stack.databaseName as 'postgres' | 'mariadb');
+        const seen = await injectDeadlocks(app, environment.databaseName as 'postgres' | 'mariadb');
         const attempts: number[] = [];
         const attempting = async <T>(work: () => Promise<T>): Promise<T> => {
           const before = seen.transactions;
@@ -321,7 +321,7 @@ describe('A deadlock at every fifth write', () => {
         expect(Math.max(...attempts)).toBeLessThanOrEqual(3);
         figure(context, {
           fault: 'F23',
-          on: stack.databaseName,
+          on: environment.databaseName,
           pass: 'none surfaces, three attempts at most',
           ours: `${seen.injected} deadlocks in ${seen.writes} writes, 0 surfaced, at most ${Math.max(...attempts)} attempts, 0 duplicate rows`,
         });
@@ -339,12 +339,12 @@ function shuffled<T>(items: readonly T[]): T[] {
 
 describe('A hundred mixed writes at once on SQLite in one process', () => {
   onEveryDatabase(
-    (stack) => {
+    (environment) => {
       it(
         'lose nothing that was acknowledged, beside transactions of the application',
         { timeout: PATIENCE_MS },
         async (context) => {
-          const app = await stack.boot({
+          const app = await environment.boot({
             options: { refresh: {}, prune: false, timeout: '15s' },
             typeOrm: {
               enableWAL: true,
@@ -418,7 +418,7 @@ describe('A hundred mixed writes at once on SQLite in one process', () => {
           expect(writes).toBe(100 * ITERATIONS);
           figure(context, {
             fault: 'R14',
-            on: stack.databaseName,
+            on: environment.databaseName,
             pass: 'no write fails or is lost',
             ours: `0 of ${writes} writes failed, 0 acknowledged ones lost (${ITERATIONS} iterations)`,
           });

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { logged, onEveryStack, Stack } from '../fixtures/app.js';
+import { warnings, onEveryEnvironment, TestEnvironment } from '../fixtures/app.js';
 import { AppProcess, type RemoteApp } from '../fixtures/app-process.js';
 import type { Answer } from '../fixtures/http.js';
 import { figure } from '../fixtures/figures.js';
@@ -80,9 +80,9 @@ describe('A SQLite file that another process writes for ten seconds', () => {
   });
 
   it('without a write-ahead log holds up no event loop either while another process reads', async () => {
-    const stack = new Stack('sqlite', 'express');
-    await stack.open();
-    const app = await stack.boot({ options: { timeout: '500ms' }, typeOrm: { enableWAL: false } });
+    const environment = new TestEnvironment('sqlite', 'express');
+    await environment.open();
+    const app = await environment.boot({ options: { timeout: '500ms' }, typeOrm: { enableWAL: false } });
     const { username } = await app.createUser();
     const reading = new (createRequire(import.meta.url)(process.env.TEST_SQLITE_DRIVER ?? 'libsql'))(
       (app.dataSource.options as { database: string }).database,
@@ -99,7 +99,7 @@ describe('A SQLite file that another process writes for ten seconds', () => {
     reading.close();
     expect((await app.login(username)).status).toBe(200);
     expect(await app.countTokens()).toBe(1);
-    await stack.close();
+    await environment.close();
   });
 
   it('keeps a write-ahead log from then on, unless the application says otherwise', async () => {
@@ -108,11 +108,11 @@ describe('A SQLite file that another process writes for ten seconds', () => {
       [true, 'wal'],
       [false, 'delete'],
     ] as const) {
-      const stack = new Stack('sqlite', 'express');
-      await stack.open();
-      const app = await stack.boot({ typeOrm: { enableWAL } });
+      const environment = new TestEnvironment('sqlite', 'express');
+      await environment.open();
+      const app = await environment.boot({ typeOrm: { enableWAL } });
       expect(await app.dataSource.query('PRAGMA journal_mode')).toEqual([{ journal_mode: mode }]);
-      await stack.close();
+      await environment.close();
     }
   });
 });
@@ -123,15 +123,15 @@ describe('A SQLite file that cannot be written', () => {
     ['full', 'PRAGMA max_page_count = 1', 'PRAGMA max_page_count = 1073741823', 'SQLITE_FULL', 'Make room on the disk'],
   ] as const;
 
-  onEveryStack(
-    (stack) => {
+  onEveryEnvironment(
+    (environment) => {
       it.for(FAULTS)('because it is %s lets every token in, and the log says what to do', async (given, context) => {
         const [what, inject, mend, code, remedy] = given;
-        const app = await stack.boot({ options: { refresh: {}, lastUsedAccuracy: 1 } });
+        const app = await environment.boot({ options: { refresh: {}, lastUsedAccuracy: 1 } });
         const { username } = await app.createUser();
         const first = (await app.login(username)).json;
         await app.dataSource.query(inject);
-        logged.length = 0;
+        warnings.length = 0;
         // The last page may still have room.
         let logins = 0;
         let refused: Answer;
@@ -141,14 +141,14 @@ describe('A SQLite file that cannot be written', () => {
         expect([200, 503]).toContain((await app.post('/auth/refresh', { refreshToken: first.refreshToken })).status);
         for (let asked = 0; asked < 100; asked++) expect((await app.get('/me', first.token)).status).toBe(200);
         await app.usesWritten();
-        expect(logged.join('\n')).toContain(code);
-        expect(logged.join('\n')).toContain(remedy);
+        expect(warnings.join('\n')).toContain(code);
+        expect(warnings.join('\n')).toContain(remedy);
         await app.dataSource.query(mend);
         expect((await app.login(username)).status).toBe(200);
         expect((await app.post('/auth/refresh', { refreshToken: first.refreshToken })).status).toBe(200);
         figure(context, {
           fault: 'F6',
-          on: `sqlite, ${stack.adapterName}, ${what}`,
+          on: `sqlite, ${environment.adapterName}, ${what}`,
           pass: 'tokens let in, writes 503',
           ours: '100 of 100 tokens let in, login 503',
         });

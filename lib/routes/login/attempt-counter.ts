@@ -1,8 +1,8 @@
 import { Logger } from '@nestjs/common';
 import { RateLimiterRedis } from 'rate-limiter-flexible';
-import { LONGEST_TIMER_MS } from '../../async/with-timeout.js';
+import { MAX_TIMER_MS } from '../../async/with-timeout.js';
 import type { ResolvedOptions } from '../../options/resolve-options.js';
-import { describe } from '../../errors/describe-error.js';
+import { describeError } from '../../errors/describe-error.js';
 
 /** Longest wait for Redis on one command: a login is not to be slower than the password's hash because of it. */
 const REDIS_TIMEOUT_MS = 100;
@@ -14,17 +14,17 @@ const REDIS_PAUSE_MS = 1000;
 export type ThrottleOptions = NonNullable<ResolvedOptions['loginThrottle']>;
 
 /** What an attempt gets that asks for one of the points of its key. */
-export interface Point {
+export interface Slot {
   /** Time until there are points again; null if it got one. */
   refusedForMs: number | null;
   /** Makes the attempt one that was never counted. */
-  giveBack(): Promise<void>;
+  refund(): Promise<void>;
 }
 
 /** Counts attempts in windows that begin with the first one of a key. */
 export interface AttemptCounter {
   /** Takes a point of the key, if one is left. */
-  take(key: string): Promise<Point>;
+  consume(key: string): Promise<Slot>;
   /** Gives back all points of the key. */
   forget(key: string): Promise<void>;
   /** Forgets what this process counted, so that nothing of it waits. */
@@ -46,16 +46,16 @@ export class MemoryCounter implements AttemptCounter {
 
   constructor(private readonly options: ThrottleOptions) {}
 
-  async take(key: string): Promise<Point> {
+  async consume(key: string): Promise<Slot> {
     const window = this.windows.get(key) ?? this.open(key);
     if (window.points >= this.options.limit) {
-      return { refusedForMs: window.endsAtMs - performance.now(), giveBack: async () => undefined };
+      return { refusedForMs: window.endsAtMs - performance.now(), refund: async () => undefined };
     }
     window.points++;
-    const giveBack = async () => {
+    const refund = async () => {
       if (--window.points === 0) this.end(key, window);
     };
-    return { refusedForMs: null, giveBack };
+    return { refusedForMs: null, refund };
   }
 
   async forget(key: string): Promise<void> {
@@ -68,7 +68,7 @@ export class MemoryCounter implements AttemptCounter {
   }
 
   private open(key: string): Window {
-    const ttlMs = Math.min(this.options.ttlMs, LONGEST_TIMER_MS);
+    const ttlMs = Math.min(this.options.ttlMs, MAX_TIMER_MS);
     const timer = setTimeout(() => this.end(key, window), ttlMs).unref();
     const window = { points: 0, endsAtMs: performance.now() + ttlMs, timer };
     this.windows.set(key, window);
@@ -104,19 +104,19 @@ export class RedisCounter implements AttemptCounter {
     });
   }
 
-  async take(key: string): Promise<Point> {
+  async consume(key: string): Promise<Slot> {
     const counted = await this.ask(
       () => this.redis.penalty(key),
       // It answers after all, to a login that was counted elsewhere.
       () => this.redis.reward(key),
     );
-    if (!counted) return this.memory.take(key);
+    if (!counted) return this.memory.consume(key);
     const { consumedPoints, msBeforeNext } = counted;
     const endsAtMs = performance.now() + msBeforeNext;
-    const giveBack = () => this.giveBack(key, endsAtMs);
-    if (consumedPoints <= this.options.limit) return { refusedForMs: null, giveBack };
-    await giveBack();
-    return { refusedForMs: msBeforeNext, giveBack: async () => undefined };
+    const refund = () => this.refund(key, endsAtMs);
+    if (consumedPoints <= this.options.limit) return { refusedForMs: null, refund };
+    await refund();
+    return { refusedForMs: msBeforeNext, refund: async () => undefined };
   }
 
   async forget(key: string): Promise<void> {
@@ -127,7 +127,7 @@ export class RedisCounter implements AttemptCounter {
     this.memory.close();
   }
 
-  private async giveBack(key: string, endsAtMs: number): Promise<void> {
+  private async refund(key: string, endsAtMs: number): Promise<void> {
     if (performance.now() >= endsAtMs) return;
     const left = await this.ask(() => this.redis.reward(key));
     // The point was forgotten already.
@@ -145,7 +145,7 @@ export class RedisCounter implements AttemptCounter {
       return await inTime(answer);
     } catch (error) {
       this.pausedUntilMs = performance.now() + REDIS_PAUSE_MS;
-      this.logger.warn(`Failed logins are counted by this process alone, Redis fails: ${describe(error)}`);
+      this.logger.warn(`Failed logins are counted by this process alone, Redis fails: ${describeError(error)}`);
       answer.then(undo).catch(() => undefined);
       return undefined;
     }

@@ -4,7 +4,7 @@ import pLimit from 'p-limit';
 import { RESOLVED_OPTIONS } from '../../expiring-token.constants.js';
 import { ExpiringTokenException } from '../../errors/expiring-token.exception.js';
 import type { ResolvedOptions } from '../../options/resolve-options.js';
-import { type AttemptCounter, MemoryCounter, type Point, RedisCounter } from './attempt-counter.js';
+import { type AttemptCounter, MemoryCounter, type Slot, RedisCounter } from './attempt-counter.js';
 import { networkOf } from './client-network.js';
 
 /** What a counter knows of a user name or an address: of a bounded length, and not the name. */
@@ -18,12 +18,12 @@ const isWrong = (error: unknown): boolean =>
   error instanceof HttpException && error.getStatus() < 500 && !isThrottled(error);
 
 /** Attempts of one key that may wait: those of a crowd, and not all that somebody cares to send. */
-const LONGEST_LINE = 1000;
+const MAX_QUEUED_ATTEMPTS = 1000;
 
 /** The attempts of one key in this process. */
-class Line {
+class AttemptQueue {
   /** They take their points one by one. */
-  readonly door = pLimit(1);
+  readonly mutex = pLimit(1);
   readonly running = new Set<Promise<unknown>>();
   settled = 0;
   /** Those that wait at the door, and those that run. */
@@ -34,7 +34,7 @@ class Line {
    *
    * @throws ExpiringTokenException `throttled`
    */
-  async pass(take: () => Promise<Point>): Promise<Point> {
+  async acquire(take: () => Promise<Slot>): Promise<Slot> {
     for (;;) {
       const { settled } = this;
       const point = await take();
@@ -65,7 +65,7 @@ class Line {
 @Injectable()
 export class LoginThrottle implements OnApplicationShutdown {
   private readonly counter: AttemptCounter | null;
-  private readonly lines = new Map<string, Line>();
+  private readonly lines = new Map<string, AttemptQueue>();
 
   constructor(@Inject(RESOLVED_OPTIONS) { loginThrottle }: ResolvedOptions) {
     this.counter = loginThrottle && new (loginThrottle.redis ? RedisCounter : MemoryCounter)(loginThrottle);
@@ -89,32 +89,32 @@ export class LoginThrottle implements OnApplicationShutdown {
     const name = keyOf('name', username);
     const countedByName = () => this.count(counter, name, () => counter.forget(name), attempt);
     // The address first: one that is refused leaves no name behind.
-    return this.count(counter, keyOf('address', networkOf(address)), (point) => point.giveBack(), countedByName);
+    return this.count(counter, keyOf('address', networkOf(address)), (point) => point.refund(), countedByName);
   }
 
   private async count<T>(
     counter: AttemptCounter,
     key: string,
-    onSuccess: (point: Point) => Promise<void>,
+    onSuccess: (point: Slot) => Promise<void>,
     attempt: () => Promise<T>,
   ): Promise<T> {
-    const run = async (point: Point): Promise<T> => {
+    const run = async (point: Slot): Promise<T> => {
       try {
         const result = await attempt();
         await onSuccess(point);
         return result;
       } catch (error) {
-        if (!isWrong(error)) await point.giveBack();
+        if (!isWrong(error)) await point.refund();
         throw error;
       }
     };
-    const line = this.lines.get(key) ?? new Line();
-    if (line.length >= LONGEST_LINE) throw new ExpiringTokenException('unavailable');
+    const line = this.lines.get(key) ?? new AttemptQueue();
+    if (line.length >= MAX_QUEUED_ATTEMPTS) throw new ExpiringTokenException('unavailable');
     this.lines.set(key, line);
     line.length++;
     try {
-      const { running } = await line.door(async () => {
-        const started = run(await line.pass(() => counter.take(key)));
+      const { running } = await line.mutex(async () => {
+        const started = run(await line.acquire(() => counter.consume(key)));
         line.add(started);
         // In an object, or the door would stay shut until it ends.
         return { running: started };

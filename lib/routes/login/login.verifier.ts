@@ -1,17 +1,17 @@
 import { HttpException, Inject, Injectable } from '@nestjs/common';
-import { available } from '../../errors/service-unavailable.js';
+import { orUnavailable } from '../../errors/service-unavailable.js';
 import { RESOLVED_OPTIONS, USER_STORE } from '../../expiring-token.constants.js';
 import { ExpiringTokenException } from '../../errors/expiring-token.exception.js';
 import type { ResolvedOptions } from '../../options/resolve-options.js';
-import { cleanLabel } from '../../tokens/device.js';
+import { sanitizeLabel } from '../../tokens/device.js';
 import { TokenEvents } from '../../tokens/token.events.js';
 import { checkUserId } from '../../users/user-id.js';
-import { type Credentials, isAdmitted, type UserStore } from '../../users/user-store.js';
-import { AuthenticationLog, nameInLog } from '../../authentication/authentication.logger.js';
+import { type Credentials, isActiveUser, type UserStore } from '../../users/user-store.js';
+import { AuthenticationLogger, nameInLog } from '../../authentication/authentication.logger.js';
 import { type HttpRequest, utf8Header } from '../../transports/http-request.js';
 import { readLogin } from '../request-body.js';
 import { LoginThrottle } from './login.throttle.js';
-import { refuseRefreshToken } from '../../authentication/refresh-token.js';
+import { rejectRefreshToken } from '../../authentication/refresh-token.js';
 
 /** Who logs in, and with what device. */
 export interface Login {
@@ -26,7 +26,7 @@ export class LoginVerifier {
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(USER_STORE) private readonly users: UserStore,
     private readonly throttle: LoginThrottle,
-    private readonly log: AuthenticationLog,
+    private readonly log: AuthenticationLogger,
     private readonly events: TokenEvents,
   ) {}
 
@@ -35,7 +35,7 @@ export class LoginVerifier {
    * `credentials_invalid`, the same whatever is wrong with the credentials; `throttled` after too many of those
    */
   async verify(request: HttpRequest): Promise<Login> {
-    refuseRefreshToken(request, this.options);
+    rejectRefreshToken(request, this.options);
     const { deviceName, ...credentials } = readLogin(request, this.options);
     const { username } = credentials;
     const userId = await this.log
@@ -47,7 +47,7 @@ export class LoginVerifier {
       )
       .catch((error: unknown) => this.refuse(error, request));
     const userAgent = utf8Header(request, 'user-agent');
-    const name = [utf8Header(request, 'x-device-model'), deviceName, userAgent].find((label) => cleanLabel(label));
+    const name = [utf8Header(request, 'x-device-model'), deviceName, userAgent].find((label) => sanitizeLabel(label));
     return { userId, device: { name, userAgent } };
   }
 
@@ -55,15 +55,15 @@ export class LoginVerifier {
     // An outage is nobody's failure.
     if (error instanceof HttpException && error.getStatus() < 500) {
       const code = error instanceof ExpiringTokenException ? error.code : null;
-      this.events.tell?.('expiring-token.login-failed', { code, address: request.ip ?? null });
+      this.events.emit?.('expiring-token.login-failed', { code, address: request.ip ?? null });
     }
     throw error;
   }
 
   private validate(credentials: Credentials): Promise<string> {
-    return available(async () => {
+    return orUnavailable(async () => {
       const user = await this.users.validateCredentials(credentials);
-      if (!isAdmitted(this.users, user)) throw new ExpiringTokenException('credentials_invalid');
+      if (!isActiveUser(this.users, user)) throw new ExpiringTokenException('credentials_invalid');
       const userId = this.users.getId(user);
       checkUserId(userId);
       return userId;

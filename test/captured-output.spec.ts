@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { generateToken } from '../lib/tokens/token-secret.js';
-import { findSecrets, PASSWORD } from './fixtures/overheard.js';
+import { findSecrets, PASSWORD } from './fixtures/captured-output.js';
 
 describe('The search of all that the tests write', () => {
   const token = generateToken('ext_', '0190a0b0-0000-7000-8000-000000000000');
