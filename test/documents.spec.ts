@@ -176,21 +176,20 @@ interface Documented {
   defaultValue: string;
 }
 
-const source = ts.createSourceFile(
-  'expiring-token.options.ts',
-  ts.sys.readFile(join(ROOT, 'lib/expiring-token.options.ts'))!,
-  ts.ScriptTarget.Latest,
-  true,
+const sources = ['lib/options/expiring-token.options.ts', 'lib/expiring-token.module-options.ts'].map((file) =>
+  ts.createSourceFile(file, ts.sys.readFile(join(ROOT, file))!, ts.ScriptTarget.Latest, true),
 );
 
-/** The options of an interface of `lib/expiring-token.options.ts`. */
+/** The options of an interface, as its source file documents them. */
 function optionsOf(name: string): Documented[] {
-  const declaration = source.statements.find(
-    (statement) => ts.isInterfaceDeclaration(statement) && statement.name.text === name,
-  ) as ts.InterfaceDeclaration;
+  const declaration = sources
+    .flatMap(({ statements }) => statements)
+    .find(
+      (statement) => ts.isInterfaceDeclaration(statement) && statement.name.text === name,
+    ) as ts.InterfaceDeclaration;
   return declaration.members.map((member) => {
     const tag = ts.getJSDocTags(member).find(({ tagName }) => tagName.text === 'defaultValue');
-    return { name: member.name!.getText(source), defaultValue: ts.getTextOfJSDocComment(tag?.comment) ?? '' };
+    return { name: member.name!.getText(), defaultValue: ts.getTextOfJSDocComment(tag?.comment) ?? '' };
   });
 }
 
