@@ -1,27 +1,14 @@
 import { Module } from '@nestjs/common';
-import { TypeOrmModule } from '@nestjs/typeorm';
-import { ExpiringTokenModule } from 'nestjs-expiring-token';
-import { databaseOptions } from './database.js';
+import { Redis } from 'ioredis';
 import { DemoUser } from './demo-user.js';
-import { NotesModule } from './notes/notes.module.js';
+import { modules } from './modules.js';
 import { PageController } from './page/page.controller.js';
-import { RefreshCookieModule } from './refresh-cookie.js';
 import { redisOptions } from './redis.js';
 
+const { REDIS_URL } = process.env;
+
 @Module({
-  imports: [
-    TypeOrmModule.forRoot(databaseOptions(process.env.DATABASE_URL)),
-    ExpiringTokenModule.forRoot({
-      lifespan: process.env.TOKEN_LIFESPAN ?? '1h',
-      refresh: {},
-      // The page shows when a device was last used.
-      lastUsedAccuracy: '30s',
-      ...redisOptions(process.env.REDIS_URL),
-      isGlobal: true,
-    }),
-    RefreshCookieModule,
-    NotesModule,
-  ],
+  imports: modules(REDIS_URL ? redisOptions(new Redis(REDIS_URL)) : {}),
   controllers: [PageController],
   providers: [DemoUser],
 })

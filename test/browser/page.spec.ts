@@ -483,7 +483,7 @@ describe('The page of the sample application', () => {
       await page.route('**/status.json', (route) => route.fulfill({ json: { processes } }));
       for (const file of ['status.html', 'status.css', 'status.js']) {
         const address = `**/${file.replace('.html', '')}`;
-        await page.route(address, (route) => route.fulfill({ path: `sample-app/cluster/page/${file}` }));
+        await page.route(address, (route) => route.fulfill({ path: `examples/cluster/page/${file}` }));
       }
       await page.route('**/me', async (route) => {
         const answer = await route.fetch();

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Controller, Get, Header } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
-import { POLICY } from '../page/page.controller.js';
+import { POLICY } from '../../sample-app/page/page.controller.js';
 import { ClusterStatus } from './cluster-status.js';
 import type { ProcessStatus } from './report.js';
 

@@ -4,11 +4,11 @@ import { type ProcessStatus, report } from './report.js';
 
 const REPORT_EVERY_MS = 250;
 
-/** Reports what this process does, and knows what all do. */
+/** Reports what this process does, and knows what all processes do. */
 @Injectable()
 export class ClusterStatus implements OnApplicationBootstrap {
   private requests = 0;
-  /** Of all processes, as the primary told last. */
+  /** The last message of the primary. */
   processes: ProcessStatus[] = [];
 
   constructor(private readonly tokens: ExpiringTokenService) {}
@@ -21,7 +21,7 @@ export class ClusterStatus implements OnApplicationBootstrap {
     }, REPORT_EVERY_MS).unref();
   }
 
-  /** Counts requests, but for those that look at the figures. */
+  /** Middleware that counts requests, except those of the status page. */
   readonly count = ({ url }: { url: string }, _: unknown, next: () => void): void => {
     if (!url.startsWith('/status')) this.requests++;
     next();

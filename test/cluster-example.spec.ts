@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { DataSourceOptions } from 'typeorm';
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
-import type { ProcessStatus } from '../sample-app/cluster/report.js';
+import type { ProcessStatus } from '../examples/cluster/report.js';
 import { DEMO } from '../sample-app/demo-user.js';
 import { compile } from './fixtures/compile.js';
 import { createDatabase, SERVERS, type TestDatabase } from './fixtures/databases.js';
@@ -19,7 +19,7 @@ const STARTED = { timeout: 45_000, interval: 100 };
 
 /** The primary, as `npm run sample:cluster` starts it. */
 async function start(environment: NodeJS.ProcessEnv): Promise<ChildProcess> {
-  const main = await compile('sample-app/cluster/main.ts');
+  const main = await compile('examples/cluster/main.ts');
   const primary = spawn(process.execPath, [main], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
   for (const output of [primary.stdout, primary.stderr]) output.on('data', (chunk) => capture(String(chunk)));
   return primary;
@@ -71,11 +71,15 @@ onRedis(() => {
       await database.drop();
     });
 
-    it('needs to be told which servers the processes share', async () => {
-      const refused = await start({ ...process.env, DATABASE_URL: 'postgres://db/notes', REDIS_URL: '' });
-      const complaint = once(refused.stderr!, 'data');
-      expect(await once(refused, 'exit')).toEqual([1, null]);
-      expect(String(await complaint)).toContain('REDIS_URL must name the server');
+    it.each([
+      [{ DATABASE_URL: 'postgres://db/notes' }, 'Set REDIS_URL,'],
+      [{ REDIS_URL: 'redis://cache' }, 'Set DATABASE_URL,'],
+      [{}, 'Set DATABASE_URL and REDIS_URL,'],
+    ])('with only %j stops with one message that names every missing setting', async (given, settings) => {
+      const stopped = await start({ ...process.env, DATABASE_URL: '', REDIS_URL: '', ...given });
+      const message = once(stopped.stderr!, 'data');
+      expect(await once(stopped, 'exit')).toEqual([1, null]);
+      expect(String(await message)).toContain(settings);
     });
 
     it('a logout in one ends the token in all, and the status tells how long it took', async () => {

@@ -5,28 +5,33 @@ import type { Report } from './report.js';
 import { StatusBoard } from './status-board.js';
 
 const PROCESS_COUNT = 4;
-/** How often all processes are told what each of them reported. */
-const TELL_EVERY_MS = 250;
-/** Between the end of a process that could not start and the next try. */
+/** How often the reports of all processes are sent to each process. */
+const SEND_EVERY_MS = 250;
+/** Pause after a process that could not start, before the next attempt. */
 const RETRY_MS = 1000;
-/** Longest that a process may take to answer its last requests. */
-const FAREWELL_MS = 5000;
+/** Time limit for a process to answer its last requests. */
+const SHUTDOWN_TIMEOUT_MS = 5000;
 
-for (const [name, example] of [
-  ['DATABASE_URL', 'postgres://postgres@localhost/postgres'],
-  ['REDIS_URL', 'redis://localhost'],
-]) {
-  if (!process.env[name!]) {
-    process.stderr.write(`${name} must name the server that the processes share, e.g. ${name}=${example}\n`);
-    process.exit(1);
-  }
+const NEEDED = {
+  DATABASE_URL: 'postgres://postgres@localhost/postgres',
+  REDIS_URL: 'redis://localhost',
+};
+
+const missing = Object.entries(NEEDED).filter(([name]) => !process.env[name]);
+if (missing.length > 0) {
+  const settings = missing.map(([name, example]) => `${name}=${example}`).join(' ');
+  process.stderr.write(
+    `The processes share a PostgreSQL and a Redis server. Set ${missing.map(([name]) => name).join(' and ')}, for example:\n` +
+      `${settings} npm run sample:cluster\n`,
+  );
+  process.exit(1);
 }
 
 const board = new StatusBoard();
 const workers = new Map<number, Worker>();
 let isEnding = false;
 
-/** Starts a process in a place, and another one when that ends by itself. */
+/** Starts a process, and starts another one if it ends before the application does. */
 function start(number: number): Worker {
   const worker = cluster.fork();
   workers.set(number, worker);
@@ -36,7 +41,7 @@ function start(number: number): Worker {
   worker.once('listening', () => (hasStarted = true));
   worker.once('exit', async (code: number | null, signal: string | null) => {
     if (isEnding) return;
-    // Without a pause, one that cannot start would be started all the time. What keeps the first one from it keeps all.
+    // The cause that stops the first process from starting stops all of them. Later ones are restarted after a pause.
     if (!hasStarted && workers.size === 1) process.exit(1);
     if (!hasStarted) await wait(RETRY_MS);
     if (isEnding) return;
@@ -46,13 +51,13 @@ function start(number: number): Worker {
   return worker;
 }
 
-/** Lets all processes answer their last requests. */
+/** Ends all processes after they answered their last requests. */
 function end(): void {
   if (isEnding) return;
   isEnding = true;
   for (const worker of workers.values()) {
     worker.process.kill('SIGTERM');
-    setTimeout(() => worker.process.kill('SIGKILL'), FAREWELL_MS).unref();
+    setTimeout(() => worker.process.kill('SIGKILL'), SHUTDOWN_TIMEOUT_MS).unref();
   }
 }
 
@@ -60,9 +65,9 @@ process.on('SIGINT', end).on('SIGTERM', end);
 setInterval(() => {
   const statuses = board.read();
   for (const worker of workers.values()) if (worker.isConnected()) worker.send(statuses);
-}, TELL_EVERY_MS).unref();
+}, SEND_EVERY_MS).unref();
 
-// The first one makes the tables, which not all can do at once.
+// The first process creates the tables: several processes cannot do so simultaneously.
 const [{ port }] = (await once(start(1), 'listening')) as [{ port: number }];
 const others = Array.from({ length: PROCESS_COUNT - 1 }, (_, index) => start(index + 2));
 await Promise.all(others.map((worker) => once(worker, 'listening')));

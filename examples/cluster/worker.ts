@@ -1,5 +1,5 @@
 import { NestFactory } from '@nestjs/core';
-import { serveDocs } from '../docs.js';
+import { serveDocs } from '../../sample-app/docs.js';
 import { ClusterModule } from './cluster.module.js';
 import { ClusterStatus } from './cluster-status.js';
 

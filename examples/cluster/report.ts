@@ -3,11 +3,11 @@ import cluster from 'node:cluster';
 /** What a process counted since it started. */
 export interface Figures {
   requests: number;
-  /** Of a token that was remembered. */
+  /** Requests whose token was in the cache. */
   cacheHits: number;
-  /** Of a token that was looked up in the database. */
+  /** Requests whose token was looked up in the database. */
   lookUps: number;
-  /** How often Redis told that a user's tokens changed. */
+  /** Messages from Redis that a user's tokens changed. */
   revocations: number;
 }
 
@@ -17,19 +17,19 @@ export interface Moment {
   atMs: number;
 }
 
-/** What a worker tells the primary. */
-export type Report = { figures: Figures } | { told: Moment } | { heard: Moment };
+/** A message from a worker to the primary. */
+export type Report = { figures: Figures } | { published: Moment } | { received: Moment };
 
 /** A line of the page. */
 export interface ProcessStatus extends Figures {
-  /** 1 to 4: one that was restarted takes the place of the one that ended. */
+  /** 1 to 4. A restarted process takes the number of the one that ended. */
   number: number;
   pid: number;
-  /** From the telling of the last revocation that it heard to the hearing; null before the first one. */
+  /** Delay between publishing and receiving of the last revocation; null before the first one. */
   lastDelayMs: number | null;
 }
 
-/** Tells the primary; nobody where there is none. */
+/** Sends a message to the primary, if there is one. */
 export function report(message: Report): void {
   cluster.worker?.send(message);
 }

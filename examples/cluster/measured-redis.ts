@@ -1,0 +1,23 @@
+import { Redis } from 'ioredis';
+import { report } from './report.js';
+
+/** The channel on which the package publishes whose tokens were revoked. Its other channels are heartbeats. */
+const isRevocation = (channel: string | Buffer): boolean => channel === 'expiring-token:revoked';
+
+/** A clock that all processes of a machine share. */
+const nowMs = () => Number(process.hrtime.bigint()) / 1e6;
+
+/** Reports when a revocation was published, and when this process received it. */
+export class MeasuredRedis extends Redis {
+  override publish(channel: string | Buffer, message: string | Buffer): Promise<number> {
+    if (isRevocation(channel)) report({ published: { userId: String(message), atMs: nowMs() } });
+    return super.publish(channel, message);
+  }
+
+  /** The package subscribes on a duplicate of the client. */
+  override duplicate(): Redis {
+    return super.duplicate().on('message', (channel, userId) => {
+      if (isRevocation(channel)) report({ received: { userId, atMs: nowMs() } });
+    });
+  }
+}
