@@ -58,7 +58,7 @@ import { UpgradeRequests } from './transports/upgrade-requests.js';
 import { OpenConnections } from './transports/open-connections.js';
 import { ExpiringTokenService } from './tokens/expiring-token.service.js';
 import { LastUse } from './tokens/last-use.js';
-import { TokenEvents } from './tokens/token.events.js';
+import { TokenEvents } from './tokens/events/token.events.js';
 import { TokenLookup } from './tokens/token.lookup.js';
 import { TokenPruner } from './tokens/token.pruner.js';
 import { TokenTransactions } from './tokens/token.transactions.js';

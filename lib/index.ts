@@ -1,4 +1,4 @@
-export type { CacheStatus } from './tokens/cache-status.js';
+export type { CacheStatus } from './tokens/token.interfaces.js';
 export type { Duration } from './options/duration.js';
 export { ExpiringTokenException, type ExpiringTokenErrorCode } from './errors/expiring-token.exception.js';
 export { ExpiringTokenModule } from './expiring-token.module.js';
@@ -36,7 +36,7 @@ export type {
   ReusedEvent,
   RevocationReason,
   RevokedEvent,
-} from './tokens/event.interfaces.js';
+} from './tokens/events/event.interfaces.js';
 export type {
   Authentication,
   DeviceOptions,

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { TokenCache } from '../lib/tokens/token.cache.js';
 import type { Database } from '../lib/database/database.js';
 import { DATABASE } from '../lib/expiring-token.constants.js';
-import { digestToken } from '../lib/tokens/token-secret.js';
+import { digestToken } from '../lib/tokens/secret/token-secret.js';
 import { warnings, onEveryDatabase, PASSWORD, TestEnvironment, type TestApp } from './fixtures/app.js';
 import { SERVERS } from './fixtures/databases.js';
 import { bearer } from './fixtures/http.js';

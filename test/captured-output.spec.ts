@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { generateToken } from '../lib/tokens/token-secret.js';
+import { generateToken } from '../lib/tokens/secret/token-secret.js';
 import { findSecrets, PASSWORD } from './fixtures/captured-output.js';
 
 describe('The search of all that the tests write', () => {

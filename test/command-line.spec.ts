@@ -6,7 +6,7 @@ import { Token } from 'nestjs-expiring-token';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { importFile } from '../lib/command-line/import-file.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
-import { rowOfImported } from '../lib/tokens/imported-token.js';
+import { rowOfImported } from '../lib/tokens/secret/imported-token.js';
 import { onEveryDatabase, PASSWORD, type TestApp, type TestEnvironment } from './fixtures/app.js';
 import { Project } from './fixtures/command-line.js';
 

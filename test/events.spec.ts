@@ -2,7 +2,7 @@ import { ForbiddenException, Injectable, Module } from '@nestjs/common';
 import { EventEmitter2, EventEmitterModule, OnEvent } from '@nestjs/event-emitter';
 import type { Credentials, ExpiringTokenEvents, ExpiringTokenModuleOptions, User } from 'nestjs-expiring-token';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { TokenEvents } from '../lib/tokens/token.events.js';
+import { TokenEvents } from '../lib/tokens/events/token.events.js';
 import { TokenStore } from '../lib/tokens/token.store.js';
 import {
   warnings,

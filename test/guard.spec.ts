@@ -25,7 +25,7 @@ import {
 import { actingAs } from 'nestjs-expiring-token/testing';
 import passport, { type Strategy } from 'passport';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { generateToken } from '../lib/tokens/token-secret.js';
+import { generateToken } from '../lib/tokens/secret/token-secret.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
 import { onEveryEnvironment, TestEnvironment, type TestApp } from './fixtures/app.js';
 import { bearer } from './fixtures/http.js';

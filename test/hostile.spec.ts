@@ -12,7 +12,7 @@ import {
 } from 'nestjs-expiring-token';
 import { In } from 'typeorm';
 import { describe, expect, it, vi } from 'vitest';
-import { generateToken } from '../lib/tokens/token-secret.js';
+import { generateToken } from '../lib/tokens/secret/token-secret.js';
 import { TokenPruner } from '../lib/tokens/token.pruner.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
 import { warnings, onEveryEnvironment, type TestEnvironment, type TestApp } from './fixtures/app.js';

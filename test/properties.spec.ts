@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import type { User } from 'nestjs-expiring-token';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
-import { generateToken } from '../lib/tokens/token-secret.js';
+import { generateToken } from '../lib/tokens/secret/token-secret.js';
 import { TokenPruner } from '../lib/tokens/token.pruner.js';
 import { warnings, onEveryEnvironment, PASSWORD, type TestEnvironment, type TestApp } from './fixtures/app.js';
 import { DatabaseMeter } from './fixtures/hostile/database-meter.js';

@@ -7,7 +7,7 @@ import type { Database, Statement } from '../lib/database/database.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
 import type { ResolvedOptions } from '../lib/options/resolve-options.js';
 import { isLive } from '../lib/tokens/token-lifetime.js';
-import { generateToken, digestToken } from '../lib/tokens/token-secret.js';
+import { generateToken, digestToken } from '../lib/tokens/secret/token-secret.js';
 import { TokenStore } from '../lib/tokens/token.store.js';
 import { onEveryDatabase, type TestApp } from './fixtures/app.js';
 

@@ -4,7 +4,7 @@ import { ExpiringTokenModule, type ExpiringTokenModuleOptions, Token } from 'nes
 import { Column, Entity } from 'typeorm';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { TokenPruner } from '../lib/tokens/token.pruner.js';
-import { open, seal } from '../lib/tokens/token-seal.js';
+import { open, seal } from '../lib/tokens/secret/token-seal.js';
 import { warnings, onEveryEnvironment, PASSWORD, type TestApp, TestClock } from './fixtures/app.js';
 import { type Answer, bearer } from './fixtures/http.js';
 

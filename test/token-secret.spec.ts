@@ -8,7 +8,7 @@ import {
   identifyToken,
   matchesDigest,
   parseToken,
-} from '../lib/tokens/token-secret.js';
+} from '../lib/tokens/secret/token-secret.js';
 import { bytesFromUuid, isUuid, uuidFromBytes, uuidV7 } from '../lib/database/uuid-v7.js';
 
 const PREFIX = 'ext_';

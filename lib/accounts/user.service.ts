@@ -10,7 +10,7 @@ import { CLOCK, type Clock, DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../e
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
 import { checkExcept } from '../tokens/device.js';
-import { type Emit, TokenEvents } from '../tokens/token.events.js';
+import { type Emit, TokenEvents } from '../tokens/events/token.events.js';
 import { TokenTransactions } from '../tokens/token.transactions.js';
 import { checkCredential, checkNewUsername } from '../users/credentials.js';
 import { hashPassword } from '../users/password-hash.js';

@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { withTimeout } from '../async/with-timeout.js';
 import { orUnavailable, rethrowAsUnavailable } from '../errors/service-unavailable.js';
-import type { CacheStatus } from './cache-status.js';
+import type { CacheStatus } from './token.interfaces.js';
 import { TokenCache } from './token.cache.js';
 import type { TransactionScript } from '../database/database.js';
 import { classifyDriverError } from '../errors/driver-errors.js';
@@ -12,12 +12,12 @@ import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
 import { checkExcept, sanitizeLabel, type Device, liveDevices } from './device.js';
-import { rowOfImported } from './imported-token.js';
+import { rowOfImported } from './secret/imported-token.js';
 import { LastUse } from './last-use.js';
 import { expiryOf, isLive } from './token-lifetime.js';
-import { type Identity, identifyToken, matchesDigest } from './token-secret.js';
+import { type Identity, identifyToken, matchesDigest } from './secret/token-secret.js';
 import type { Token, TokenPurpose } from './token.entity.js';
-import { type Emit, TokenEvents } from './token.events.js';
+import { type Emit, TokenEvents } from './events/token.events.js';
 import type {
   Authentication,
   DeviceOptions,

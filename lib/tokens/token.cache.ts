@@ -4,8 +4,8 @@ import type { Database } from '../database/database.js';
 import { DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { type TokenWithUser, TokenLookup } from './token.lookup.js';
-import { digestKey, type Identity } from './token-secret.js';
-import type { CacheStatus } from './cache-status.js';
+import { digestKey, type Identity } from './secret/token-secret.js';
+import type { CacheStatus } from './token.interfaces.js';
 import { connectRedis, type RedisClient } from '../redis/redis-client.js';
 import { RevocationBus } from '../redis/revocation.bus.js';
 

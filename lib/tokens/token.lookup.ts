@@ -6,7 +6,7 @@ import { withTimeout } from '../async/with-timeout.js';
 import { DATABASE, RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { describeError } from '../errors/describe-error.js';
-import { type Identity, matchesDigest } from './token-secret.js';
+import { type Identity, matchesDigest } from './secret/token-secret.js';
 import type { Token, TokenPurpose } from './token.entity.js';
 import { TokenStore } from './token.store.js';
 import { type JoinableUserStore, USER_JOIN, type UserJoin, type UserStore } from '../users/user-store.js';

@@ -7,7 +7,7 @@ import { withTimeout } from '../async/with-timeout.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { parsePrune, type ResolvedOptions } from '../options/resolve-options.js';
 import { NEVER_MS, type TokenPurpose } from './token.entity.js';
-import { TokenEvents } from './token.events.js';
+import { TokenEvents } from './events/token.events.js';
 import type { PruneJob, PruneProgress } from './token.interfaces.js';
 import { FIRST_CURSOR, type ExpiryClass, type PruneCursor, TokenStore } from './token.store.js';
 

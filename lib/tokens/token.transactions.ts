@@ -5,12 +5,12 @@ import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { sanitizeLabel, type Device, liveDevices, leastRecentlyUsed } from './device.js';
-import type { RevocationReason } from './event.interfaces.js';
+import type { RevocationReason } from './events/event.interfaces.js';
 import { isLive } from './token-lifetime.js';
-import { open, seal } from './token-seal.js';
-import { deriveToken, digestToken, generateToken, matchesDigest, parseToken } from './token-secret.js';
+import { open, seal } from './secret/token-seal.js';
+import { deriveToken, digestToken, generateToken, matchesDigest, parseToken } from './secret/token-secret.js';
 import type { Token, TokenPurpose } from './token.entity.js';
-import type { Emit } from './token.events.js';
+import type { Emit } from './events/token.events.js';
 import type { DeviceOptions, IssuedPair, IssuedToken, LoggedIn } from './token.interfaces.js';
 import { type StoredToken, type TokenRow, TokenStore } from './token.store.js';
 

@@ -4,7 +4,7 @@ import { RESOLVED_OPTIONS, USER_STORE } from '../../expiring-token.constants.js'
 import { ExpiringTokenException } from '../../errors/expiring-token.exception.js';
 import type { ResolvedOptions } from '../../options/resolve-options.js';
 import { sanitizeLabel } from '../../tokens/device.js';
-import { TokenEvents } from '../../tokens/token.events.js';
+import { TokenEvents } from '../../tokens/events/token.events.js';
 import { checkUserId } from '../../users/user-id.js';
 import { type Credentials, isActiveUser, type UserStore } from '../../users/user-store.js';
 import { AuthenticationLogger, nameInLog } from '../../authentication/authentication.logger.js';

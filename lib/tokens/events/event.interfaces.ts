@@ -1,4 +1,4 @@
-import type { ExpiringTokenErrorCode } from '../errors/expiring-token.exception.js';
+import type { ExpiringTokenErrorCode } from '../../errors/expiring-token.exception.js';
 
 /** A device, and whose it is. */
 export interface DeviceEvent {

@@ -1,7 +1,7 @@
 import { Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
-import type { TransactionScript } from '../database/database.js';
-import { describeError } from '../errors/describe-error.js';
+import type { TransactionScript } from '../../database/database.js';
+import { describeError } from '../../errors/describe-error.js';
 import type { ExpiringTokenEvents, ReusedEvent } from './event.interfaces.js';
 
 /** Tells that something happened. */

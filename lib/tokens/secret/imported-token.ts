@@ -1,10 +1,10 @@
-import { parseDuration } from '../options/duration.js';
-import { uuidV7 } from '../database/uuid-v7.js';
-import { sanitizeLabel } from './device.js';
+import { parseDuration } from '../../options/duration.js';
+import { uuidV7 } from '../../database/uuid-v7.js';
+import { sanitizeLabel } from '../device.js';
 import { digestToken, DRF_KEY, idFromDigest } from './token-secret.js';
-import type { ImportedToken } from './token.interfaces.js';
-import type { TokenRow } from './token.store.js';
-import { isUserId, USER_ID_RULE } from '../users/user-id.js';
+import type { ImportedToken } from '../token.interfaces.js';
+import type { TokenRow } from '../token.store.js';
+import { isUserId, USER_ID_RULE } from '../../users/user-id.js';
 
 const SHA256_HEX = /^[0-9a-f]{64}$/;
 
