@@ -1,11 +1,11 @@
 import { constants, createReadStream, openSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { Socket } from 'node:net';
-import { addAbortSignal, pipeline } from 'node:stream';
-import { CsvError, parse } from 'csv-parse';
+import { addAbortSignal } from 'node:stream';
 import { describeError } from '../errors/describe-error.js';
 import type { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { ImportedToken } from '../tokens/token.interfaces.js';
+import { parseCells, readRecords } from './csv-records.js';
 
 type Cells = Partial<Record<keyof ImportedToken, string>>;
 
@@ -27,20 +27,19 @@ export interface Imported {
   skipped: number;
 }
 
-/** What is wrong with a file: tells the line, and never a value, which may be a token. */
+/** Names the line of a file that is wrong, and never a value of it, which may be a token. */
 class FileError extends Error {
   constructor(path: string, line: number, problem: string, read: number) {
-    // Not all of them: what is no CSV is noticed while some are still to be imported.
-    const rest = read > 0 ? '. Lines before it were imported: mend it, and run the import again' : '';
+    const rest = read > 0 ? '. Lines before it were imported: correct it, and run the import again' : '';
     super(`${path}, line ${line}: ${problem}${rest}`);
   }
 }
 
 /**
- * Imports the tokens of a CSV file (RFC 4180), whose first line names the columns. It is never in memory as a whole.
+ * Imports the tokens of a CSV file (RFC 4180), whose first line names the columns. The file is never in memory as a whole.
  *
- * @param onProgress - is told of each token how many were read, and how much of the file, from 0 to 1
- * @param signal - ends it before the next token, also while none comes
+ * @param onProgress - called for each token with the number of tokens read, and the share of the file read, from 0 to 1
+ * @param signal - ends the import before the next token, also while it waits for one
  */
 export async function importFile(
   tokens: ExpiringTokenService,
@@ -49,20 +48,19 @@ export async function importFile(
   signal: AbortSignal,
 ): Promise<Imported> {
   const stats = await stat(path);
-  const file = stats.isFIFO() ? readPipe(path) : createReadStream(path);
-  let header: string[] | undefined;
-  const columns = (names: string[]) => (header = checkHeader(names));
-  const parser = addAbortSignal(signal, parse({ info: true, skip_empty_lines: true, columns }));
-  // Its failure is that of the loop.
-  pipeline(file, textOf, parser, () => undefined);
+  const file = addAbortSignal(signal, stats.isFIFO() ? readPipe(path) : createReadStream(path));
   let read = 0;
   let line = 1;
   const rows = async function* (): AsyncGenerator<ImportedToken> {
+    let header: string[] | undefined;
     try {
-      for await (const { record, info } of parser as AsyncIterable<{ record: Cells; info: { lines: number } }>) {
-        line = info.lines;
-        yield tokenOf(record);
-        onProgress(++read, stats.size > 0 ? Math.min(file.bytesRead / stats.size, 1) : 1);
+      for await (const record of readRecords(decodeUtf8(file))) {
+        line = record.line;
+        const cells = parseCells(record.text);
+        if (header) {
+          yield tokenOf(header, cells);
+          onProgress(++read, stats.size > 0 ? Math.min(file.bytesRead / stats.size, 1) : 1);
+        } else header = checkHeader(cells);
       }
     } catch (error) {
       if (signal.aborted) return;
@@ -74,18 +72,14 @@ export async function importFile(
     const imported = await tokens.import(rows());
     return { imported, skipped: read - imported };
   } catch (error) {
-    if (error instanceof CsvError) {
-      // What follows the colon quotes the file.
-      throw new FileError(path, error.lines as number, error.message.replace(/:.*/s, ''), read);
-    }
     throw error instanceof TypeError
       ? new FileError(path, line, describeError(error).replace(/^tokens\[\d+\]: /, ''), read)
       : error;
   }
 }
 
-/** A name that is not UTF-8 would be another one. */
-async function* textOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+/** Text that is not UTF-8 is rejected: replacement characters would change names and ids. */
+async function* decodeUtf8(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
   try {
     for await (const chunk of chunks) yield decoder.decode(chunk, { stream: true });
@@ -112,15 +106,18 @@ function checkHeader(header: string[]): string[] {
   return header;
 }
 
-/** An empty cell is left out. */
-function tokenOf(cells: Cells): ImportedToken {
+/** The token of a record. An empty cell counts as absent. */
+function tokenOf(header: readonly string[], cells: readonly string[]): ImportedToken {
+  if (cells.length !== header.length) {
+    throw new TypeError(`there are ${cells.length} cells, and ${header.length} columns in the header`);
+  }
   const {
     userId = '',
     created = '',
     lastUsedAt,
     lifespan,
     ...rest
-  } = Object.fromEntries(Object.entries(cells).filter(([, cell]) => cell !== '')) as Cells;
+  } = Object.fromEntries(header.map((name, column) => [name, cells[column] || undefined])) as Cells;
   return {
     ...rest,
     userId,

@@ -1,5 +1,5 @@
 import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
-import { LRUCache } from 'lru-cache';
+import { createLRU } from 'lru.min';
 import type { Database } from '../database/database.js';
 import { DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
@@ -14,7 +14,11 @@ interface Entry {
   readonly found: TokenWithUser;
   /** When the token was last used, as far as this process knows. */
   lastUsedAtMs: number | null;
+  /** End of the option `cache.ttl`, by `performance.now()`: a correction of the system clock cannot prolong it. */
+  readonly evictAtMs: number;
 }
+
+type Entries = ReturnType<typeof createLRU<string, Entry>>;
 
 const millisecondsOf = (date: Date | null): number | null => date && date.getTime();
 
@@ -27,7 +31,7 @@ const millisecondsOf = (date: Date | null): number | null => date && date.getTim
  */
 @Injectable()
 export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown {
-  private readonly entries: LRUCache<string, Entry> | null;
+  private readonly entries: Entries | null;
   private readonly keysByUser = new Map<string, Set<string>>();
   /** Look-ups on their way, by key: who comes meanwhile waits for it, and does not ask as well. */
   private readonly pending = new Map<string, { age: number; look: Promise<TokenWithUser | null> }>();
@@ -49,10 +53,10 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
     database.onTransactionEnd = (userId) => this.revoke(userId);
     this.entries =
       cache &&
-      new LRUCache({
+      createLRU({
         max: cache.max,
-        ttl: Math.ceil(cache.ttlMs),
-        dispose: ({ userId }, key) => this.removeKey(userId, key),
+        // Called for each entry that leaves: deleted, replaced, pushed out by a newer one, or cleared.
+        onEviction: (key, { userId }) => this.removeKey(userId, key),
       });
   }
 
@@ -97,7 +101,7 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
   }
 
   private async findIn(
-    entries: LRUCache<string, Entry>,
+    entries: Entries,
     identity: Identity,
     isLetIn: (found: TokenWithUser) => boolean,
   ): Promise<TokenWithUser | null> {
@@ -105,7 +109,8 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
     if (!this.isOpen) return this.lookUp(identity);
     const key = digestKey(identity.digested);
     const entry = entries.get(key);
-    if (entry) {
+    if (entry && entry.evictAtMs <= performance.now()) entries.delete(key);
+    else if (entry) {
       const found = entry.found.clone();
       found.token.lastUsedAt = entry.lastUsedAtMs === null ? null : new Date(entry.lastUsedAtMs);
       if (isLetIn(found)) {
@@ -122,7 +127,7 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
   }
 
   private async look(
-    entries: LRUCache<string, Entry>,
+    entries: Entries,
     key: string,
     identity: Identity,
     isLetIn: (found: TokenWithUser) => boolean,
@@ -134,7 +139,8 @@ export class TokenCache implements OnApplicationBootstrap, OnApplicationShutdown
       const found = await look;
       if (found && this.isOpen && this.age === age && isLetIn(found)) {
         const { userId, lastUsedAt } = found.token;
-        entries.set(key, { userId, found, lastUsedAtMs: millisecondsOf(lastUsedAt) });
+        const evictAtMs = performance.now() + this.options.cache!.ttlMs;
+        entries.set(key, { userId, found, lastUsedAtMs: millisecondsOf(lastUsedAt), evictAtMs });
         this.addKey(userId, key);
       }
       return found;
