@@ -72,14 +72,20 @@ onRedis(() => {
     });
 
     it.each([
-      [{ DATABASE_URL: 'postgres://db/notes' }, 'Set REDIS_URL,'],
-      [{ REDIS_URL: 'redis://cache' }, 'Set DATABASE_URL,'],
-      [{}, 'Set DATABASE_URL and REDIS_URL,'],
-    ])('with only %j stops with one message that names every missing setting', async (given, settings) => {
+      [
+        { DATABASE_URL: 'postgres://127.0.0.1:1/notes' },
+        [/DATABASE_URL .*\(no server answers at 127\.0\.0\.1, port 1\)/, /REDIS_URL .*\(it is not set\)/],
+      ],
+      [
+        { REDIS_URL: 'http://cache' },
+        [/DATABASE_URL .*\(it is not set\)/, /REDIS_URL .*\(it must start with redis:\/\/, rediss:\/\/\)/],
+      ],
+      [{}, [/DATABASE_URL .*\(it is not set\)/, /REDIS_URL .*\(it is not set\)/]],
+    ])('with only %j stops with one message that names every missing setting and server', async (given, problems) => {
       const stopped = await start({ ...process.env, DATABASE_URL: '', REDIS_URL: '', ...given });
       const message = once(stopped.stderr!, 'data');
       expect(await once(stopped, 'exit')).toEqual([1, null]);
-      expect(String(await message)).toContain(settings);
+      for (const problem of problems) expect(String(await message)).toMatch(problem);
     });
 
     it('a logout in one ends the token in all, and the status tells how long it took', async () => {

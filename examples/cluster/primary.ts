@@ -2,6 +2,7 @@ import cluster, { type Worker } from 'node:cluster';
 import { once } from 'node:events';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Report } from './report.js';
+import { findMissingServers } from './required-servers.js';
 import { StatusBoard } from './status-board.js';
 
 const PROCESS_COUNT = 4;
@@ -12,18 +13,9 @@ const RETRY_MS = 1000;
 /** Time limit for a process to answer its last requests. */
 const SHUTDOWN_TIMEOUT_MS = 5000;
 
-const NEEDED = {
-  DATABASE_URL: 'postgres://postgres@localhost/postgres',
-  REDIS_URL: 'redis://localhost',
-};
-
-const missing = Object.entries(NEEDED).filter(([name]) => !process.env[name]);
+const missing = await findMissingServers(process.env);
 if (missing.length > 0) {
-  const settings = missing.map(([name, example]) => `${name}=${example}`).join(' ');
-  process.stderr.write(
-    `The processes share a PostgreSQL and a Redis server. Set ${missing.map(([name]) => name).join(' and ')}, for example:\n` +
-      `${settings} npm run sample:cluster\n`,
-  );
+  process.stderr.write(`npm run sample:cluster cannot start:\n${missing.map((line) => `- ${line}\n`).join('')}`);
   process.exit(1);
 }
 
