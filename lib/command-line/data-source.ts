@@ -15,10 +15,12 @@ export interface DataSourceFile {
   options: ExpiringTokenModuleOptions;
 }
 
-/** What to do where node cannot read the file. */
+/**
+ * What to do if node cannot read the file. No TypeScript loader is recommended: those that strip types (tsx, node itself)
+ * emit no decorator metadata, from which TypeORM reads the type of a column.
+ */
 const REMEDIES: Record<string, string> = {
-  ERR_UNKNOWN_FILE_EXTENSION:
-    'Give the compiled file, or have node load TypeScript: install tsx and set NODE_OPTIONS="--import tsx"',
+  ERR_UNKNOWN_FILE_EXTENSION: 'Give the compiled file, for example dist/data-source.js',
 };
 
 /**
