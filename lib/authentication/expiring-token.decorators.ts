@@ -1,5 +1,6 @@
-import { createParamDecorator, SetMetadata } from '@nestjs/common';
-import { requestOf } from '../transports/execution-context.js';
+import { createParamDecorator, type ExecutionContext, SetMetadata } from '@nestjs/common';
+import type { HttpRequest } from '../transports/http-request.js';
+import { transportOf } from '../transports/transport-of.js';
 
 /** Metadata key of what the guard asks of a route: `public`, nothing; `optional`, a good token or none; else a good token. */
 export const AUTHENTICATION = 'expiring-token:authentication';
@@ -9,6 +10,8 @@ export const Public = () => SetMetadata(AUTHENTICATION, 'public');
 
 /** A request without a token passes, and `request.user` is null; one with a bad token is refused all the same. */
 export const OptionalToken = () => SetMetadata(AUTHENTICATION, 'optional');
+
+const requestOf = (context: ExecutionContext): HttpRequest => transportOf(context).getRequest(context);
 
 /** Parameter: the user that the token belongs to, as `UserStore.findById` returned it; null where there is none. */
 export const CurrentUser = createParamDecorator((_: unknown, context) => requestOf(context).user ?? null);

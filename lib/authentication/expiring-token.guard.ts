@@ -6,9 +6,9 @@ import { AUTHENTICATION } from './expiring-token.decorators.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
 import type { Token } from '../tokens/token.entity.js';
 import type { ExpiringTokenAuthInfo, HttpRequest } from '../transports/http-request.js';
-import { toTransportException } from '../transports/transport-exception.js';
 import { RequestAuthenticator } from './request-authenticator.js';
-import { isAnsweredOnce, requestOf, responseOf } from '../transports/execution-context.js';
+import { endsWithResponse } from '../transports/handshake.js';
+import { transportOf } from '../transports/transport-of.js';
 
 /**
  * On a request that a guard has let pass already: where it stands on the application and on the route, or on several
@@ -60,7 +60,7 @@ export class ExpiringTokenGuard implements CanActivate {
     const need = this.getNeed(context);
     if (need === 'public') return true;
     const request = this.getRequest(context);
-    if (GuardAuthInfo.isFrom(this.authenticator, request.authInfo) && isAnsweredOnce(request)) return true;
+    if (GuardAuthInfo.isFrom(this.authenticator, request.authInfo) && endsWithResponse(request)) return true;
     try {
       const authentication: Authentication | null =
         need === 'optional'
@@ -70,9 +70,10 @@ export class ExpiringTokenGuard implements CanActivate {
       request.authInfo = authentication ? new GuardAuthInfo(authentication.token, this.authenticator) : undefined;
       return true;
     } catch (error) {
-      const response = responseOf(context);
+      const transport = transportOf(context);
+      const response = transport.getResponse(context);
       if (response) this.headers.setErrorHeaders(error, response);
-      throw await toTransportException(error, context.getType());
+      throw await transport.toException(error);
     }
   }
 
@@ -86,6 +87,6 @@ export class ExpiringTokenGuard implements CanActivate {
    * context of another kind.
    */
   protected getRequest(context: ExecutionContext): HttpRequest {
-    return requestOf(context);
+    return transportOf(context).getRequest(context);
   }
 }

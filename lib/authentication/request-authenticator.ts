@@ -13,7 +13,7 @@ import { readBearerToken } from './bearer-token.js';
 import { Handshake } from '../transports/handshake.js';
 import type { HttpRequest } from '../transports/http-request.js';
 import { rejectRefreshToken } from './refresh-token.js';
-import { connectionOf, handshakeOf } from '../transports/execution-context.js';
+import { connectionOf, handshakeOf } from '../transports/websocket.transport.js';
 
 const HIDDEN_CONNECTION =
   'The GraphQL context does not show the connection of this subscription, which is to end with its token. ' +

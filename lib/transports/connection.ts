@@ -1,22 +1,22 @@
 import type { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 
-/** A connection that stays open after its handshake, of whichever transport. */
+/** A connection that stays open after its handshake, of any transport. */
 export interface Connection {
   readonly isOpen: boolean;
-  /** Tells the client why, where the transport has a form for it, and closes. */
+  /** Sends the error to the client if the transport has a message for it, and closes the connection. */
   close(error: ExpiringTokenException): void;
-  /** Calls once, when the connection has ended, whoever ended it. */
+  /** Calls the listener once, when the client or the server has ended the connection. */
   onceClosed(listener: () => void): void;
-  /** A client that may lose its connection, and be given what it had before. */
+  /** The client, if it can reconnect and recover its session (Socket.IO's `connectionStateRecovery`). */
   readonly recoverable?: SocketIoClient;
 }
 
-/** The part of a Socket.IO socket that is used here. */
+/** The parts of a Socket.IO socket that are used here. */
 export interface SocketIoClient {
-  /** The same once it is restored. */
+  /** A recovered socket has the same id as before. */
   readonly id: string;
   readonly connected: boolean;
-  /** Whether it was restored: has its rooms back, and what it missed. */
+  /** Whether the socket was recovered: it has its rooms, and receives the packets that it missed. */
   readonly recovered?: boolean;
   readonly nsp: {
     readonly server: { readonly opts?: { connectionStateRecovery?: { maxDisconnectionDuration?: number } } };
@@ -27,7 +27,7 @@ export interface SocketIoClient {
   once(event: 'disconnect', listener: () => void): unknown;
 }
 
-/** The part of a socket of `ws` that is used here. */
+/** The parts of a `ws` socket that are used here. */
 export interface WebSocketClient {
   readonly readyState: number;
   send(data: string): void;
@@ -36,26 +36,30 @@ export interface WebSocketClient {
   once(event: 'close', listener: () => void): unknown;
 }
 
-/** The part of a socket of Node that is used here. */
+/** The parts of a `net.Socket` that are used here. */
 export interface NetSocket {
   readonly destroyed: boolean;
   destroy(): unknown;
   once(event: 'close', listener: () => void): unknown;
 }
 
-/** RFC 6455 §7.4.2: applications have 4000 to 4999. `graphql-ws` calls this one Unauthorized, and does not try again. */
+/** RFC 6455 §7.4.2: 4000 to 4999 are for applications. `graphql-ws` calls 4401 Unauthorized, and does not reconnect. */
 const UNAUTHORIZED = 4401;
 
-/** In the registry of RFC 6455 §11.7: Try Again Later. */
+/** RFC 6455 §11.7, the registry of close codes: Try Again Later. */
 const TRY_AGAIN_LATER = 1013;
 
+/** The `readyState` of an open WebSocket. */
 const OPEN = 1;
 
-/** How long a client of `ws` has to close its end. Until then its messages still come to handlers. */
+/** Time limit for a client of `ws` to close its end. Until then, handlers still receive the messages of the client. */
 const CLOSE_TIMEOUT_MS = 1000;
 
-/** An error as the event `exception` of a gateway tells it. */
-export const exceptionOf = ({ message, code }: ExpiringTokenException) => ({ status: 'error', message, code });
+/** Returns the payload of a gateway's event `exception`. */
+export const exceptionPayload = ({ message, code }: ExpiringTokenException) => ({ status: 'error', message, code });
+
+/** Returns the `net.Socket` of a `ws` socket, which `ws` keeps in a private member; undefined if there is none. */
+export const netSocketOf = (client: object): unknown => (client as { _socket?: unknown })['_socket'];
 
 export const socketIoConnection = (client: SocketIoClient): Connection => ({
   recoverable: client,
@@ -63,8 +67,8 @@ export const socketIoConnection = (client: SocketIoClient): Connection => ({
     return client.connected;
   },
   close(error) {
-    client.emit('exception', exceptionOf(error));
-    // With the connection beneath it: what is left of it has no token.
+    client.emit('exception', exceptionPayload(error));
+    // Closes the underlying connection too: other namespaces on it were opened with the same token.
     client.disconnect(true);
   },
   onceClosed(listener) {
@@ -72,13 +76,13 @@ export const socketIoConnection = (client: SocketIoClient): Connection => ({
   },
 });
 
-/** @param tells - whether clients know the event `exception`, as those of a gateway do */
-export const webSocketConnection = (client: WebSocketClient, tells: boolean): Connection => ({
+/** @param isGateway - whether the client expects the event `exception`: clients of gateways do, clients of `graphql-ws` do not */
+export const webSocketConnection = (client: WebSocketClient, isGateway: boolean): Connection => ({
   get isOpen() {
     return client.readyState === OPEN;
   },
   close(error) {
-    if (tells) client.send(JSON.stringify({ event: 'exception', data: exceptionOf(error) }));
+    if (isGateway) client.send(JSON.stringify({ event: 'exception', data: exceptionPayload(error) }));
     client.close(error.code === 'unavailable' ? TRY_AGAIN_LATER : UNAUTHORIZED, error.code);
     const timer = setTimeout(() => client.terminate(), CLOSE_TIMEOUT_MS).unref();
     client.once('close', () => clearTimeout(timer));
@@ -88,8 +92,8 @@ export const webSocketConnection = (client: WebSocketClient, tells: boolean): Co
   },
 });
 
-/** Where nothing but the socket beneath is known. */
-export const bareConnection = (socket: NetSocket): Connection => ({
+/** For a connection of which only the network socket is known. The client receives no reason. */
+export const netSocketConnection = (socket: NetSocket): Connection => ({
   get isOpen() {
     return !socket.destroyed;
   },

@@ -2,68 +2,75 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import type { Token } from '../tokens/token.entity.js';
 
-/** What the guard and the Passport strategy put at `request.authInfo`. */
+/** What the guard and the Passport strategy set as `request.authInfo`. */
 export interface ExpiringTokenAuthInfo {
   /** The row of the token in use. */
   token: Token;
 }
 
-/** What Express and Fastify requests have in common, and this package reads. */
+/** The members of a request that this package reads. Requests of Express and Fastify have them. */
 export interface HttpRequest {
-  /** As Node has them: names in lower case. */
+  /** As Node parses them: names are in lower case. */
   headers: IncomingHttpHeaders;
-  /** The client's address, as the framework knows it: its own settings say which proxies to trust. */
+  /** The client's address, as the framework determines it: its settings list the proxies that it trusts. */
   ip?: string;
-  /** As the client sent it, without what a router cut off. */
+  /** The URL that the client sent, including the part that a router removes from `url`. */
   originalUrl?: string;
-  /** What is left of it where a router cut something off. */
+  /** The URL without the part that a router removed. */
   url?: string;
-  /** Express: the names and values of all header lines, in turn. Node drops repeated ones from `headers`. */
+  /** Express: the names and values of all header lines, alternately. Node drops repeated lines from `headers`. */
   rawHeaders?: readonly string[];
-  /** Fastify: Node's own request. */
+  /** Fastify: the request of Node. */
   raw?: {
-    /** As above. */
+    /** The names and values of all header lines, alternately. */
     rawHeaders?: readonly string[];
   };
-  /** As the framework parsed it. */
+  /** The body, as the framework parsed it. */
   body?: unknown;
-  /** The user that the guard let in; null where it let in a request without a token. */
+  /** The authenticated user; null if the guard accepted a request without a token. */
   user?: unknown;
-  /** What the guard knows of the token. */
+  /** The token that the request was authenticated with. */
   authInfo?: ExpiringTokenAuthInfo;
 }
 
-/** A request that the guard has let pass with a token. */
+/** A request that the guard accepted with a token. */
 export type AuthenticatedRequest = HttpRequest & { authInfo: ExpiringTokenAuthInfo };
 
-/** The row of the token in use. Read from the request, because a parameter decorator's value passes the application's pipes. */
+/**
+ * Returns the row of the token in use. Routes of this package read it from the request, because the pipes of the application
+ * could change the value of a parameter decorator.
+ */
 export const tokenOf = ({ authInfo }: AuthenticatedRequest): Token => authInfo.token;
 
-/** Refuses a request that presents tokens as it must not (RFC 6750 §3.1). */
+/**
+ * Rejects a request that presents a token in a way that is not allowed (RFC 6750 §3.1, `invalid_request`).
+ *
+ * @throws ExpiringTokenException `request_invalid`
+ */
 export function rejectRequest(message: string): never {
   throw new ExpiringTokenException('request_invalid', { message });
 }
 
-/** How many lines a client sent of a header, given in lower case. */
+/** Returns how many lines of a header the client sent. The name is in lower case. */
 export function countHeaderLines(request: HttpRequest, name: string): number {
   const raw = request.raw?.rawHeaders ?? request.rawHeaders ?? [];
   let lines = 0;
-  // On each request: names of another length are not looked at.
+  // This runs for each request, so names of another length are not converted to lower case.
   for (let index = 0; index < raw.length; index += 2) {
-    const given = raw[index]!;
-    if (given.length === name.length && given.toLowerCase() === name) lines++;
+    const rawName = raw[index]!;
+    if (rawName.length === name.length && rawName.toLowerCase() === name) lines++;
   }
   return lines;
 }
 
-/** The media type of the body, in lower case and without parameters; empty if none is given. */
+/** Returns the media type of the body, in lower case and without parameters; an empty string if the request names none. */
 export const mediaType = (request: HttpRequest): string =>
   (request.headers['content-type'] ?? '').split(';', 1)[0]!.trim().toLowerCase();
 
 /**
- * A header that a client fills with text. Node reads its bytes as Latin-1; they are meant as UTF-8.
+ * Returns a header that contains text of the user. Node decodes headers as Latin-1, but clients send such text as UTF-8.
  *
- * @returns undefined if the header is not there, or not UTF-8
+ * @returns undefined if the request does not have the header, or if its bytes are not UTF-8
  */
 export function utf8Header(request: HttpRequest, name: string): string | undefined {
   const value = request.headers[name];

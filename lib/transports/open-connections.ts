@@ -9,36 +9,38 @@ import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { Token } from '../tokens/token.entity.js';
 import type { Connection } from './connection.js';
 
-/** How often the tokens of all connections are looked up without the option `cache`, which says it otherwise. */
+/** How often the tokens of all connections are looked up without the option `cache`. With it, `cache.ttl` is the interval. */
 const SWEEP_MS = 10_000;
 
-/** As many are looked up at once: the requests of a busy application wait behind no more than these. */
+/** How many tokens are looked up at the same time. The requests of a busy application wait behind no more than these. */
 const CONCURRENCY = 100;
 
-/** What a token is dead by. All else, an outage say, closes nobody whose token may live. */
+/** The errors by which a token has ended. Any other error, for example an outage, says nothing about the token. */
 const ENDING_CODES: readonly ExpiringTokenErrorCode[] = ['token_invalid', 'token_expired', 'user_inactive'];
 
+/** One token of one connection. */
 interface Watched {
   readonly connection: Connection;
   readonly userId: string;
-  /** In a function, so that the token is not shown with this. */
-  readonly look: () => Promise<Token>;
-  /** When the token expires, in milliseconds since the epoch, as far as is known. */
-  endsAtMs?: number;
-  /** Fires then. */
+  /** A function holds the token, so that it does not appear when this object is logged or inspected. */
+  readonly lookUp: () => Promise<Token>;
+  /** When the token expires, in milliseconds since the epoch, by the last look-up. */
+  expiresAtMs?: number;
+  /** Fires at that time. */
   timer?: NodeJS.Timeout;
 }
 
 /**
- * The connections that were let in with a token and are still open. Each is closed once its token is dead: when this process
- * revoked it, another one says that it did, or it expires; for all that nobody tells, tokens are looked up now and then.
+ * The open connections that were authenticated with a token. Each connection is closed when its token ends: immediately if
+ * this process or, over Redis, another process revokes the token, and when the token expires. All other changes, for example
+ * a statement of the application, are found by a sweep that looks up all tokens regularly.
  */
 @Injectable()
 export class OpenConnections implements BeforeApplicationShutdown {
   private readonly watched = new Set<Watched>();
-  /** Ids of the tokens that each was let in with. */
+  private readonly watchedByUser = new Map<string, Set<Watched>>();
+  /** Ids of all tokens that a connection was authenticated with. */
   private readonly tokenIds = new WeakMap<Connection, Set<string>>();
-  private readonly byUser = new Map<string, Set<Watched>>();
   private readonly sweeping: BackgroundTask;
   private readonly sweepMs: number;
 
@@ -53,35 +55,39 @@ export class OpenConnections implements BeforeApplicationShutdown {
     cache.onChange = (userId) => void this.checkAll(userId);
   }
 
-  /** How many there are; more than once those that several tokens were let in by. */
+  /** The number of watched connections. A connection counts once for each token that it was authenticated with. */
   get size(): number {
     return this.watched.size;
   }
 
   async beforeApplicationShutdown(): Promise<void> {
-    for (const watched of this.watched) this.forget(watched);
+    for (const watched of this.watched) this.unwatch(watched);
     await this.sweeping.stop();
   }
 
-  /** Closes a connection once a token that it was let in with is dead. Nothing, where that is watched already. */
+  /** Closes the connection when the token ends. Does nothing if the connection is already watched for this token. */
   watch(connection: Connection, plainText: string, token: Token): void {
     const { id, userId } = token;
     const tokenIds = this.tokenIds.get(connection) ?? new Set();
     if (!connection.isOpen || tokenIds.has(id)) return;
     this.tokenIds.set(connection, tokenIds.add(id));
-    const watched: Watched = { connection, userId, look: () => this.tokens.introspect(plainText) };
+    const watched: Watched = { connection, userId, lookUp: () => this.tokens.introspect(plainText) };
     this.watched.add(watched);
-    this.byUser.set(userId, (this.byUser.get(userId) ?? new Set()).add(watched));
-    connection.onceClosed(() => this.forget(watched));
+    this.watchedByUser.set(userId, (this.watchedByUser.get(userId) ?? new Set()).add(watched));
+    connection.onceClosed(() => this.unwatch(watched));
     this.sweeping.schedule(this.sweepMs);
-    this.expectEnd(watched, token);
-    // It may have been revoked since it was let in, or be remembered by the cache alone.
+    this.checkAtExpiry(watched, token);
+    // The token may have been revoked since it was authenticated, or it was found in the cache only.
     void this.check([watched]);
   }
 
-  /** @param userId - null: those of all users */
+  /**
+   * Looks up the tokens of connections, and closes the connections whose token has ended.
+   *
+   * @param userId - checks the connections of this user; null: of all users
+   */
   checkAll(userId: string | null): Promise<PromiseSettledResult<void>[]> {
-    return this.check(userId === null ? this.watched : (this.byUser.get(userId) ?? []));
+    return this.check(userId === null ? this.watched : (this.watchedByUser.get(userId) ?? []));
   }
 
   private async sweep(): Promise<number | null> {
@@ -90,45 +96,47 @@ export class OpenConnections implements BeforeApplicationShutdown {
     return this.watched.size > 0 ? this.sweepMs : null;
   }
 
-  /** What could not be looked up now is looked up by the next sweep. */
-  private async check(some: Iterable<Watched>): Promise<PromiseSettledResult<void>[]> {
-    const all = [...some];
+  /** A token that cannot be looked up now is looked up by the next sweep. */
+  private async check(watched: Iterable<Watched>): Promise<PromiseSettledResult<void>[]> {
+    const all = [...watched];
     const results: PromiseSettledResult<void>[] = [];
-    for (let first = 0; first < all.length; first += CONCURRENCY) {
-      const together = all.slice(first, first + CONCURRENCY).filter((watched) => this.watched.has(watched));
-      results.push(...(await Promise.allSettled(together.map((watched) => this.checkOne(watched)))));
+    for (let start = 0; start < all.length; start += CONCURRENCY) {
+      // A connection may have been closed while the tokens before it were looked up.
+      const batch = all.slice(start, start + CONCURRENCY).filter((each) => this.watched.has(each));
+      results.push(...(await Promise.allSettled(batch.map((each) => this.checkOne(each)))));
     }
     return results;
   }
 
   private async checkOne(watched: Watched): Promise<void> {
     try {
-      const token = await watched.look();
-      if (this.watched.has(watched)) this.expectEnd(watched, token);
+      const token = await watched.lookUp();
+      if (this.watched.has(watched)) this.checkAtExpiry(watched, token);
     } catch (error) {
-      const refusal = error instanceof ExpiringTokenException ? error : new ExpiringTokenException('unavailable');
-      const isOver = watched.endsAtMs !== undefined && this.clock() >= watched.endsAtMs;
-      if (!isOver && !ENDING_CODES.includes(refusal.code)) throw error;
-      this.forget(watched);
-      if (watched.connection.isOpen) watched.connection.close(refusal);
+      const exception = error instanceof ExpiringTokenException ? error : new ExpiringTokenException('unavailable');
+      // Without the database, the last known time of expiry decides.
+      const isExpired = watched.expiresAtMs !== undefined && this.clock() >= watched.expiresAtMs;
+      if (!isExpired && !ENDING_CODES.includes(exception.code)) throw error;
+      this.unwatch(watched);
+      if (watched.connection.isOpen) watched.connection.close(exception);
     }
   }
 
-  /** A token that is used may live longer: it is looked up again then. */
-  private expectEnd(watched: Watched, token: Token): void {
+  /** The token is looked up again when it should expire, because its life may have been extended by then. */
+  private checkAtExpiry(watched: Watched, token: Token): void {
     clearTimeout(watched.timer);
-    watched.endsAtMs = this.tokens.expiryOf(token)?.getTime();
-    if (watched.endsAtMs === undefined) return;
-    // A timer may be a millisecond early.
-    const leftMs = Math.min(Math.max(watched.endsAtMs - this.clock(), 0) + 1, MAX_TIMER_MS);
-    watched.timer = setTimeout(() => void this.check([watched]), leftMs).unref();
+    watched.expiresAtMs = this.tokens.expiryOf(token)?.getTime();
+    if (watched.expiresAtMs === undefined) return;
+    // A timer may fire a millisecond early.
+    const delayMs = Math.min(Math.max(watched.expiresAtMs - this.clock(), 0) + 1, MAX_TIMER_MS);
+    watched.timer = setTimeout(() => void this.check([watched]), delayMs).unref();
   }
 
-  private forget(watched: Watched): void {
+  private unwatch(watched: Watched): void {
     clearTimeout(watched.timer);
     this.watched.delete(watched);
-    const ofUser = this.byUser.get(watched.userId);
+    const ofUser = this.watchedByUser.get(watched.userId);
     ofUser?.delete(watched);
-    if (ofUser?.size === 0) this.byUser.delete(watched.userId);
+    if (ofUser?.size === 0) this.watchedByUser.delete(watched.userId);
   }
 }

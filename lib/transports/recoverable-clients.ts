@@ -2,33 +2,41 @@ import { MAX_TIMER_MS } from '../async/with-timeout.js';
 import type { SocketIoClient } from './connection.js';
 
 /**
- * The clients of Socket.IO that were let in, for as long as its option `connectionStateRecovery` may give them their rooms
- * back: it does so before anybody asks for a token.
+ * The authenticated Socket.IO clients that may recover their session. With its option `connectionStateRecovery`, Socket.IO
+ * gives a client that reconnects its rooms back before any guard runs, even if the client's token was revoked meanwhile. So
+ * each recovered client is reported, to be authenticated again.
  */
 export class RecoverableClients {
-  /** By their id; with the timer that forgets them, of those that lost their connection. */
-  private readonly ids = new Map<string, NodeJS.Timeout | undefined>();
+  /** By client id. A client that has lost its connection has a timer, which forgets the client. */
+  private readonly timers = new Map<string, NodeJS.Timeout | undefined>();
+  /** The namespaces that are listened to. */
   private readonly namespaces = new WeakSet<object>();
 
-  /** @param onRecovered - is told of each that was restored */
+  /** @param onRecovered - called with each remembered client that has recovered its session */
   constructor(private readonly onRecovered: (client: object) => void) {}
 
+  /** Remembers a client for as long as it is connected, and afterwards for as long as Socket.IO would recover its session. */
   remember(client: SocketIoClient): void {
     const { id, nsp } = client;
     const recovery = nsp.server.opts?.connectionStateRecovery;
-    const timer = this.ids.get(id);
-    if (!recovery || (this.ids.has(id) && !timer)) return;
+    const timer = this.timers.get(id);
+    const isRemembered = this.timers.has(id) && !timer;
+    if (!recovery || isRemembered) return;
     clearTimeout(timer);
-    this.ids.set(id, undefined);
-    const keptMs = Math.min(recovery.maxDisconnectionDuration ?? MAX_TIMER_MS, MAX_TIMER_MS);
-    const forgetLater = () => this.ids.set(id, setTimeout(() => this.ids.delete(id), keptMs).unref());
-    // It may have lost its connection while it was let in.
+    this.timers.set(id, undefined);
+    const recoverableMs = Math.min(recovery.maxDisconnectionDuration ?? MAX_TIMER_MS, MAX_TIMER_MS);
+    const forgetLater = () => this.timers.set(id, setTimeout(() => this.timers.delete(id), recoverableMs).unref());
+    // The client may have lost its connection while it was authenticated. Then no event would follow.
     if (client.connected) client.once('disconnect', forgetLater);
     else forgetLater();
-    if (this.namespaces.has(nsp)) return;
-    this.namespaces.add(nsp);
-    nsp.on('connection', (other) => {
-      if (other.recovered && this.ids.has(other.id)) this.onRecovered(other);
+    this.listenTo(nsp);
+  }
+
+  private listenTo(namespace: SocketIoClient['nsp']): void {
+    if (this.namespaces.has(namespace)) return;
+    this.namespaces.add(namespace);
+    namespace.on('connection', (client) => {
+      if (client.recovered && this.timers.has(client.id)) this.onRecovered(client);
     });
   }
 }

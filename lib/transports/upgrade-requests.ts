@@ -1,27 +1,27 @@
 import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import type { EventEmitter } from 'node:events';
-import type { Upgrade } from './handshake.js';
+import type { UpgradeRequest } from './handshake.js';
 
-const upgrades = new WeakMap<object, Upgrade>();
+const requestsBySocket = new WeakMap<object, UpgradeRequest>();
 
-/** The request that a WebSocket began with, by any of what it is known by. */
-export const upgradeOf = (...keys: unknown[]): Upgrade | undefined =>
-  keys.map((key) => upgrades.get(key as object)).find((upgrade) => upgrade !== undefined);
+/** Returns the request that opened a WebSocket; undefined if it was recorded for none of these keys. */
+export const upgradeRequestOf = (...keys: unknown[]): UpgradeRequest | undefined =>
+  keys.map((key) => requestsBySocket.get(key as object)).find((request) => request !== undefined);
 
-/**
- * Remembers the requests that WebSockets begin with: a socket of `ws` does not know its own. Gateways are there when a module
- * is initialised.
- */
+/** Records the requests that open WebSockets, because a socket of `ws` does not refer to its request. */
 @Injectable()
 export class UpgradeRequests implements OnModuleInit {
   constructor(private readonly host: HttpAdapterHost) {}
 
+  /** Gateways have added their listeners when modules are initialized. */
   onModuleInit(): void {
-    // There is no server in an application without HTTP.
+    // An application without HTTP has no server.
     const server = this.host.httpAdapter?.getHttpServer?.() as EventEmitter | undefined;
-    // The first listener changes Node: it hands over each request with an Upgrade header, and answers none of them itself.
+    // With the first listener, Node stops answering requests that have an Upgrade header. So this class must not add the first one.
     if (!server?.listenerCount?.('upgrade')) return;
-    server.prependListener('upgrade', (request: Upgrade, socket: object) => upgrades.set(socket, request));
+    server.prependListener('upgrade', (request: UpgradeRequest, socket: object) =>
+      requestsBySocket.set(socket, request),
+    );
   }
 }

@@ -1,0 +1,27 @@
+import type { ExecutionContext } from '@nestjs/common';
+import { graphqlTransport } from './graphql.transport.js';
+import { httpTransport } from './http.transport.js';
+import type { Transport } from './transport.interface.js';
+import { webSocketTransport } from './websocket.transport.js';
+
+/** By the type of the context. Add a transport here, and nowhere else. */
+const TRANSPORTS: ReadonlyMap<string, Transport> = new Map([
+  ['http', httpTransport],
+  ['graphql', graphqlTransport],
+  ['ws', webSocketTransport],
+]);
+
+/** A subclass of the guard can still support the type: it overrides `getRequest`, which is the only method that fails here. */
+const unknownTransport = (type: string): Transport => ({
+  getRequest() {
+    throw new Error(`ExpiringTokenGuard: ${type} is not supported. Override getRequest for it.`);
+  },
+  getResponse: () => undefined,
+  toException: async (error) => error,
+});
+
+/** Returns the transport of a handler call. */
+export function transportOf(context: ExecutionContext): Transport {
+  const type: string = context.getType();
+  return TRANSPORTS.get(type) ?? unknownTransport(type);
+}
