@@ -1,52 +1,61 @@
 import { createHash } from 'node:crypto';
 import { HttpException, Injectable, Logger } from '@nestjs/common';
-import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { escapeForLog } from '../errors/describe-error.js';
+import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import type { HttpRequest } from '../transports/http-request.js';
 
-/** Who is meant: ids of what was found, or of a user name what cannot be read. A password is typed into its field now and then. */
-export type Subject = { userId?: string; deviceId?: string; name?: string };
+/** Whom a log line is about. `name` is a hashed user name, for an attempt whose user is unknown. */
+export type LogSubject = { userId?: string; deviceId?: string; name?: string };
 
-/** A user name by its SHA-256, cut: the same for the same name. */
+/**
+ * Returns the first 16 digits of the SHA-256 of a user name: the same name gives the same text. Log lines do not contain the
+ * name itself, because people sometimes type their password into the field of the user name.
+ */
 export const nameInLog = (username: string): string =>
   `sha256:${createHash('sha256').update(username).digest('hex').slice(0, 16)}`;
 
-/** Writes down how attempts to be let in ended, with who and from where; when is the logger's. Tokens appear in no form. */
+/**
+ * Logs how each attempt to authenticate ended, whom it was about, and from which address it came. Log lines never contain a
+ * token or a part of one.
+ */
 @Injectable()
 export class AuthenticationLogger {
   private readonly logger = new Logger('ExpiringToken');
 
   /**
-   * Makes an attempt. How it ended is logged at level `log`.
+   * Runs an attempt, logs at level `log` whether it was accepted or refused, and returns its result.
    *
-   * @param what - begins the line: `Login`
-   * @param subject - of an attempt that succeeded; before that, what is known of it
+   * @param action - the first word of the line, for example `Login`
+   * @param subjectOf - returns whom the line is about; it is called with the result of an accepted attempt, and without one
+   * for a refused attempt
+   * @throws the error of the attempt
    */
   async attempt<T>(
-    what: string,
+    action: string,
     request: HttpRequest,
-    subject: (result?: T) => Subject,
-    make: () => Promise<T>,
+    subjectOf: (result?: T) => LogSubject,
+    run: () => Promise<T>,
   ): Promise<T> {
     try {
-      const result = await make();
-      this.logger.log(this.line(`${what} accepted`, request, subject(result)));
+      const result = await run();
+      this.logger.log(this.line(`${action} accepted`, request, subjectOf(result)));
       return result;
     } catch (error) {
       if (error instanceof HttpException) {
-        this.logger.log(this.line(`${what} refused`, request, { ...codeOf(error), ...subject() }));
+        this.logger.log(this.line(`${action} refused`, request, { ...codeOf(error), ...subjectOf() }));
       }
       throw error;
     }
   }
 
-  /** A token that was refused, at level `debug`: clients with old tokens are many. */
-  refused(request: HttpRequest, error: unknown): void {
+  /** Logs a refused token, at level `debug` because clients with expired tokens are frequent. */
+  tokenRefused(request: HttpRequest, error: unknown): void {
     if (error instanceof HttpException) this.logger.debug(this.line('Token refused', request, codeOf(error)));
   }
 
-  private line(what: string, { ip }: HttpRequest, details: object): string {
-    return escapeForLog(`${what}: ${JSON.stringify({ ...details, address: ip })}`);
+  /** The address may be forged by the client, so the line is escaped: it cannot imitate other lines. */
+  private line(message: string, { ip }: HttpRequest, details: object): string {
+    return escapeForLog(`${message}: ${JSON.stringify({ ...details, address: ip })}`);
   }
 }
 

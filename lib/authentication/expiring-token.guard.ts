@@ -1,42 +1,28 @@
 import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
 import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
-import { ResponseHeadersInterceptor } from './response-headers.interceptor.js';
-import { AUTHENTICATION } from './expiring-token.decorators.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
-import type { Token } from '../tokens/token.entity.js';
-import type { ExpiringTokenAuthInfo, HttpRequest } from '../transports/http-request.js';
-import { RequestAuthenticator } from './request-authenticator.js';
-import { endsWithResponse } from '../transports/handshake.js';
+import { endsWithResponse, Handshake } from '../transports/handshake.js';
+import type { HttpRequest } from '../transports/http-request.js';
 import { transportOf } from '../transports/transport-of.js';
+import { AUTHENTICATION } from './expiring-token.decorators.js';
+import { GuardAuthInfo } from './guard-auth-info.js';
+import { RequestAuthenticator } from './request-authenticator.js';
+import { ResponseHeadersInterceptor } from './response-headers.interceptor.js';
+import { SocketAuthenticator } from './socket-authenticator.js';
 
 /**
- * On a request that a guard has let pass already: where it stands on the application and on the route, or on several
- * resolvers, it asks once.
- */
-class GuardAuthInfo implements ExpiringTokenAuthInfo {
-  readonly #authenticator: RequestAuthenticator;
-
-  constructor(
-    readonly token: Token,
-    authenticator: RequestAuthenticator,
-  ) {
-    this.#authenticator = authenticator;
-  }
-
-  /** Whether a guard of the same application made it: another one may share the server, and know other users. */
-  static isFrom(authenticator: RequestAuthenticator, authInfo: unknown): boolean {
-    return authInfo instanceof GuardAuthInfo && authInfo.#authenticator === authenticator;
-  }
-}
-
-/**
- * Lets a request pass that presents a live token of an active user. Sets `request.user` to the user and
- * `request.authInfo.token` to the token's row. Guards controllers, GraphQL resolvers and the messages of gateways; the
- * connection of a subscription or a socket that it let in is closed once the token is dead.
+ * Accepts a request that presents a valid token of an active user, and rejects all others. Sets `request.user` to the user,
+ * and `request.authInfo.token` to the row of the token.
  *
- * Refusals are {@link ExpiringTokenException}s with the challenge that RFC 6750 §3 asks for. A subclass gets what it needs
- * by property injection, and leaves the constructor alone.
+ * Guards controllers, GraphQL resolvers and the messages of gateways. The guard closes an accepted connection that stays open
+ * (a subscription, a socket) when its token ends. `@Public()` and `@OptionalToken()` change what a handler requires.
+ *
+ * The guard rejects with an {@link ExpiringTokenException}, and sets the challenge of RFC 6750 §3 on the HTTP response. In a
+ * resolver the exception has the form of a GraphQL error with `extensions.code`, and in a gateway that of a `WsException`.
+ *
+ * A subclass can override `getNeed` and `getRequest`. It injects its own dependencies as properties, and does not declare a
+ * constructor: the constructor of this class may change in any release.
  *
  * @example
  * ```ts
@@ -48,45 +34,74 @@ class GuardAuthInfo implements ExpiringTokenAuthInfo {
 @HideFromInspect()
 @Injectable()
 export class ExpiringTokenGuard implements CanActivate {
-  /** @internal Nest makes it. */
+  /** @internal Nest creates the guard. */
   constructor(
     private readonly authenticator: RequestAuthenticator,
+    private readonly sockets: SocketAuthenticator,
     private readonly headers: ResponseHeadersInterceptor,
     private readonly reflector: Reflector,
   ) {}
 
-  /** Lets the request pass, or throws an {@link ExpiringTokenException}. */
+  /**
+   * Authenticates the request of a handler call.
+   *
+   * @returns true; a rejected request throws
+   * @throws ExpiringTokenException `token_missing`, `token_invalid`, `token_expired`, `user_inactive`, `request_invalid` or
+   * `unavailable`, in the form of the transport
+   */
   async canActivate(context: ExecutionContext): Promise<boolean> {
     const need = this.getNeed(context);
     if (need === 'public') return true;
     const request = this.getRequest(context);
-    if (GuardAuthInfo.isFrom(this.authenticator, request.authInfo) && endsWithResponse(request)) return true;
+    if (this.isAccepted(request)) return true;
     try {
-      const authentication: Authentication | null =
-        need === 'optional'
-          ? await this.authenticator.authenticate(request, need)
-          : await this.authenticator.authenticate(request);
-      request.user = authentication?.user ?? null;
-      request.authInfo = authentication ? new GuardAuthInfo(authentication.token, this.authenticator) : undefined;
+      const authentication = await this.authenticator.authenticate(request, need);
+      this.accept(request, authentication);
       return true;
     } catch (error) {
-      const transport = transportOf(context);
-      const response = transport.getResponse(context);
-      if (response) this.headers.setErrorHeaders(error, response);
-      throw await transport.toException(error);
+      throw await this.toException(error, context);
     }
   }
 
-  /** What the route or its controller asks for, the route first. */
+  /**
+   * Extension point: returns what the handler requires. By default the decorator of the method, and otherwise that of its
+   * class.
+   *
+   * @returns `'public'`: the request is not authenticated; `'optional'`: a request without a token is accepted too; undefined:
+   * a valid token is required
+   */
   protected getNeed(context: ExecutionContext): 'public' | 'optional' | undefined {
     return this.reflector.getAllAndOverride(AUTHENTICATION, [context.getHandler(), context.getClass()]);
   }
 
   /**
-   * The request to authenticate: of a GraphQL operation the one that brought it, of a socket its handshake. Override it for a
-   * context of another kind.
+   * Extension point: returns the request to authenticate. For a GraphQL operation it is the request that contained the
+   * operation, and for a socket or a subscription the handshake. Override it to support another type of context, for example
+   * `'rpc'`.
+   *
+   * @throws Error for another type of context
    */
   protected getRequest(context: ExecutionContext): HttpRequest {
     return transportOf(context).getRequest(context);
+  }
+
+  /** Whether a guard of this application accepted the request before, and it can be accepted again without a look-up. */
+  private isAccepted(request: HttpRequest): boolean {
+    return GuardAuthInfo.isFrom(this.authenticator, request.authInfo) && endsWithResponse(request);
+  }
+
+  /** @param authentication - null: the request has no token, and needs none */
+  private accept(request: HttpRequest, authentication: Authentication | null): void {
+    if (authentication && request instanceof Handshake) this.sockets.watch(request, authentication.token);
+    request.user = authentication?.user ?? null;
+    request.authInfo = authentication ? new GuardAuthInfo(authentication.token, this.authenticator) : undefined;
+  }
+
+  /** Sets the headers of the response that a rejected request gets, and returns the error in the form of its transport. */
+  private toException(error: unknown, context: ExecutionContext): Promise<unknown> {
+    const transport = transportOf(context);
+    const response = transport.getResponse(context);
+    if (response) this.headers.setErrorHeaders(error, response);
+    return transport.toException(error);
   }
 }

@@ -3,28 +3,31 @@ import { HttpAdapterHost } from '@nestjs/core';
 import { PassportStrategy } from '@nestjs/passport';
 import passport from 'passport';
 import { Strategy } from 'passport-http-bearer';
-import { STRATEGY_NAME } from '../expiring-token.constants.js';
-import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { ExpiringTokenOptionsError } from '../errors/expiring-token-options.error.js';
+import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
+import { STRATEGY_NAME } from '../expiring-token.constants.js';
 import type { ExpiringTokenAuthInfo, HttpRequest } from '../transports/http-request.js';
 import { RequestAuthenticator } from './request-authenticator.js';
 
-/** Passport keeps one strategy of a name in a process, for however many applications: each request finds its own here. */
+/**
+ * By instance of Express or Fastify. Passport has one strategy of a name in the whole process, even with several applications:
+ * each request looks up the authenticator of its own application here, so that it is not authenticated by another one.
+ */
 const authenticators = new WeakMap<object, RequestAuthenticator>();
 
-/** A request of Express or Fastify, which knows its application. */
+/** A request of Express (`app`) or Fastify (`server`), which refers to its instance. */
 type ApplicationRequest = HttpRequest & { app?: object; server?: object };
 
 /**
- * The door for `AuthGuard('expiring-token')` and for chains of strategies. `passport-http-bearer` itself would also take
- * tokens from queries, forms and JSON; nothing but its type is used.
+ * Authenticates requests for `AuthGuard('expiring-token')`, alone or in a chain of strategies. It overrides the whole
+ * `authenticate` of `passport-http-bearer`, because that would also accept tokens in a query, a form or JSON.
  */
 @Injectable()
 export class ExpiringTokenStrategy
   extends PassportStrategy(Strategy, STRATEGY_NAME)
   implements OnModuleInit, OnApplicationBootstrap
 {
-  /** Given by Passport to the copy of the strategy that it makes for each request. */
+  /** Passport adds these three methods to the copy of the strategy that it creates for each request. */
   declare readonly success: (user: unknown, info: ExpiringTokenAuthInfo) => void;
   declare readonly fail: (challenge: string, status: number) => void;
   declare readonly error: (error: unknown) => void;
@@ -49,7 +52,7 @@ export class ExpiringTokenStrategy
       throw new ExpiringTokenOptionsError(
         'strategy',
         `another Passport strategy, or none, is registered as ${JSON.stringify(STRATEGY_NAME)}`,
-        'Give that strategy another name. If there is none, passport is installed twice: install it once.',
+        'Give the other strategy a different name. If there is no other one, passport is installed twice: install it once.',
       );
     }
   }
@@ -59,17 +62,20 @@ export class ExpiringTokenStrategy
     const authenticator = authenticators.get(app ?? server ?? this) ?? this.authenticator;
     authenticator.authenticate(request as HttpRequest).then(
       ({ user, token }) => this.success(user, { token }),
-      (error: unknown) => this.refuse(error),
+      (error: unknown) => this.reject(error),
     );
   }
 
-  /** Required by `PassportStrategy`, and not called: {@link authenticate} does all. */
+  /** `PassportStrategy` requires this method. It is never called, because {@link authenticate} does not call it. */
   validate(): never {
     throw new Error('ExpiringTokenStrategy.validate is not used');
   }
 
-  /** A 401 leaves the request to the next strategy of a chain. Passport can give no other status but as an error. */
-  private refuse(error: unknown): void {
+  /**
+   * A 401 fails, and the next strategy of a chain can accept the request. Passport can answer with another status only if
+   * the strategy reports an error, which ends the chain.
+   */
+  private reject(error: unknown): void {
     if (error instanceof ExpiringTokenException && error.getStatus() === 401) this.fail(error.message, 401);
     else this.error(error);
   }

@@ -2,8 +2,8 @@ import type { ResolvedOptions } from '../options/resolve-options.js';
 import { type HttpRequest, rejectRequest } from '../transports/http-request.js';
 
 /**
- * Refuses a refresh token that comes along where it does not belong: a client that sends the longer-lived secret with every
- * request gives it away to whatever sees one.
+ * Rejects a request that contains a refresh token on a route other than refresh. A client that sends this long-lived secret
+ * with every request exposes it to every server, proxy and log that sees one of them.
  *
  * @throws ExpiringTokenException `request_invalid`
  */

@@ -8,11 +8,11 @@ import {
 } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { catchError, type Observable } from 'rxjs';
-import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { type ExpiringTokenErrorCode, ExpiringTokenException } from '../errors/expiring-token.exception.js';
+import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 
-/** The `error` of the challenge where a token was presented (RFC 6750 §3.1). */
+/** RFC 6750 §3.1: the `error` of the challenge for a request that presented a token. */
 const CHALLENGE_ERRORS: Partial<Record<ExpiringTokenErrorCode, string>> = {
   token_invalid: 'invalid_token',
   token_expired: 'invalid_token',
@@ -21,15 +21,18 @@ const CHALLENGE_ERRORS: Partial<Record<ExpiringTokenErrorCode, string>> = {
   request_invalid: 'invalid_request',
 };
 
-/** What RFC 6750 §3 does not allow in `error_description`: a message of the application could end it, or the header. */
+/**
+ * RFC 6750 §3: characters that `error_description` must not contain. An exception of the application may have any message,
+ * and a quotation mark in it would end the description and could add parameters to the challenge.
+ */
 const NOT_IN_DESCRIPTION = /[^\x20\x21\x23-\x5b\x5d-\x7e]/gu;
 
-/** The headers that an error is answered with. A 401 has a challenge, whoever says it (RFC 9110 §15.5.2). */
+/** Returns the headers of the response to an error. Every 401 has a challenge (RFC 9110 §15.5.2), even one of the application. */
 export function errorHeaders(error: HttpException, realm: string): Record<string, string> {
-  const own = error instanceof ExpiringTokenException ? error : undefined;
+  const exception = error instanceof ExpiringTokenException ? error : undefined;
   const headers: Record<string, string> = {};
-  if (own?.retryAfterSeconds !== undefined) headers['Retry-After'] = String(own.retryAfterSeconds);
-  const challengeError = own?.presented ? CHALLENGE_ERRORS[own.code] : undefined;
+  if (exception?.retryAfterSeconds !== undefined) headers['Retry-After'] = String(exception.retryAfterSeconds);
+  const challengeError = exception?.presented ? CHALLENGE_ERRORS[exception.code] : undefined;
   if (error.getStatus() === 401 || challengeError) {
     const description = error.message.replace(NOT_IN_DESCRIPTION, '?');
     const reason = challengeError ? `, error="${challengeError}", error_description="${description}"` : '';
@@ -38,7 +41,7 @@ export function errorHeaders(error: HttpException, realm: string): Record<string
   return headers;
 }
 
-/** Writes the headers of answers, on Express and Fastify alike. As an interceptor, those of the module's own routes. */
+/** Sets the headers of responses, on Express and Fastify. The routes of this package use it as their interceptor. */
 @Injectable()
 export class ResponseHeadersInterceptor implements NestInterceptor {
   constructor(
@@ -46,15 +49,15 @@ export class ResponseHeadersInterceptor implements NestInterceptor {
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
   ) {}
 
-  /** Sets the headers of an error that is about to be answered, whichever filter writes its body. */
+  /** Sets the headers for an error before an exception filter writes the body. */
   setErrorHeaders(error: unknown, response: unknown): void {
-    if (error instanceof HttpException) this.set(response, errorHeaders(error, this.options.realm));
+    if (error instanceof HttpException) this.setHeaders(response, errorHeaders(error, this.options.realm));
   }
 
-  /** Keeps tokens and devices out of caches (RFC 6749 §5.1). */
+  /** Forbids caches to store a response with tokens or devices (RFC 6749 §5.1). */
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const response: unknown = context.switchToHttp().getResponse();
-    this.set(response, { 'Cache-Control': 'no-store', Pragma: 'no-cache' });
+    this.setHeaders(response, { 'Cache-Control': 'no-store', Pragma: 'no-cache' });
     return next.handle().pipe(
       catchError((error: unknown) => {
         this.setErrorHeaders(error, response);
@@ -63,7 +66,7 @@ export class ResponseHeadersInterceptor implements NestInterceptor {
     );
   }
 
-  private set(response: unknown, headers: Record<string, string>): void {
+  private setHeaders(response: unknown, headers: Record<string, string>): void {
     for (const [name, value] of Object.entries(headers)) this.host.httpAdapter.setHeader(response, name, value);
   }
 }

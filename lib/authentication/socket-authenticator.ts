@@ -1,10 +1,22 @@
-import { Injectable } from '@nestjs/common';
+import { Injectable, Logger } from '@nestjs/common';
+import { describeError } from '../errors/describe-error.js';
+import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
+import type { Token } from '../tokens/token.entity.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
+import type { Handshake } from '../transports/handshake.js';
+import { OpenConnections } from '../transports/open-connections.js';
+import { RecoverableClients } from '../transports/recoverable-clients.js';
+import { connectionOf, handshakeOf } from '../transports/websocket.transport.js';
 import { RequestAuthenticator } from './request-authenticator.js';
 
+const HIDDEN_CONNECTION =
+  'The GraphQL context does not contain the connection of this subscription, which must be closed when its token ends. ' +
+  'Return { req, extra, connectionParams } from the option context.';
+
 /**
- * Authenticates the clients of a gateway when they connect: guards run for messages alone, and a client may never send one.
+ * Authenticates the clients of a gateway when they connect, and closes their connections when their tokens end. Guards run for
+ * messages only, and a client that only listens never sends one.
  *
  * @example
  * ```ts
@@ -22,19 +34,59 @@ import { RequestAuthenticator } from './request-authenticator.js';
 @HideFromInspect()
 @Injectable()
 export class SocketAuthenticator {
-  /** @internal Nest makes it. */
-  constructor(private readonly authenticator: RequestAuthenticator) {}
+  private readonly logger = new Logger('ExpiringToken');
+  private readonly recoverable = new RecoverableClients((client) => void this.authenticate(client));
+
+  /** @internal Nest creates the authenticator. */
+  constructor(
+    private readonly authenticator: RequestAuthenticator,
+    private readonly connections: OpenConnections,
+  ) {}
 
   /**
-   * The user and the token of a client, whose connection ends with the token from now on. A client that is refused is told
-   * so by the event `exception`, and its connection is closed; by `ws` with the code 4401, or 1013 for `unavailable`.
+   * Authenticates a client by the token of its handshake, and returns its user and token. From then on the connection is
+   * closed when the token ends.
    *
-   * @param client - of `socket.io` or `ws`
-   * @param request - the second parameter of `handleConnection`, which `ws` needs
-   * @returns null for a client that was refused. Never rejects: Nest looks at no promise of `handleConnection`, so that a
-   * rejection would end the process
+   * A client without a valid token is rejected: it receives the event `exception`, and its connection is closed. For `ws` the
+   * close code is 4401, or 1013 (RFC 6455 §11.7, Try Again Later) if the database is unavailable; the reason is the code of
+   * the error.
+   *
+   * @param client - a client of `socket.io` or `ws`
+   * @param request - the second parameter of `handleConnection`, which is needed for `ws`
+   * @returns null if the client was rejected. The promise never rejects, because Nest does not handle the promise that
+   * `handleConnection` returns: an unhandled rejection would end the process
    */
-  authenticate(client: object, request?: object): Promise<Authentication | null> {
-    return this.authenticator.authenticateClient(client, request);
+  async authenticate(client: object, request?: object): Promise<Authentication | null> {
+    try {
+      const handshake = handshakeOf(client, request);
+      const authentication = await this.authenticator.authenticate(handshake);
+      this.watch(handshake, authentication.token);
+      return authentication;
+    } catch (error) {
+      this.reject(client, error);
+      return null;
+    }
+  }
+
+  /**
+   * Closes the connection of an authenticated handshake when the token ends.
+   *
+   * @internal The guard calls it when it has accepted a message or a subscription.
+   * @throws Error if the connection is unknown
+   */
+  watch(handshake: Handshake, token: Token): void {
+    const { connection } = handshake;
+    if (!connection) throw new Error(HIDDEN_CONNECTION);
+    const plainText = this.authenticator.readToken(handshake);
+    if (plainText === null) throw new ExpiringTokenException('token_missing');
+    this.connections.watch(connection, plainText, token);
+    if (connection.recoverable) this.recoverable.remember(connection.recoverable);
+  }
+
+  private reject(client: object, error: unknown): void {
+    const isExpected = error instanceof ExpiringTokenException;
+    if (!isExpected) this.logger.error(`A client was rejected when it connected: ${describeError(error)}`);
+    const connection = connectionOf(client);
+    if (connection.isOpen) connection.close(isExpected ? error : new ExpiringTokenException('unavailable'));
   }
 }
