@@ -3,15 +3,18 @@ export type { Duration } from './options/duration.js';
 export { ExpiringTokenException, type ExpiringTokenErrorCode } from './errors/expiring-token.exception.js';
 export { ExpiringTokenModule } from './expiring-token.module.js';
 export type {
-  CacheOptions,
   ExpiringTokenOptions,
   ExpiringTokenOptionsFactory,
+  ImportedShape,
+  ObtainPolicy,
+} from './options/expiring-token.options.js';
+export type {
+  CacheOptions,
   LimitOptions,
   LoginThrottleOptions,
-  ObtainPolicy,
   PruneOptions,
   RefreshOptions,
-} from './options/expiring-token.options.js';
+} from './options/nested.options.js';
 export type {
   ExpiringTokenModuleOptions,
   ExpiringTokenRoute,
@@ -48,7 +51,6 @@ export type {
   PruneJob,
   PruneProgress,
 } from './tokens/token.interfaces.js';
-export type { ImportedShape } from './options/expiring-token.options.js';
 export { Token, type TokenPurpose } from './tokens/token.entity.js';
 export type { Credentials, UserStore } from './users/user-store.js';
 export { typeOrmUsers, type UserProperties } from './users/typeorm-users.js';

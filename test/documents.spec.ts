@@ -176,9 +176,11 @@ interface Documented {
   defaultValue: string;
 }
 
-const sources = ['lib/options/expiring-token.options.ts', 'lib/expiring-token.module-options.ts'].map((file) =>
-  ts.createSourceFile(file, ts.sys.readFile(join(ROOT, file))!, ts.ScriptTarget.Latest, true),
-);
+const sources = [
+  'lib/options/expiring-token.options.ts',
+  'lib/options/nested.options.ts',
+  'lib/expiring-token.module-options.ts',
+].map((file) => ts.createSourceFile(file, ts.sys.readFile(join(ROOT, file))!, ts.ScriptTarget.Latest, true));
 
 /** The options of an interface, as its source file documents them. */
 function optionsOf(name: string): Documented[] {

@@ -1,160 +1,47 @@
 import type { Duration } from './duration.js';
+import type {
+  CacheOptions,
+  LimitOptions,
+  LoginThrottleOptions,
+  PruneOptions,
+  RefreshOptions,
+} from './nested.options.js';
 
-/** What `POST obtain-token` does while a live token exists. See {@link ExpiringTokenOptions.obtain}. */
+/** What `POST obtain-token` does if its user already has a valid token from it. See {@link ExpiringTokenOptions.obtain}. */
 export type ObtainPolicy = 'reuse' | 'renew' | 'replace';
 
-/** How a device renews itself. See {@link ExpiringTokenOptions.refresh}. */
-export interface RefreshOptions {
-  /**
-   * A refresh token is dead once it was not used for this long.
-   *
-   * @defaultValue `'7d'`
-   */
-  idle?: Duration;
-
-  /**
-   * A refresh token is dead this long after the login, however often it was used. `null`: never, as long as it is used.
-   *
-   * @defaultValue `'90d'`
-   */
-  lifespan?: Duration | null;
-
-  /**
-   * How long the same refresh token gets the same pair again, for answers that were lost and for two tabs at once: 0 to 60
-   * seconds. Used again after it, or after its successor was used, it is taken for stolen: the device ends. With 0, so does
-   * one whose client lost an answer.
-   *
-   * @defaultValue `'30s'`
-   */
-  grace?: Duration;
-
-  /**
-   * The header that a client may send the refresh token in; anywhere but at `POST refresh` it is refused.
-   *
-   * @defaultValue `'Refresh-Token'`
-   */
-  header?: string;
-}
-
-/** How many devices a user can have. See {@link ExpiringTokenOptions.limit}. */
-export interface LimitOptions {
-  /** Live devices that a user can have at once, the one of `obtain-token` among them. */
-  perUser: number;
-
-  /**
-   * What a login does when there are that many: `'evict'` ends the device unused longest, `'reject'` answers 403
-   * `limit_reached`.
-   */
-  policy: 'evict' | 'reject';
-}
-
-/** How failed logins are limited. See {@link ExpiringTokenOptions.loginThrottle}. */
-export interface LoginThrottleOptions {
-  /**
-   * Failed logins allowed of one user name, and from one address, within `ttl`.
-   *
-   * @defaultValue `10`
-   */
-  limit?: number;
-
-  /**
-   * How long a failed login is counted.
-   *
-   * @defaultValue `'5m'`
-   */
-  ttl?: Duration;
-
-  /**
-   * The application's own `ioredis` or `redis` client, in which several processes count together. While Redis cannot be
-   * asked each process counts alone.
-   *
-   * @defaultValue none: each process counts alone
-   */
-  redis?: unknown;
-}
-
-/** How tokens that were let in are remembered. See {@link ExpiringTokenOptions.cache}. */
-export interface CacheOptions {
-  /**
-   * For how long at most. What is changed past this package, in the database itself or by another process without `redis`,
-   * is noticed within this time: a user that the application makes inactive or deletes, too. So is what was revoked, with
-   * `redis`, by a process that cannot reach Redis, which tells the others once it can; and what is done after all of a
-   * revocation that was answered 503. That a token has expired, or idled out, is noticed at once.
-   *
-   * @defaultValue `'10s'`
-   */
-  ttl?: Duration;
-
-  /**
-   * How many in each process: 1 to 10,000,000. Those that were not used for the longest time are forgotten first.
-   *
-   * @defaultValue `50000`
-   */
-  max?: number;
-
-  /**
-   * Redis, by which the processes tell each other whose tokens were revoked: a URL, for which `ioredis` or `redis` is
-   * installed, or the application's own client of either. It holds no tokens; its channels start with `expiring-token:`. A
-   * process that loses its connection forgets all at once, and one that hears nothing within 2.5 s, until it hears again.
-   *
-   * @defaultValue none: other processes notice within `ttl`
-   */
-  redis?: unknown;
-}
-
-/** How expired tokens are deleted. See {@link ExpiringTokenOptions.prune}. */
-export interface PruneOptions {
-  /**
-   * Time from one sweep to the next.
-   *
-   * @defaultValue `'1h'`
-   */
-  every?: Duration;
-
-  /**
-   * How long an expired token stays, so that its client hears `Token has expired` and not `Invalid token`.
-   *
-   * @defaultValue `'7d'`
-   */
-  retention?: Duration;
-
-  /**
-   * Rows that one statement looks at, and deletes at most: 1 to 10,000. Down to 25 of them where more would take
-   * longer than a few milliseconds.
-   *
-   * @defaultValue `1000`
-   */
-  batch?: number;
-}
-
-/** Options that `forRoot` takes, and that a factory of `forRootAsync` returns. */
+/** Options of `forRoot`, and the options that a factory of `forRootAsync` returns. */
 export interface ExpiringTokenOptions {
   /**
-   * How long a token is live after it was created. Changing it applies to tokens already issued, unless they were issued
-   * with a lifespan of their own. `null`: never expires, which leaves a stolen token usable until it is revoked.
+   * How long a token is valid after its creation: a string with a unit such as `'15m'`, or a number of milliseconds. A change
+   * also applies to tokens already issued, except those issued with a lifespan of their own.
+   *
+   * Danger: with `null`, tokens never expire, and a stolen token is usable until it is revoked.
    *
    * @defaultValue `'30d'`; `'1h'` with `refresh`
    */
   lifespan?: Duration | null;
 
   /**
-   * A token is also dead once it was not used for this long. `null`: however long it was not used. Uses are recorded as
-   * coarsely as {@link ExpiringTokenOptions.lastUsedAccuracy} says, so count on `idle` less that.
+   * A token also expires if it is not used for this long (sliding expiration). `null`: it does not expire for lack of use.
+   *
+   * The last use is recorded with the accuracy of {@link ExpiringTokenOptions.lastUsedAccuracy}, so a token may expire
+   * earlier by that much.
    *
    * @defaultValue `null`
    */
   idle?: Duration | null;
 
   /**
-   * The last use of a token is written at most once in this time. Shorter than any `idle`, whose half is the default where
-   * that is less.
+   * The last use of a token is written to the database at most once in this time. It must be shorter than any `idle`. The
+   * shorter it is, the more often requests cause a write.
    *
    * @defaultValue `'30m'`, or half of the shortest `idle`
    */
   lastUsedAccuracy?: Duration;
 
   /**
-   * Gives each device that logs in a refresh token, which `POST refresh` exchanges for a new pair of tokens. Its presence
+   * Gives each device that logs in a refresh token, which `POST refresh` exchanges for a new pair of tokens. This option also
    * shortens the default of `lifespan`.
    *
    * @defaultValue `false`
@@ -162,70 +49,80 @@ export interface ExpiringTokenOptions {
   refresh?: RefreshOptions | false;
 
   /**
-   * How many devices a user can have at once; `null` for no limit.
+   * Limits how many devices a user can have at the same time. `null`: no limit.
    *
    * @defaultValue `null`
    */
   limit?: LimitOptions | null;
 
   /**
-   * Failed logins: the user name and the address have a counter each. A success clears that of the name. `false` counts
-   * none, for an application that limits them itself.
+   * Rate limit of failed logins. The user name and the address of the client have a counter each; a successful login clears
+   * only that of the name. `false`: no limit, for an application that has its own.
    *
-   * The address is `request.ip` of the framework: behind a proxy tell Express (`trust proxy`) or Fastify (`trustProxy`).
+   * Danger: the address is the framework's `request.ip`. Behind a proxy, configure `trust proxy` (Express) or `trustProxy`
+   * (Fastify): without it, all clients have the address of the proxy and share one counter.
    *
    * @defaultValue `{ limit: 10, ttl: '5m' }`
    */
   loginThrottle?: LoginThrottleOptions | false;
 
   /**
-   * How many password hashes run at once in the process: each takes a thread of libuv, of which there are four unless
-   * `UV_THREADPOOL_SIZE` says otherwise, a processor for some 20 ms and 19 MiB. The more, the sooner a crowd is logged in, and
-   * the longer other requests wait meanwhile. Of users of another store than this package's it says nothing.
+   * Maximum number of password hashes computed at the same time in the process: 1 to 1,024. Each of them occupies a thread of
+   * libuv (there are four unless `UV_THREADPOOL_SIZE` is set), a processor for about 20 ms, and 19 MiB of memory. With a
+   * higher number many users log in faster, while other requests wait longer. It does not apply to the application's own
+   * `UserStore`.
    *
    * @defaultValue processors − 1, 1 to 3
    */
   hashConcurrency?: number;
 
   /**
-   * Remembers tokens that were let in, so that the database is not asked on each request. Without it every request sees
-   * what the database has, and with it what this package does in the same process; see the options for the rest. A user
-   * is the same object for all requests meanwhile, not to be changed by one, where a store of the application's gave it, or
-   * `typeOrmUsers` for an entity that is not read in one statement with its token: with eager relations, say.
+   * Saves database time and round trips by keeping accepted tokens in memory; if the database is on the same machine, a cache
+   * hit is no faster than a fresh look-up.
+   *
+   * Without a cache, each request sees the current state of the database. With it, changes made through this package in the
+   * same process are seen immediately, and others within {@link CacheOptions.ttl}.
+   *
+   * Danger: requests may share one user object, which must not be modified. This concerns users from an application's own
+   * `UserStore`, and from `typeOrmUsers` if TypeORM cannot read the entity with its token in one statement, for example
+   * because it has eager relations.
    *
    * @defaultValue `false`
    */
   cache?: CacheOptions | false;
 
   /**
-   * Deletes tokens that expired more than `retention` ago, in the background. `false`: never, unless
-   * `ExpiringTokenService.prune()` is called, which then takes the defaults.
+   * Deletes tokens that expired more than `retention` ago, in the background. `false`: only a call of
+   * `ExpiringTokenService.prune()` deletes them, with the defaults.
    *
    * @defaultValue `{ every: '1h', retention: '7d', batch: 1000 }`
    */
   prune?: PruneOptions | false;
 
   /**
-   * Admits tokens that `ExpiringTokenService.import()` took over from another package: `'drf'`, 40 hexadecimal digits;
-   * `'sanctum'`, with or without the key before the `|`. Whatever has such a shape costs a query, as they
-   * have no checksum.
+   * Accepts tokens that `ExpiringTokenService.import()` took over from another package: `'drf'`, 40 hexadecimal digits;
+   * `'sanctum'`, with or without the id before the `|`.
+   *
+   * Danger: these tokens have no checksum, so each value of such a shape costs a query, also an invented one.
    *
    * @defaultValue `[]`
    */
   imported?: readonly ImportedShape[];
 
   /**
-   * A key of at least 32 bytes, or a list of them. With it, `obtain-token` can show a live token again though only
-   * digests are stored; the first one signs, the others are still recognised. Whoever has it and the database has those
-   * tokens.
+   * A random string of at least 32 bytes, or a list of them. With it, `obtain-token` can return a valid token again, although
+   * the database holds only digests. The first secret signs; tokens made with the others are still recognised.
+   *
+   * Danger: whoever knows the secret and can read the database can compute these tokens.
    *
    * @defaultValue none
    */
   secret?: string | readonly string[];
 
   /**
-   * What `POST obtain-token` does while a live token exists: `'reuse'` returns it as it is, `'renew'` returns it with
-   * `created` set to now, `'replace'` revokes it and issues another. The first two need `secret`.
+   * What `POST obtain-token` does if its user already has a valid token from it: `'reuse'` returns that token unchanged,
+   * `'renew'` returns it with `created` set to now, `'replace'` revokes it and issues another one. `'reuse'` and `'renew'`
+   * need `secret`.
    *
    * @defaultValue `'reuse'` with a `secret`, else `'replace'`
    */
@@ -246,7 +143,7 @@ export interface ExpiringTokenOptions {
   passwordField?: string;
 
   /**
-   * Authorization schemes accepted, compared without regard to case (RFC 9110 §11.1).
+   * Accepted authorization schemes, compared case-insensitively (RFC 9110 §11.1).
    *
    * @defaultValue `['Bearer']`
    */
@@ -260,35 +157,36 @@ export interface ExpiringTokenOptions {
   realm?: string;
 
   /**
-   * Status that answers an expired token. 400 is what djangorestframework-expiring-authtoken documents; RFC 6750 §3.1
-   * asks for 401.
+   * HTTP status of the response to an expired token. 400 is what djangorestframework-expiring-authtoken documents; RFC 6750
+   * §3.1 requires 401.
    *
    * @defaultValue `401`
    */
   expiredStatus?: 400 | 401;
 
   /**
-   * Start of every token, by which secret scanners know it: 1 to 20 letters, digits, `_` or `-`. Changing it invalidates
-   * all tokens.
+   * Start of every token, by which secret scanners find leaked tokens: 1 to 20 letters, digits, `_` or `-`.
+   *
+   * Danger: changing it invalidates all tokens.
    *
    * @defaultValue `'ext_'`
    */
   prefix?: string;
 
   /**
-   * Longest wait for the database on one request, at each of its steps: the guard, and what the route does then. Hashing a
-   * password is not counted. After it the answer is 503.
+   * Time limit for each database step of a request: first the guard, then the handler. Password hashing is not counted. If a
+   * step takes longer, the request is answered 503 `unavailable`.
    *
    * @defaultValue `'2s'`
    */
   timeout?: Duration;
 }
 
-/** Implemented by a class that `useClass` or `useExisting` of `forRootAsync` names. */
+/** Interface of the class that `useClass` or `useExisting` of `forRootAsync` names. */
 export interface ExpiringTokenOptionsFactory {
   /** Returns the options, or a promise of them. */
   createExpiringTokenOptions(): ExpiringTokenOptions | Promise<ExpiringTokenOptions>;
 }
 
-/** Another package whose tokens can be imported. See `imported` of the options. */
+/** Another package whose tokens can be imported. See {@link ExpiringTokenOptions.imported}. */
 export type ImportedShape = 'drf' | 'sanctum';

@@ -1,5 +1,5 @@
 import type { Duration } from '../options/duration.js';
-import type { PruneOptions } from '../options/expiring-token.options.js';
+import type { PruneOptions } from '../options/nested.options.js';
 import type { Token } from './token.entity.js';
 
 /** A token at the one moment when it can be shown. */

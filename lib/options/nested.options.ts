@@ -1,0 +1,136 @@
+import type { Duration } from './duration.js';
+
+/** Settings of refresh tokens, as the option `refresh` takes them. */
+export interface RefreshOptions {
+  /**
+   * A refresh token expires if it is not used for this long.
+   *
+   * @defaultValue `'7d'`
+   */
+  idle?: Duration;
+
+  /**
+   * A session ends this long after its login, however often it was refreshed. `null`: only `idle` ends it.
+   *
+   * Danger: with `null`, a stolen refresh token that is used often enough never expires.
+   *
+   * @defaultValue `'90d'`
+   */
+  lifespan?: Duration | null;
+
+  /**
+   * For this long after its first use, a refresh token can be used again and returns the same pair of tokens: for a client
+   * whose response was lost, and for two browser tabs that refresh at the same time. 0 to 60 seconds.
+   *
+   * A refresh token that is used after this time, or after its successor was used, counts as stolen: all tokens of the
+   * device are revoked. Danger: the longer this time, the longer the reuse of a stolen token goes unnoticed; with 0, a
+   * client that loses one response loses its session.
+   *
+   * @defaultValue `'30s'`
+   */
+  grace?: Duration;
+
+  /**
+   * Name of the header in which a client may send the refresh token. With this header, a request to any other route than
+   * `POST refresh` is answered 400 `request_invalid`.
+   *
+   * @defaultValue `'Refresh-Token'`
+   */
+  header?: string;
+}
+
+/** Settings of the limit of devices, as the option `limit` takes them. */
+export interface LimitOptions {
+  /** Maximum number of devices with a valid token that a user can have, including the device of `obtain-token`. */
+  perUser: number;
+
+  /**
+   * What a login does when the limit is reached: `'evict'` revokes the least recently used device, `'reject'` answers 403
+   * `limit_reached`.
+   */
+  policy: 'evict' | 'reject';
+}
+
+/** Settings of the rate limit of failed logins, as the option `loginThrottle` takes them. */
+export interface LoginThrottleOptions {
+  /**
+   * Failed logins allowed within `ttl`: for one user name, and from one address.
+   *
+   * @defaultValue `10`
+   */
+  limit?: number;
+
+  /**
+   * How long a failed login counts.
+   *
+   * @defaultValue `'5m'`
+   */
+  ttl?: Duration;
+
+  /**
+   * The application's own `ioredis` or `redis` client, through which several processes share the counters. While Redis is
+   * unavailable, each process counts on its own.
+   *
+   * @defaultValue none: each process counts alone
+   */
+  redis?: unknown;
+}
+
+/** Settings of the token cache, as the option `cache` takes them. */
+export interface CacheOptions {
+  /**
+   * Maximum age of a cached token. Expiry, by age or by `idle`, is noticed immediately. This is the upper bound for
+   * noticing:
+   *
+   * - changes made directly in the database, for example a user that the application deactivates or deletes;
+   * - changes made by another process, if `redis` is not set;
+   * - with `redis`: revocations by a process that cannot reach Redis. It publishes them as soon as it can;
+   * - a revocation that was answered 503 although the database committed it.
+   *
+   * @defaultValue `'10s'`
+   */
+  ttl?: Duration;
+
+  /**
+   * Maximum number of cached tokens in each process: 1 to 10,000,000. The least recently used ones are evicted first.
+   *
+   * @defaultValue `50000`
+   */
+  max?: number;
+
+  /**
+   * Redis, through which the processes notify each other of revocations: a URL, for which `ioredis` or `redis` must be
+   * installed, or the application's own client of either package. No token is stored there; the names of the channels start
+   * with `expiring-token:`. A process that loses its connection, or receives nothing for 2.5 s, clears its cache and queries
+   * the database for each request until Redis answers again.
+   *
+   * @defaultValue none: other processes notice within `ttl`
+   */
+  redis?: unknown;
+}
+
+/** Settings of the deletion of expired tokens, as the option `prune` takes them. */
+export interface PruneOptions {
+  /**
+   * Time between two runs.
+   *
+   * @defaultValue `'1h'`
+   */
+  every?: Duration;
+
+  /**
+   * How long an expired token stays in the table, so that its client is answered `Token has expired` instead of `Invalid
+   * token`.
+   *
+   * @defaultValue `'7d'`
+   */
+  retention?: Duration;
+
+  /**
+   * Maximum number of rows that one statement reads or deletes: 1 to 10,000. It is lowered automatically, down to 25, while
+   * a statement takes longer than a few milliseconds.
+   *
+   * @defaultValue `1000`
+   */
+  batch?: number;
+}
