@@ -7,7 +7,7 @@ import { JwtService } from '@nestjs/jwt';
 import { Test } from '@nestjs/testing';
 import { TypeOrmModule, type TypeOrmModuleOptions } from '@nestjs/typeorm';
 import { hashSync } from 'bcryptjs';
-import { CurrentToken, CurrentUser, ExpiringTokenModule, Public, Token, UserService } from 'nestjs-expiring-token';
+import { CurrentToken, CurrentUser, ExpiringTokenModule, Public, Token } from 'nestjs-expiring-token';
 import { DataSource } from 'typeorm';
 import ts from 'typescript';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -82,12 +82,10 @@ describe('The blocks of TypeScript in the documents', () => {
     const forRoot = TypeOrmModule.forRoot.bind(TypeOrmModule);
     // On the driver that the tests have.
     vi.spyOn(TypeOrmModule, 'forRoot').mockImplementation((options) => forRoot({ ...options, driver: sqliteDriver }));
-    vi.stubEnv('DATABASE', ':memory:');
     const { AppModule } = await import(compiled('README.md', 'app.module.js'));
     app = await NestFactory.create(AppModule, { logger: false });
     await app.listen(0, '127.0.0.1');
     const origin = await app.getUrl();
-    await app.get(UserService).create(ANN.username, ANN.password);
 
     expect(await request(origin, '/me')).toMatchObject({ status: 401, json: { code: 'token_missing' } });
     const { token } = (await request(origin, '/auth/login', { method: 'POST', body: ANN })).json;

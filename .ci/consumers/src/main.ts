@@ -10,7 +10,8 @@ import { AccountController, driven, everyMethod, refusal } from './contract.js';
  * Runs the application of the README and that of contract.ts, and is their client over HTTP.
  */
 
-const [username, password] = ['ann', 'correct horse'];
+// Not ann: the application of the README creates her.
+const [username, password] = ['bob', 'correct horse'];
 
 /** The fields that are looked at, of whatever answer has them. */
 interface Body {
