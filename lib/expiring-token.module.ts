@@ -46,6 +46,7 @@ import { ExpiringTokenStrategy } from './authentication/expiring-token.strategy.
 import { LoginController, ObtainTokenController } from './routes/login.controller.js';
 import { LoginThrottle } from './routes/login/login.throttle.js';
 import { LoginVerifier } from './routes/login/login.verifier.js';
+import { PasswordLogin } from './routes/login/password-login.js';
 import { RequestAuthenticator } from './authentication/request-authenticator.js';
 import { LogoutController } from './routes/logout.controller.js';
 import { ownController } from './openapi/controller-copy.js';
@@ -222,6 +223,7 @@ function assemble(definition: DynamicModule, resolve: () => ResolvedModuleOption
     LoginThrottle,
     TokenResponses,
     LoginVerifier,
+    PasswordLogin,
     ExpiringTokenStrategy,
     ExpiringTokenGuard,
     RouteDocumentation,

@@ -27,9 +27,9 @@ describe('The log', () => {
         warnings.length = 0;
 
         const { token, refreshToken, deviceId } = (await app.login(username)).json;
-        expect(lines()).toEqual([['Login accepted', { userId, address }]]);
+        expect(lines()).toEqual([['Login accepted', { userId, deviceId, address }]]);
         const pair = (await app.post('/auth/refresh', { refreshToken })).json;
-        expect(lines()).toEqual([['Refresh accepted', { deviceId, address }]]);
+        expect(lines()).toEqual([['Refresh accepted', { userId, deviceId, address }]]);
         await app.post('/auth/logout', undefined, pair.token);
         expect(lines()).toEqual([['Logout accepted', { userId, deviceId, address }]]);
         await app.post('/auth/refresh', { refreshToken: pair.refreshToken });
@@ -47,6 +47,23 @@ describe('The log', () => {
         ]);
         secrets.push(token, refreshToken, pair.token, pair.refreshToken, other.token);
         for (const secret of secrets) expect([...debugLog, ...warnings].join('\n')).not.toContain(secret);
+      });
+
+      it('has one line for a right password, with the device or with the reason why there is no token', async () => {
+        const app = await environment.boot({ options: { limit: { perUser: 1, policy: 'reject' } } });
+        const { id: userId, username } = await app.createUser();
+        debugLog.length = 0;
+        const { deviceId } = (await app.post('/auth/obtain-token', { username, password: PASSWORD })).json;
+        expect((await app.login(username)).json.code).toBe('limit_reached');
+        await app.dataSource.query('ALTER TABLE auth_token RENAME TO gone');
+        expect((await app.login(username)).status).toBe(503);
+        await app.dataSource.query('ALTER TABLE gone RENAME TO auth_token');
+        const lines = debugLog.flatMap((line) => [...line.matchAll(/^(Login \w+): (\{.*?\})/g)]);
+        expect(lines.map(([, what, details]) => ({ what, ...JSON.parse(details!) }))).toMatchObject([
+          { what: 'Login accepted', userId, deviceId },
+          { what: 'Login refused', userId, code: 'limit_reached' },
+          { what: 'Login refused', userId, code: 'unavailable' },
+        ]);
       });
 
       it('cannot be forged by the address that a proxy gives', async () => {

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import {
   ForbiddenException,
@@ -15,11 +15,13 @@ import {
   type LoginThrottleOptions,
   type UserStore,
 } from 'nestjs-expiring-token';
+import { createClient } from 'redis';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { USER_STORE } from '../lib/expiring-token.constants.js';
 import { resolveOptions } from '../lib/options/resolve-options.js';
 import { networkOf } from '../lib/routes/login/client-network.js';
 import { LoginThrottle } from '../lib/routes/login/login.throttle.js';
+import { isRejection } from '../lib/routes/login/login.verifier.js';
 import { hashPassword, verifyPassword } from '../lib/users/password-hash.js';
 import {
   type BootOptions,
@@ -30,6 +32,7 @@ import {
   type TestApp,
 } from './fixtures/app.js';
 import type { Answer } from './fixtures/http.js';
+import { SERVERS } from './fixtures/databases.js';
 import { onRedis, connectRedis, FreezingRedis } from './fixtures/redis.js';
 
 const LIMIT = 10;
@@ -263,6 +266,24 @@ class Pending {
   };
 }
 
+/** Makes an attempt as `LoginVerifier` does. */
+async function attemptAt<T>(
+  throttle: LoginThrottle,
+  address: string,
+  name: string,
+  check: () => Promise<T>,
+): Promise<T> {
+  const attempt = await throttle.acquire(address, name);
+  try {
+    const result = await check();
+    await attempt.succeeded();
+    return result;
+  } catch (error) {
+    await (isRejection(error) ? attempt.failed() : attempt.cancelled());
+    throw error;
+  }
+}
+
 const throttleOf = (loginThrottle: LoginThrottleOptions) => new LoginThrottle(resolveOptions({ loginThrottle }));
 
 describe('LoginThrottle', () => {
@@ -273,7 +294,7 @@ describe('LoginThrottle', () => {
   it('counts a name from wherever it comes, and exactly as it is sent', async () => {
     const throttle = throttleOf({ limit: 2, ttl: '1m' });
     const from = (address: string, name: string, attempt: () => Promise<string>) =>
-      outcome(throttle.run(address, name, attempt));
+      outcome(attemptAt(throttle, address, name, attempt));
     expect(await from('192.0.2.1', 'ann', wrong)).toBe(401);
     expect(await from('192.0.2.2', 'ann', wrong)).toBe(401);
     expect(await from('192.0.2.3', 'ann', right)).toBe('wait 60');
@@ -290,7 +311,7 @@ describe('LoginThrottle', () => {
   it('forgets the failures of a name at a success, and no others', async () => {
     const throttle = throttleOf({ limit: 3, ttl: '1m' });
     const attempt = (name: string, work: () => Promise<string>, host = Math.random()) =>
-      outcome(throttle.run(`2001:db8:0:${Math.floor(host * 65_535).toString(16)}::1`, name, work));
+      outcome(attemptAt(throttle, `2001:db8:0:${Math.floor(host * 65_535).toString(16)}::1`, name, work));
     for (let round = 0; round < 3; round++) {
       expect(await attempt('ann', wrong)).toBe(401);
       expect(await attempt('ann', wrong)).toBe(401);
@@ -303,12 +324,12 @@ describe('LoginThrottle', () => {
 
   it('counts an attempt that the name refuses neither by name nor by address', async () => {
     const throttle = throttleOf({ limit: 2, ttl: '1m' });
-    for (const host of [1, 2]) expect(await outcome(throttle.run(`192.0.2.${host}`, 'ann', wrong))).toBe(401);
+    for (const host of [1, 2]) expect(await outcome(attemptAt(throttle, `192.0.2.${host}`, 'ann', wrong))).toBe(401);
     for (let attempt = 0; attempt < 5; attempt++) {
-      expect(await outcome(throttle.run('192.0.2.3', 'ann', wrong))).toBe('wait 60');
+      expect(await outcome(attemptAt(throttle, '192.0.2.3', 'ann', wrong))).toBe('wait 60');
     }
     for (const result of [401, 401, 'wait 60']) {
-      expect(await outcome(throttle.run('192.0.2.3', randomUUID(), wrong))).toBe(result);
+      expect(await outcome(attemptAt(throttle, '192.0.2.3', randomUUID(), wrong))).toBe(result);
     }
   });
 
@@ -316,7 +337,7 @@ describe('LoginThrottle', () => {
     const throttle = throttleOf({ limit: 2, ttl: '1m' });
     const [one, two] = [new Pending(), new Pending()];
     const attempts = [one.attempt, two.attempt, right, wrong, wrong, wrong].map((attempt) =>
-      outcome(throttle.run('192.0.2.1', 'ann', attempt)),
+      outcome(attemptAt(throttle, '192.0.2.1', 'ann', attempt)),
     );
     one.end(wrong);
     two.end(right);
@@ -327,12 +348,12 @@ describe('LoginThrottle', () => {
   it('refuses those who come to a line of a thousand', async () => {
     const throttle = throttleOf({ limit: 1, ttl: '1m' });
     const first = new Pending();
-    const line = Array.from({ length: 1000 }, () => outcome(throttle.run('192.0.2.1', 'ann', first.attempt)));
-    expect(await outcome(throttle.run('192.0.2.1', 'bob', right))).toBe('wait 1');
-    expect(await outcome(throttle.run('192.0.2.2', 'bob', right))).toBe('in');
+    const line = Array.from({ length: 1000 }, () => outcome(attemptAt(throttle, '192.0.2.1', 'ann', first.attempt)));
+    expect(await outcome(attemptAt(throttle, '192.0.2.1', 'bob', right))).toBe('wait 1');
+    expect(await outcome(attemptAt(throttle, '192.0.2.2', 'bob', right))).toBe('in');
     first.end(right);
     expect(new Set(await Promise.all(line))).toEqual(new Set(['in']));
-    expect(await outcome(throttle.run('192.0.2.1', 'bob', right))).toBe('in');
+    expect(await outcome(attemptAt(throttle, '192.0.2.1', 'bob', right))).toBe('in');
   });
 
   it('counts every way in which a store says no', async () => {
@@ -340,7 +361,7 @@ describe('LoginThrottle', () => {
       const throttle = throttleOf({ limit: 2, ttl: '1m' });
       const refused = () => Promise.reject(new HttpException('no', status));
       for (const result of [status, status, 'wait 60']) {
-        expect(await outcome(throttle.run('192.0.2.1', 'ann', refused))).toBe(result);
+        expect(await outcome(attemptAt(throttle, '192.0.2.1', 'ann', refused))).toBe(result);
       }
     }
   });
@@ -349,11 +370,11 @@ describe('LoginThrottle', () => {
     const throttle = throttleOf({ limit: 2, ttl: '1m' });
     const broken = () => Promise.reject(new Error('broken'));
     for (let attempt = 0; attempt < 5; attempt++) {
-      expect(await outcome(throttle.run('192.0.2.1', 'ann', broken))).toBe('broken');
+      expect(await outcome(attemptAt(throttle, '192.0.2.1', 'ann', broken))).toBe('broken');
     }
     const [slow, slower] = [new Pending(), new Pending()];
     const attempts = [slow.attempt, slower.attempt, wrong, wrong, wrong].map((attempt) =>
-      outcome(throttle.run('192.0.2.1', 'ann', attempt)),
+      outcome(attemptAt(throttle, '192.0.2.1', 'ann', attempt)),
     );
     slow.end(broken);
     slower.end(broken);
@@ -363,7 +384,7 @@ describe('LoginThrottle', () => {
   it('ends the window ttl after the first failure, and gives nothing of one window back into the next', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
     const throttle = throttleOf({ limit: 2, ttl: '1m' });
-    const attempt = (work: () => Promise<string>) => outcome(throttle.run('192.0.2.1', 'ann', work));
+    const attempt = (work: () => Promise<string>) => outcome(attemptAt(throttle, '192.0.2.1', 'ann', work));
     expect(await attempt(wrong)).toBe(401);
     const late = new Pending();
     const ended = attempt(late.attempt);
@@ -380,14 +401,14 @@ describe('LoginThrottle', () => {
     across.end(right);
     expect(await acrossEnded).toBe('in');
     // The name is forgotten at the success; the address has one failure in this window still.
-    expect(await outcome(throttle.run('192.0.2.1', 'bob', wrong))).toBe(401);
-    expect(await outcome(throttle.run('192.0.2.1', 'bob', wrong))).toBe('wait 60');
+    expect(await outcome(attemptAt(throttle, '192.0.2.1', 'bob', wrong))).toBe(401);
+    expect(await outcome(attemptAt(throttle, '192.0.2.1', 'bob', wrong))).toBe('wait 60');
   });
 
   it('keeps a window longer than a timer can wait', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
     const throttle = throttleOf({ limit: 1, ttl: '365d' });
-    const attempt = () => outcome(throttle.run('192.0.2.1', 'ann', wrong));
+    const attempt = () => outcome(attemptAt(throttle, '192.0.2.1', 'ann', wrong));
     expect(await attempt()).toBe(401);
     vi.advanceTimersByTime(24 * 24 * 60 * 60 * 1000);
     expect(await attempt()).toMatch(/^wait/);
@@ -396,7 +417,7 @@ describe('LoginThrottle', () => {
   it('does not care where the wall clock is moved (F16)', async () => {
     vi.useFakeTimers({ toFake: ['Date'] });
     const throttle = throttleOf({ limit: 2, ttl: '1m' });
-    const attempt = (work: () => Promise<string>) => outcome(throttle.run('192.0.2.1', 'ann', work));
+    const attempt = (work: () => Promise<string>) => outcome(attemptAt(throttle, '192.0.2.1', 'ann', work));
     expect(await attempt(wrong)).toBe(401);
     expect(await attempt(wrong)).toBe(401);
     for (const hours of [1, -2, 24]) {
@@ -409,14 +430,16 @@ describe('LoginThrottle', () => {
     const throttle = throttleOf({ limit: 3, ttl: '1m' });
     const timers = () => process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length;
     const held = () => {
-      const { lines, counter } = throttle as unknown as { lines: Map<string, unknown>; counter: any };
-      return [lines.size, counter.windows.size];
+      const { attempts, counter } = throttle as unknown as { attempts: Map<string, unknown>; counter: any };
+      return [attempts.size, counter.windows.size];
     };
     const before = timers();
-    await times(50, (index) => throttle.run('192.0.2.1', `user ${index}`, right));
-    await times(50, (index) => outcome(throttle.run('192.0.2.1', `user ${index}`, () => Promise.reject(new Error()))));
+    await times(50, (index) => attemptAt(throttle, '192.0.2.1', `user ${index}`, right));
+    await times(50, (index) =>
+      outcome(attemptAt(throttle, '192.0.2.1', `user ${index}`, () => Promise.reject(new Error()))),
+    );
     expect(held()).toEqual([0, 0]);
-    await times(50, (index) => outcome(throttle.run('192.0.2.1', `user ${index}`, wrong)));
+    await times(50, (index) => outcome(attemptAt(throttle, '192.0.2.1', `user ${index}`, wrong)));
     expect(held()).toEqual([0, 4]);
     expect(timers()).toBe(before);
   });
@@ -585,20 +608,39 @@ onRedis(() => {
       ];
       // Each ends while the next one, which it keeps out, gives its refused point back.
       const brief = () => new Promise<string>((resolve) => setImmediate(resolve, 'in'));
-      const results = await times(100, (host) => outcome(one.run(`192.0.2.${host}`, 'ann', brief)));
+      const results = await times(100, (host) => outcome(attemptAt(one, `192.0.2.${host}`, 'ann', brief)));
       expect(new Set(results)).toEqual(new Set(['in']));
       // The success takes back all points of the name: one that is given back later is not free a second time.
       const late = new Pending();
-      const ended = outcome(one.run('192.0.2.1', 'ann', late.attempt));
+      const ended = outcome(attemptAt(one, '192.0.2.1', 'ann', late.attempt));
       await vi.waitFor(() => expect(late.started).toBe(true));
       const redis = connect('');
       const [name] = await redis.keys(`${keyPrefix}*name*`);
       await redis.del(name!);
       late.end(() => Promise.reject(new Error('broken')));
       expect(await ended).toBe('broken');
-      expect(await redis.get(name!)).toBe('0');
-      expect(await outcome(two.run('192.0.2.2', 'ann', wrong))).toBe(401);
-      expect(await outcome(one.run('192.0.2.3', 'ann', right))).toBe('wait 300');
+      expect(await redis.get(name!)).toBeNull();
+      expect(await outcome(attemptAt(two, '192.0.2.2', 'ann', wrong))).toBe(401);
+      expect(await outcome(attemptAt(one, '192.0.2.3', 'ann', right))).toBe('wait 300');
+    });
+
+    it.each(['ioredis', 'redis'])('are counted, returned and forgotten through a client of %s', async (client) => {
+      const redis =
+        client === 'redis' ? await createClient({ url: SERVERS.redis }).connect() : connect('', SERVERS.redis);
+      const throttle = throttleOf({ limit: 2, ttl: 1500, redis });
+      const [address, name] = [`address ${randomUUID()}`, `name ${randomUUID()}`];
+      const attempt = (check: () => Promise<string>) => outcome(attemptAt(throttle, address, name, check));
+      const broken = () => Promise.reject(new Error('broken'));
+      for (let count = 0; count < 3; count++) expect(await attempt(broken)).toBe('broken');
+      expect(await attempt(wrong)).toBe(401);
+      expect(await attempt(right)).toBe('in');
+      expect(await attempt(wrong)).toBe(401);
+      expect(await attempt(right)).toBe('wait 2');
+      const digest = createHash('sha256').update(address).digest('base64url');
+      const ttlMs = await connect('').pttl(`expiring-token:login:address:${digest}`);
+      expect(ttlMs).toBeGreaterThan(0);
+      expect(ttlMs).toBeLessThanOrEqual(1500);
+      if ('destroy' in redis) redis.destroy();
     });
 
     it('are not given up for an answer that a busy process reads late', async () => {
@@ -607,7 +649,7 @@ onRedis(() => {
       await client.ping();
       const throttle = throttleOf({ redis: client });
       for (let failures = 1; failures <= 3; failures++) {
-        const attempt = outcome(throttle.run('192.0.2.1', 'ann', wrong));
+        const attempt = outcome(attemptAt(throttle, '192.0.2.1', 'ann', wrong));
         await new Promise(setImmediate);
         // Nothing else happens in this process for longer than Redis is waited for.
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);

@@ -4,7 +4,7 @@ import { escapeForLog } from '../errors/describe-error.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import type { HttpRequest } from '../transports/http-request.js';
 
-/** Whom a log line is about. `name` is a hashed user name, for an attempt whose user is unknown. */
+/** Whom a log line about a refused attempt is about. `name` is a hashed user name, for an attempt whose user is unknown. */
 export type LogSubject = { userId?: string; deviceId?: string; name?: string };
 
 /**
@@ -23,29 +23,19 @@ export class AuthenticationLogger {
   private readonly logger = new Logger('ExpiringToken');
 
   /**
-   * Runs an attempt, logs at level `log` whether it was accepted or refused, and returns its result.
+   * Logs an attempt that succeeded, at level `log`.
    *
    * @param action - the first word of the line, for example `Login`
-   * @param subjectOf - returns whom the line is about; it is called with the result of an accepted attempt, and without one
-   * for a refused attempt
-   * @throws the error of the attempt
+   * @param ids - for example a token, of which nothing else is logged
    */
-  async attempt<T>(
-    action: string,
-    request: HttpRequest,
-    subjectOf: (result?: T) => LogSubject,
-    run: () => Promise<T>,
-  ): Promise<T> {
-    try {
-      const result = await run();
-      this.logger.log(this.line(`${action} accepted`, request, subjectOf(result)));
-      return result;
-    } catch (error) {
-      if (error instanceof HttpException) {
-        this.logger.log(this.line(`${action} refused`, request, { ...codeOf(error), ...subjectOf() }));
-      }
-      throw error;
-    }
+  accepted(action: string, request: HttpRequest, { userId, deviceId }: { userId: string; deviceId?: string }): void {
+    this.logger.log(this.line(`${action} accepted`, request, { userId, deviceId }));
+  }
+
+  /** Logs an attempt that was answered with an HTTP error, at level `log`. Any other error is not an answer to the client. */
+  refused(action: string, request: HttpRequest, error: unknown, subject: LogSubject = {}): void {
+    if (!(error instanceof HttpException)) return;
+    this.logger.log(this.line(`${action} refused`, request, { ...codeOf(error), ...subject }));
   }
 
   /** Logs a refused token, at level `debug` because clients with expired tokens are frequent. */

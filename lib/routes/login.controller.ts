@@ -7,8 +7,8 @@ import { DescribeRoute } from '../openapi/route-documentation.js';
 import { credentialsModel, PairAnswerModel, TokenAnswerModel } from '../openapi/models.js';
 import { Public } from '../authentication/expiring-token.decorators.js';
 import type { HttpRequest } from '../transports/http-request.js';
-import { LoginVerifier } from './login/login.verifier.js';
-import { type TokenResponse, TokenResponses } from './token-response.js';
+import { PasswordLogin } from './login/password-login.js';
+import type { TokenResponse } from './token-response.js';
 
 /** What both take and refuse. */
 function describeLogin(options: ResolvedOptions) {
@@ -33,9 +33,8 @@ function describeLogin(options: ResolvedOptions) {
 @UseInterceptors(ResponseHeadersInterceptor)
 export class LoginController {
   constructor(
-    private readonly logins: LoginVerifier,
+    private readonly passwordLogin: PasswordLogin,
     private readonly tokens: ExpiringTokenService,
-    private readonly answers: TokenResponses,
   ) {}
 
   @Post('login')
@@ -46,8 +45,7 @@ export class LoginController {
     answer: { description: 'The token', type: options.refresh ? PairAnswerModel : TokenAnswerModel },
   }))
   async login(@Req() request: HttpRequest): Promise<TokenResponse> {
-    const { userId, device } = await this.logins.verify(request);
-    return this.answers.respond(() => this.tokens.logIn(userId, device));
+    return this.passwordLogin.logIn(request, (userId, device) => this.tokens.logIn(userId, device));
   }
 }
 
@@ -57,9 +55,8 @@ export class LoginController {
 @UseInterceptors(ResponseHeadersInterceptor)
 export class ObtainTokenController {
   constructor(
-    private readonly logins: LoginVerifier,
+    private readonly passwordLogin: PasswordLogin,
     private readonly tokens: ExpiringTokenService,
-    private readonly answers: TokenResponses,
   ) {}
 
   @Post('obtain-token')
@@ -70,7 +67,9 @@ export class ObtainTokenController {
     answer: { description: 'The token', type: TokenAnswerModel },
   }))
   async obtain(@Req() request: HttpRequest): Promise<TokenResponse> {
-    const { userId, device } = await this.logins.verify(request);
-    return this.answers.respond(async () => ({ access: await this.tokens.obtain(userId, device), refresh: null }));
+    return this.passwordLogin.logIn(request, async (userId, device) => ({
+      access: await this.tokens.obtain(userId, device),
+      refresh: null,
+    }));
   }
 }

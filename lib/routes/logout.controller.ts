@@ -23,8 +23,13 @@ export class LogoutController {
   @DescribeRoute(() => ({ summary: 'Log out this device', answer: { description: 'Its tokens are dead' } }))
   async logout(@Req() request: AuthenticatedRequest): Promise<void> {
     const { userId, deviceId } = tokenOf(request);
-    const revoke = () => this.tokens.revoke(userId, deviceId);
-    await this.log.attempt('Logout', request, () => ({ userId, deviceId }), revoke);
+    try {
+      await this.tokens.revoke(userId, deviceId);
+      this.log.accepted('Logout', request, { userId, deviceId });
+    } catch (error) {
+      this.log.refused('Logout', request, error, { userId, deviceId });
+      throw error;
+    }
   }
 
   @Post('logout-all')
@@ -38,7 +43,13 @@ export class LogoutController {
   async logoutAll(@Req() request: AuthenticatedRequest): Promise<{ revoked: number }> {
     const { userId, deviceId } = tokenOf(request);
     const options = readKeepCurrent(request) ? { except: deviceId } : {};
-    const revokeAll = () => this.tokens.revokeAll(userId, options);
-    return { revoked: await this.log.attempt('Logout of all devices', request, () => ({ userId }), revokeAll) };
+    try {
+      const revoked = await this.tokens.revokeAll(userId, options);
+      this.log.accepted('Logout of all devices', request, { userId });
+      return { revoked };
+    } catch (error) {
+      this.log.refused('Logout of all devices', request, error, { userId });
+      throw error;
+    }
   }
 }

@@ -1,5 +1,5 @@
 import { Controller, HttpCode, Inject, NotFoundException, Post, Req, UseInterceptors } from '@nestjs/common';
-import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
@@ -19,9 +19,10 @@ import { type TokenResponse, TokenResponses } from './token-response.js';
 export class RefreshController {
   constructor(
     private readonly tokens: ExpiringTokenService,
-    private readonly answers: TokenResponses,
+    private readonly responses: TokenResponses,
     private readonly log: AuthenticationLogger,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
+    @Inject(CLOCK) private readonly clock: Clock,
   ) {}
 
   @Post('refresh')
@@ -39,11 +40,14 @@ export class RefreshController {
     if (!this.options.refresh) throw new NotFoundException(`Cannot POST ${request.originalUrl ?? request.url}`);
     const token = readRefreshToken(request, this.options.refresh.header);
     if (token === null) throw new ExpiringTokenException('refresh_invalid', { presented: false });
-    return this.log.attempt(
-      'Refresh',
-      request,
-      (answer?: TokenResponse) => ({ deviceId: answer?.deviceId }),
-      () => this.answers.respond(() => this.tokens.refresh(token)),
-    );
+    try {
+      const issuedSince = this.clock();
+      const pair = await this.tokens.refresh(token);
+      this.log.accepted('Refresh', request, pair.access.token);
+      return this.responses.create(pair, issuedSince);
+    } catch (error) {
+      this.log.refused('Refresh', request, error);
+      throw error;
+    }
   }
 }

@@ -1,10 +1,10 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { CLOCK, type Clock } from '../expiring-token.constants.js';
-import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
+import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import type { ResolvedOptions } from '../options/resolve-options.js';
+import { expiryOf, secondsUntil } from '../tokens/token-lifetime.js';
 import type { LoggedIn } from '../tokens/token.interfaces.js';
-import { secondsUntil } from '../tokens/token-lifetime.js';
 
-/** What a client is told of the tokens that it may use from now on (after RFC 6749 §5.1). */
+/** The JSON that gives a client its new tokens (after RFC 6749 §5.1). */
 export interface TokenResponse {
   token: string;
   tokenType: 'Bearer';
@@ -12,38 +12,41 @@ export interface TokenResponse {
   expiresIn: number | null;
   expiresAt: Date | null;
   deviceId: string;
-  /** With a refresh token: the token, and what `expiresIn` and `expiresAt` are for it. */
+  /** Only with a refresh token, as are the members below. */
   refreshToken?: string;
+  /** As `expiresIn`, for the refresh token. */
   refreshExpiresIn?: number | null;
+  /** As `expiresAt`, for the refresh token. */
   refreshExpiresAt?: Date | null;
 }
 
-/** Answers all ways to a token alike. */
+/** Creates the responses of all routes that give a client tokens. */
 @Injectable()
 export class TokenResponses {
-  constructor(
-    private readonly tokens: ExpiringTokenService,
-    @Inject(CLOCK) private readonly clock: Clock,
-  ) {}
+  constructor(@Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions) {}
 
-  /** @param asked - gets the tokens; the seconds that they still have are counted from the moment before, or from their creation */
-  async respond(asked: () => Promise<LoggedIn>): Promise<TokenResponse> {
-    const before = this.clock();
-    const { access, refresh } = await asked();
-    const now = Math.max(before, access.token.created.getTime());
-    const expiresAt = this.tokens.expiryOf(access.token);
-    const refreshExpiresAt = refresh && this.tokens.expiryOf(refresh.token);
-    return {
+  /**
+   * @param issuedSince - the time before the tokens were requested. Remaining seconds are counted from it, or from the creation
+   * of a token that was created later: a client that asks for an hour should read 3600, however long the database took
+   */
+  create({ access, refresh }: LoggedIn, issuedSince: number): TokenResponse {
+    const { lifetimes } = this.options;
+    const from = Math.max(issuedSince, access.token.created.getTime());
+    const expiresAt = expiryOf(access.token, lifetimes);
+    const response: TokenResponse = {
       token: access.plainText,
       tokenType: 'Bearer',
-      expiresIn: secondsUntil(expiresAt, now),
+      expiresIn: secondsUntil(expiresAt, from),
       expiresAt,
       deviceId: access.token.deviceId,
-      ...(refresh && {
-        refreshToken: refresh.plainText,
-        refreshExpiresIn: secondsUntil(refreshExpiresAt, now),
-        refreshExpiresAt,
-      }),
+    };
+    if (!refresh) return response;
+    const refreshExpiresAt = expiryOf(refresh.token, lifetimes);
+    return {
+      ...response,
+      refreshToken: refresh.plainText,
+      refreshExpiresIn: secondsUntil(refreshExpiresAt, from),
+      refreshExpiresAt,
     };
   }
 }

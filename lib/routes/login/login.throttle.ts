@@ -1,71 +1,84 @@
 import { createHash } from 'node:crypto';
-import { HttpException, Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
-import pLimit from 'p-limit';
+import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import { KeyedQueue } from '../../async/keyed-queue.js';
 import { RESOLVED_OPTIONS } from '../../expiring-token.constants.js';
 import { ExpiringTokenException } from '../../errors/expiring-token.exception.js';
 import type { ResolvedOptions } from '../../options/resolve-options.js';
-import { type AttemptCounter, MemoryCounter, type Slot, RedisCounter } from './attempt-counter.js';
+import type { AttemptCounter, Slot } from './attempt-counter.js';
 import { networkOf } from './client-network.js';
+import { MemoryCounter } from './memory.counter.js';
+import { RedisCounter } from './redis.counter.js';
 
-/** What a counter knows of a user name or an address: of a bounded length, and not the name. */
+/**
+ * Attempts of one key that may wait or run at the same time: enough for a crowd behind one address, and a bound to the memory
+ * that an attacker can fill.
+ */
+const MAX_QUEUED_ATTEMPTS = 1000;
+
+/** A digest of the name or address: keys have a bounded length, and names are not readable in Redis. */
 const keyOf = (kind: 'address' | 'name', value: string): string =>
   `${kind}:${createHash('sha256').update(value).digest('base64url')}`;
 
-const isThrottled = (error: unknown): boolean => error instanceof ExpiringTokenException && error.code === 'throttled';
+/** An attempt to log in that may look at the password now. Exactly one of the methods is called, when the outcome is known. */
+export interface LoginAttempt {
+  /** The credentials are right: clears the counter of the name, and returns the slot of the address. */
+  succeeded(): Promise<void>;
+  /** The credentials were refused: the name and the address keep a slot each until their windows end. */
+  failed(): Promise<void>;
+  /** The attempt ended without a judgement of the credentials: returns both slots. */
+  cancelled(): Promise<void>;
+}
 
-/** Whether an attempt was refused by what looked at its credentials, and not by this throttle before. */
-const isWrong = (error: unknown): boolean =>
-  error instanceof HttpException && error.getStatus() < 500 && !isThrottled(error);
-
-/** Attempts of one key that may wait: those of a crowd, and not all that somebody cares to send. */
-const MAX_QUEUED_ATTEMPTS = 1000;
+/** With the option `loginThrottle: false`. */
+const UNLIMITED: LoginAttempt = {
+  succeeded: async () => undefined,
+  failed: async () => undefined,
+  cancelled: async () => undefined,
+};
 
 /** The attempts of one key in this process. */
-class AttemptQueue {
-  /** They take their points one by one. */
-  readonly mutex = pLimit(1);
-  readonly running = new Set<Promise<unknown>>();
-  settled = 0;
-  /** Those that wait at the door, and those that run. */
-  length = 0;
+class KeyAttempts {
+  /** Those that wait for a slot, and those that hold one. */
+  size = 0;
+  /** Those that hold a slot. */
+  running = 0;
+  /** Those that held a slot and ended. */
+  ended = 0;
+  private onEnd: (() => void) | undefined;
 
-  /**
-   * Waits for a point as long as it can become free: one that is refused now may be held by a right login.
-   *
-   * @throws ExpiringTokenException `throttled`
-   */
-  async acquire(take: () => Promise<Slot>): Promise<Slot> {
-    for (;;) {
-      const { settled } = this;
-      const point = await take();
-      if (point.refusedForMs === null) return point;
-      if (this.settled > settled) continue;
-      if (this.running.size === 0) {
-        const retryAfterSeconds = Math.max(1, Math.ceil(point.refusedForMs / 1000));
-        throw new ExpiringTokenException('throttled', { retryAfterSeconds });
-      }
-      await Promise.race(this.running);
-    }
+  end(): void {
+    this.running--;
+    this.ended++;
+    this.onEnd?.();
   }
 
-  add(attempt: Promise<unknown>): void {
-    const settle = () => {
-      this.running.delete(settled);
-      this.settled++;
-    };
-    const settled = attempt.then(settle, settle);
-    this.running.add(settled);
+  nextEnd(): Promise<void> {
+    return new Promise((resolve) => {
+      this.onEnd = resolve;
+    });
   }
 }
 
+/** A slot that an attempt holds while the password is checked. Each method ends that. */
+interface HeldSlot {
+  /** Leaves the attempt counted. */
+  keep(): void;
+  /** Returns the slot. */
+  refund(): Promise<void>;
+  /** Returns all slots of the key. */
+  clear(): Promise<void>;
+}
+
 /**
- * Limits failed logins by user name and by address. A point is taken before the password is looked at, so that no number of
- * attempts at once is more than the limit; right logins give it back.
+ * Limits failed logins by user name and by address. An attempt takes a slot of each before the password is looked at, so that
+ * simultaneous attempts cannot exceed the limit.
  */
 @Injectable()
 export class LoginThrottle implements OnApplicationShutdown {
   private readonly counter: AttemptCounter | null;
-  private readonly lines = new Map<string, AttemptQueue>();
+  /** Attempts of one key take their slots in the order in which they came. */
+  private readonly queue = new KeyedQueue();
+  private readonly attempts = new Map<string, KeyAttempts>();
 
   constructor(@Inject(RESOLVED_OPTIONS) { loginThrottle }: ResolvedOptions) {
     this.counter = loginThrottle && new (loginThrottle.redis ? RedisCounter : MemoryCounter)(loginThrottle);
@@ -76,52 +89,80 @@ export class LoginThrottle implements OnApplicationShutdown {
   }
 
   /**
-   * Makes an attempt to log in, unless too many have failed.
+   * Takes a slot of the address and a slot of the name. Waits while a running attempt may still free one.
    *
    * @param address - `request.ip` of the framework
    * @param username - exactly as sent
-   * @param attempt - throws an `HttpException` below 500 for credentials that are refused; nothing else counts as a failure
-   * @throws ExpiringTokenException `throttled`
+   * @throws ExpiringTokenException `throttled` if too many attempts have failed; `unavailable` if too many are waiting
    */
-  async run<T>(address: string | undefined, username: string, attempt: () => Promise<T>): Promise<T> {
+  async acquire(address: string | undefined, username: string): Promise<LoginAttempt> {
     const { counter } = this;
-    if (!counter) return attempt();
-    const name = keyOf('name', username);
-    const countedByName = () => this.count(counter, name, () => counter.forget(name), attempt);
-    // The address first: one that is refused leaves no name behind.
-    return this.count(counter, keyOf('address', networkOf(address)), (point) => point.refund(), countedByName);
+    if (!counter) return UNLIMITED;
+    // The address first: an address that is refused must not fill the counters with names.
+    const ofAddress = await this.acquireSlot(counter, keyOf('address', networkOf(address)));
+    let ofName: HeldSlot;
+    try {
+      ofName = await this.acquireSlot(counter, keyOf('name', username));
+    } catch (error) {
+      await ofAddress.refund();
+      throw error;
+    }
+    return {
+      async succeeded() {
+        await ofName.clear();
+        await ofAddress.refund();
+      },
+      async failed() {
+        ofName.keep();
+        ofAddress.keep();
+      },
+      async cancelled() {
+        await ofName.refund();
+        await ofAddress.refund();
+      },
+    };
   }
 
-  private async count<T>(
-    counter: AttemptCounter,
-    key: string,
-    onSuccess: (point: Slot) => Promise<void>,
-    attempt: () => Promise<T>,
-  ): Promise<T> {
-    const run = async (point: Slot): Promise<T> => {
-      try {
-        const result = await attempt();
-        await onSuccess(point);
-        return result;
-      } catch (error) {
-        if (!isWrong(error)) await point.refund();
-        throw error;
-      }
+  private async acquireSlot(counter: AttemptCounter, key: string): Promise<HeldSlot> {
+    const attempts = this.attempts.get(key) ?? new KeyAttempts();
+    if (attempts.size >= MAX_QUEUED_ATTEMPTS) throw new ExpiringTokenException('unavailable');
+    this.attempts.set(key, attempts);
+    attempts.size++;
+    const leave = () => {
+      if (--attempts.size === 0) this.attempts.delete(key);
     };
-    const line = this.lines.get(key) ?? new AttemptQueue();
-    if (line.length >= MAX_QUEUED_ATTEMPTS) throw new ExpiringTokenException('unavailable');
-    this.lines.set(key, line);
-    line.length++;
+    const release = () => {
+      attempts.end();
+      leave();
+    };
     try {
-      const { running } = await line.mutex(async () => {
-        const started = run(await line.acquire(() => counter.consume(key)));
-        line.add(started);
-        // In an object, or the door would stay shut until it ends.
-        return { running: started };
-      });
-      return await running;
-    } finally {
-      if (--line.length === 0) this.lines.delete(key);
+      const slot = await this.queue.run(key, () => this.waitForSlot(counter, key, attempts));
+      return {
+        keep: release,
+        refund: () => slot.refund().finally(release),
+        clear: () => counter.clear(key).finally(release),
+      };
+    } catch (error) {
+      leave();
+      throw error;
+    }
+  }
+
+  private async waitForSlot(counter: AttemptCounter, key: string, attempts: KeyAttempts): Promise<Slot> {
+    for (;;) {
+      const { ended } = attempts;
+      const slot = await counter.consume(key);
+      if (slot.refusedForMs === null) {
+        attempts.running++;
+        return slot;
+      }
+      // An attempt that ended while the counter answered may have returned its slot.
+      if (attempts.ended > ended) continue;
+      if (attempts.running === 0) {
+        const retryAfterSeconds = Math.max(1, Math.ceil(slot.refusedForMs / 1000));
+        throw new ExpiringTokenException('throttled', { retryAfterSeconds });
+      }
+      await attempts.nextEnd();
     }
   }
 }

@@ -1,0 +1,57 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { AuthenticationLogger } from '../../authentication/authentication.logger.js';
+import { rejectRefreshToken } from '../../authentication/refresh-token.js';
+import { CLOCK, type Clock, RESOLVED_OPTIONS, USER_STORE } from '../../expiring-token.constants.js';
+import type { ResolvedOptions } from '../../options/resolve-options.js';
+import { sanitizeLabel } from '../../tokens/device.js';
+import type { DeviceOptions, LoggedIn } from '../../tokens/token.interfaces.js';
+import { type HttpRequest, utf8Header } from '../../transports/http-request.js';
+import type { UserStore } from '../../users/user-store.js';
+import { readLogin } from '../request-body.js';
+import { type TokenResponse, TokenResponses } from '../token-response.js';
+import { LoginVerifier } from './login.verifier.js';
+
+/** A login by the user name and the password in the body of a request: what `login` and `obtain-token` have in common. */
+@Injectable()
+export class PasswordLogin {
+  constructor(
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
+    @Inject(USER_STORE) private readonly users: UserStore,
+    @Inject(CLOCK) private readonly clock: Clock,
+    private readonly verifier: LoginVerifier,
+    private readonly responses: TokenResponses,
+    private readonly log: AuthenticationLogger,
+  ) {}
+
+  /**
+   * @param issueTokens - called when the credentials are right
+   * @throws ExpiringTokenException `request_invalid` for a refresh token in the header; `validation_failed` for a body of the
+   * wrong shape; what {@link LoginVerifier.verify} and `issueTokens` throw
+   */
+  async logIn(
+    request: HttpRequest,
+    issueTokens: (userId: string, device: DeviceOptions) => Promise<LoggedIn>,
+  ): Promise<TokenResponse> {
+    rejectRefreshToken(request, this.options);
+    const { deviceName, ...credentials } = readLogin(request, this.options);
+    const userId = await this.verifier.verify(request, credentials.username, () =>
+      this.users.validateCredentials(credentials),
+    );
+    try {
+      const issuedSince = this.clock();
+      const tokens = await issueTokens(userId, deviceOf(request, deviceName));
+      this.log.accepted('Login', request, tokens.access.token);
+      return this.responses.create(tokens, issuedSince);
+    } catch (error) {
+      this.log.refused('Login', request, error, { userId });
+      throw error;
+    }
+  }
+}
+
+/** The name of a device is the first of these that has visible characters. */
+function deviceOf(request: HttpRequest, deviceName: string | undefined): DeviceOptions {
+  const userAgent = utf8Header(request, 'user-agent');
+  const name = [utf8Header(request, 'x-device-model'), deviceName, userAgent].find((label) => sanitizeLabel(label));
+  return { name, userAgent };
+}

@@ -1,0 +1,114 @@
+import { Logger } from '@nestjs/common';
+import { withTimeout } from '../../async/with-timeout.js';
+import { describeError } from '../../errors/describe-error.js';
+import { type AttemptCounter, refusedSlot, type Slot, type ThrottleOptions } from './attempt-counter.js';
+import { MemoryCounter } from './memory.counter.js';
+
+/** The part of an `ioredis` or a `redis` client that is used here. */
+interface CommandClient {
+  eval(script: string, ...parameters: unknown[]): Promise<unknown>;
+  del(key: string): Promise<unknown>;
+}
+
+/** Longest wait for one Redis command, so that Redis delays a login no longer than the hash of its password does. */
+const REDIS_TIMEOUT_MS = 100;
+
+/** After Redis has failed, it is not used for this long. Otherwise each login would wait for it in turn. */
+const REDIS_PAUSE_MS = 1000;
+
+const KEY_PREFIX = 'expiring-token:login';
+
+/**
+ * Takes a slot of KEYS[1] if less than ARGV[1] are taken. Returns 1 or 0 for taken or refused, and the time until the window
+ * ends. A key without an expiry, whoever wrote it, gets ARGV[2] milliseconds: it would refuse logins forever.
+ */
+const CONSUME = `
+local used = redis.call('incr', KEYS[1])
+local ttl = redis.call('pttl', KEYS[1])
+if ttl < 0 then
+  ttl = tonumber(ARGV[2])
+  redis.call('pexpire', KEYS[1], ARGV[2])
+end
+if used <= tonumber(ARGV[1]) then return { 1, ttl } end
+redis.call('decr', KEYS[1])
+return { 0, ttl }`;
+
+/** Returns a slot of KEYS[1], unless all slots were returned meanwhile. */
+const REFUND = `
+local used = tonumber(redis.call('get', KEYS[1]) or 0)
+if used > 1 then redis.call('decr', KEYS[1]) end
+if used == 1 then redis.call('del', KEYS[1]) end`;
+
+/**
+ * Counts in Redis for all processes together. While Redis does not answer, this process counts alone. A slot is returned
+ * where it was taken.
+ */
+export class RedisCounter implements AttemptCounter {
+  private readonly logger = new Logger('ExpiringToken');
+  private readonly memory: MemoryCounter;
+  private readonly client: CommandClient;
+  private pausedUntilMs = 0;
+
+  constructor(private readonly options: ThrottleOptions) {
+    this.memory = new MemoryCounter(options);
+    this.client = options.redis as CommandClient;
+  }
+
+  async consume(key: string): Promise<Slot> {
+    const consumed = await this.tryRedis(
+      () => this.runConsume(key),
+      // The answer came after all, but the attempt was counted in memory by then.
+      ({ refusedForMs }) => (refusedForMs === null ? this.run(REFUND, key) : undefined),
+    );
+    if (!consumed) return this.memory.consume(key);
+    if (consumed.refusedForMs !== null) return refusedSlot(consumed.refusedForMs);
+    const endsAtMs = performance.now() + consumed.windowMs;
+    const refund = async () => {
+      // A slot of a window that has ended must not be returned to the next one.
+      if (performance.now() < endsAtMs) await this.tryRedis(() => this.run(REFUND, key));
+    };
+    return { refusedForMs: null, refund };
+  }
+
+  async clear(key: string): Promise<void> {
+    await Promise.all([this.memory.clear(key), this.tryRedis(() => this.client.del(`${KEY_PREFIX}:${key}`))]);
+  }
+
+  close(): void {
+    this.memory.close();
+  }
+
+  private async runConsume(key: string): Promise<{ refusedForMs: number | null; windowMs: number }> {
+    const { limit, ttlMs } = this.options;
+    const [taken, windowMs] = (await this.run(CONSUME, key, limit, Math.ceil(ttlMs))) as [number, number];
+    return { refusedForMs: taken ? null : windowMs, windowMs };
+  }
+
+  /** Runs a script on one key. `ioredis` and `redis` take the parameters of `EVAL` in different forms. */
+  private run(script: string, key: string, ...parameters: number[]): Promise<unknown> {
+    const [name, texts] = [`${KEY_PREFIX}:${key}`, parameters.map(String)];
+    // Class names differ between versions; `defineCommand` exists in every version of `ioredis` and in none of `redis`.
+    return 'defineCommand' in this.client
+      ? this.client.eval(script, 1, name, ...texts)
+      : this.client.eval(script, { keys: [name], arguments: texts });
+  }
+
+  /**
+   * Runs a command, unless Redis has failed a moment ago.
+   *
+   * @param undo - called with an answer that comes too late
+   * @returns undefined if Redis gave no answer in time
+   */
+  private async tryRedis<T>(command: () => Promise<T>, undo?: (answer: T) => unknown): Promise<T | undefined> {
+    if (performance.now() < this.pausedUntilMs) return undefined;
+    const answer = (async () => command())();
+    try {
+      return await withTimeout(REDIS_TIMEOUT_MS, () => answer, 'Redis');
+    } catch (error) {
+      this.pausedUntilMs = performance.now() + REDIS_PAUSE_MS;
+      this.logger.warn(`Redis failed, so this process counts failed logins alone: ${describeError(error)}`);
+      answer.then(undo).catch(() => undefined);
+      return undefined;
+    }
+  }
+}
