@@ -4,9 +4,10 @@ import { defineConfig } from 'vitest/config';
 
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
-export default defineConfig({
+/** What all projects of the tests have in common, here and in vitest.faults.config.ts and vitest.browser.config.ts. */
+export const shared = {
   resolve: {
-    // The first that fits is taken.
+    // The first match is used.
     alias: {
       'nestjs-expiring-token/testing': source('lib/testing/index.ts'),
       'nestjs-expiring-token/migrations': source('lib/migrations/index.ts'),
@@ -14,16 +15,52 @@ export default defineConfig({
     },
   },
   test: {
-    include: ['test/**/*.spec.ts'],
-    // Those that disturb servers start their own: `npm run test:faults`. Those in a browser: `npm run test:browser`.
-    exclude: ['test/faults/**', 'test/browser/**'],
-    globalSetup: ['test/fixtures/servers.ts'],
     setupFiles: ['test/fixtures/capture-output.ts'],
     isolate: false,
-    // A worker waits for a database half of its time: on two processors one alone, the default, would leave the other idle.
+    // A worker waits for a database half of its time. On two processors the default, one worker, would leave one idle.
     maxWorkers: Math.max(2, availableParallelism() - 1),
-    testTimeout: 20_000,
-    hookTimeout: 60_000,
+    // Time limits end a test that hangs. They are far above what a busy machine needs.
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+  },
+};
+
+/** The specs of each project but `app`, which has all the others: they boot applications in the process of the tests. */
+export const SPECS = {
+  /** Functions and classes on their own. */
+  unit: ['captured-output', 'deadline', 'driver-errors', 'token-lifetime', 'token-secret'],
+  /** They start other processes, or measure time. */
+  processes: ['background', 'cluster-example', 'command-line', 'optional-packages', 'races', 'supply-chain', 'timing'],
+  /** What the repository says about the package: documents, manifest, sample application. */
+  docs: ['charts', 'documents', 'manifest', 'projects', 'reliability', 'sample-app'],
+};
+
+const pathsOf = (names: readonly string[]) => names.map((name) => `test/${name}.spec.ts`);
+
+const include: Record<string, string[]> = {
+  unit: pathsOf(SPECS.unit),
+  app: ['test/**/*.spec.ts'],
+  processes: pathsOf(SPECS.processes),
+  docs: pathsOf(SPECS.docs),
+};
+
+// `npm run test:faults` and `npm run test:browser` run the specs in these two folders.
+const exclude = ['test/faults/**', 'test/browser/**', ...Object.values(SPECS).flatMap(pathsOf)];
+
+export default defineConfig({
+  test: {
+    globalSetup: ['test/fixtures/servers.ts'],
     reporters: ['default', './test/fixtures/count-reporter.ts'],
+    projects: Object.entries(include).map(([name, files], groupOrder) => ({
+      ...shared,
+      test: {
+        ...shared.test,
+        name,
+        include: files,
+        exclude: name === 'app' ? exclude : [],
+        // One project after the other, since a worker runs the specs of one project.
+        sequence: { groupOrder },
+      },
+    })),
   },
 });

@@ -2,14 +2,13 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { DataSourceOptions } from 'typeorm';
-import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { ProcessStatus } from '../examples/cluster/report.js';
 import { DEMO } from '../sample-app/demo-user.js';
 import { compile } from './fixtures/compile.js';
-import { createDatabase, SERVERS, type TestDatabase } from './fixtures/databases.js';
+import { createDatabase, isMissing, SERVERS, type TestDatabase } from './fixtures/databases.js';
 import { bearer, request, type RequestOptions } from './fixtures/http.js';
 import { capture } from './fixtures/captured-output.js';
-import { onRedis } from './fixtures/redis.js';
 
 /** Less than the cache remembers a token, and long enough for a slow machine. */
 const SOON = { timeout: 5000, interval: 20 };
@@ -33,8 +32,9 @@ const isRunning = (pid: number): boolean => {
   }
 };
 
-onRedis(() => {
-  describe.runIf(inject('databases').includes('postgres'))('The sample application in four processes', () => {
+describe.skipIf(isMissing('postgres') || isMissing('redis'))(
+  'The sample application in four processes, on postgres and redis',
+  () => {
     let database: TestDatabase;
     let primary: ChildProcess;
     let origin: string;
@@ -137,5 +137,5 @@ onRedis(() => {
       expect(await once(primary, 'exit')).toEqual([0, null]);
       expect(pids.filter(isRunning)).toEqual([]);
     });
-  });
-});
+  },
+);

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, describe, expect, inject, it } from 'vitest';
+import { IS_THOROUGH } from './fixtures/iterations.js';
 
 const REPOSITORY = resolve(import.meta.dirname, '..');
 const run = promisify(execFile);
@@ -19,7 +20,7 @@ async function runScript(name: string, cwd: string, environment: Record<string, 
   return { code: child.child.exitCode, stdout };
 }
 
-describe('The audit', () => {
+describe.runIf(IS_THOROUGH)('The audit', () => {
   const advisories = (severity: string) => ({
     brittle: [
       { id: 1, url: 'https://example.org/GHSA-1', title: 'It breaks', severity, vulnerable_versions: '<2.0.0' },
@@ -113,7 +114,7 @@ describe('The audit', () => {
   );
 });
 
-describe('The SBOM', () => {
+describe.runIf(IS_THOROUGH)('The SBOM', () => {
   it('lists each package that an installation brings along, and no other', async () => {
     const { code, stdout } = await runScript('sbom.mjs', REPOSITORY);
     expect(code).toBe(0);

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Agent } from 'node:http';
 import { describe, expect, it } from 'vitest';
 import { PASSWORD, TestEnvironment, type TestApp } from './fixtures/app.js';
-import { report } from './fixtures/iterations.js';
+import { IS_THOROUGH, report } from './fixtures/iterations.js';
 import { mannWhitney, median } from './fixtures/mann-whitney.js';
 
 const LOGINS = 2000;
@@ -62,7 +62,7 @@ describe('mannWhitney', () => {
   });
 });
 
-describe('The time of a refused login', () => {
+describe.runIf(IS_THOROUGH)('The time of a refused login', () => {
   it(
     'does not tell whether there is such a user, nor whether it is active (R19)',
     async () => {

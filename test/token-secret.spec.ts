@@ -10,6 +10,7 @@ import {
   parseToken,
 } from '../lib/tokens/secret/token-secret.js';
 import { bytesFromUuid, isUuid, uuidFromBytes, uuidV7 } from '../lib/database/uuid-v7.js';
+import { IS_THOROUGH } from './fixtures/iterations.js';
 
 const PREFIX = 'ext_';
 const uuids = fc.uint8Array({ minLength: 16, maxLength: 16 }).map(uuidFromBytes);
@@ -88,7 +89,7 @@ describe('A token', () => {
   // 63 degrees of freedom: above 150 less than once in a hundred million of good sources.
   const LARGEST_DEVIATION = 150;
 
-  it(
+  it.runIf(IS_THOROUGH)(
     'is never the same twice: a million for one row differ, their symbols evenly spread at each place',
     { timeout: 120_000 },
     () => {

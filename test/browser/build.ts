@@ -9,6 +9,8 @@ import { captureIn } from '../fixtures/captured-output.js';
 export default function setup(project: TestProject): () => void {
   execFileSync('npx', ['nest', 'build'], { stdio: 'inherit' });
   const directory = mkdtempSync(join(tmpdir(), 'ext_browser_'));
+  project.provide('servers', []);
+  project.provide('missingServers', {});
   project.provide('directory', directory);
   captureIn(directory);
   return () => rmSync(directory, { recursive: true, force: true });

@@ -22,8 +22,8 @@ const LONGEST_RETURN_MS = 3000;
 /** How soon a revocation is known in other processes, all but one in a hundred. */
 const LONGEST_NEWS_MS = 250;
 const ATTEMPTS = 3;
-const LOSSES = extent({ quick: 3, usual: 10, soak: 50 });
-const REVOCATIONS = extent({ quick: 50, usual: 100, soak: 1000 });
+const LOSSES = extent({ usual: 3, soak: 50 });
+const REVOCATIONS = extent({ usual: 50, soak: 1000 });
 
 const database = new SharedDatabase('postgres');
 beforeAll(() => database.open());

@@ -20,7 +20,7 @@ const LONGEST_RETURN_MS = 1000;
 /** How long an application made by hand is waited for. */
 const PATIENCE_MS = 6000;
 /** How long a server is frozen, or a pool held: no shorter than that, and three times `timeout`. */
-const HELD_MS = extent({ quick: 6000, usual: 10_000, soak: 10_000 });
+const HELD_MS = extent({ usual: 6000, soak: 10_000 });
 const POOL = 5;
 
 function expectUnavailable(samples: readonly Sample[]): void {
