@@ -1,7 +1,8 @@
 import { Token } from 'nestjs-expiring-token';
 import { describe, expect, it, vi } from 'vitest';
 import { DATABASE } from '../lib/expiring-token.constants.js';
-import type { Database, Statement } from '../lib/database/database.js';
+import type { Database } from '../lib/database/database.js';
+import type { Statement } from '../lib/database/dialect.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
 import { LastUse } from '../lib/tokens/last-use.js';
 import { onEveryDatabase, onEveryEnvironment, type TestApp } from './fixtures/app.js';

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { Token, type User } from 'nestjs-expiring-token';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { Database, Statement } from '../lib/database/database.js';
+import type { Database } from '../lib/database/database.js';
+import type { Statement } from '../lib/database/dialect.js';
 import { DATABASE } from '../lib/expiring-token.constants.js';
 import { TokenStore } from '../lib/tokens/token.store.js';
 import { onEveryDatabase, type TestApp } from './fixtures/app.js';

@@ -1,15 +1,8 @@
-import {
-  type ComparedColumn,
-  anyOfList,
-  joinOn,
-  type Result,
-  type Row,
-  type SqlValue,
-  type Statement,
-} from './database.js';
+import type { Result, Row } from './database.js';
+import type { Statement } from './dialect.js';
 import { hashLock, ServerDatabase } from './server.database.js';
 
-/** The part of a `mysql2` connection that is used here. */
+/** The methods of a `mysql2` connection that this package uses. */
 interface MysqlConnection {
   execute(sql: string, values: readonly unknown[], done: MysqlCallback): void;
   query(sql: string, done: MysqlCallback): void;
@@ -19,33 +12,12 @@ interface MysqlConnection {
 
 type MysqlCallback = (error: Error | null, result: Row[] | { affectedRows: number }) => void;
 
-const INTEGERS = ['tinyint', 'smallint', 'mediumint', 'int', 'bigint'];
-
-/** At most 64 characters, and the same for every database of the server. */
-const nameOf = (lock: string): string => hashLock(lock).toString('base64url');
+/** At most 64 characters. The databases of a server share their locks, so the name is the same in all of them. */
+const lockName = (lock: string): string => hashLock(lock).toString('base64url');
 
 /** MySQL and MariaDB, through `mysql2`. */
 export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
-  readonly seesOrderBehindNull = true;
-  /** From a prepared statement they come as other texts and numbers than from the statements of TypeORM. */
-  readonly columnTypesDecodedDifferently = ['float', 'time'];
-  readonly leftJoin = joinOn;
-
-  anyOf(column: string, values: readonly SqlValue[]): Statement {
-    return anyOfList(column, values);
-  }
-
-  castText(text: string, column: ComparedColumn): string | null {
-    if (column.transformer) return null;
-    const type = this.dataSource.driver.normalizeType(column);
-    if (INTEGERS.includes(type)) return `CAST(${text} AS ${column.unsigned ? 'UNSIGNED' : 'SIGNED'})`;
-    // In the character set and the collation of a text column, or no index of its would be used.
-    const { charset, collation } = column;
-    const isKnown = type === 'varchar' && charset !== undefined && collation !== undefined;
-    return isKnown ? `CONVERT(${text} USING ${charset}) COLLATE ${collation}` : null;
-  }
-
-  /** Prepared by the server, so that no escaping of ours or of a driver's depends on the server's `sql_mode`. */
+  /** The server prepares each statement, so that no value is escaped: escaping depends on the server's `sql_mode`. */
   protected send(connection: MysqlConnection, { sql, values }: Statement): Promise<Result> {
     return new Promise((resolve, reject) => {
       connection.execute(sql, values, (error, result) => {
@@ -56,7 +28,7 @@ export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
     });
   }
 
-  protected command(connection: MysqlConnection, sql: string): Promise<void> {
+  protected execute(connection: MysqlConnection, sql: string): Promise<void> {
     return new Promise((resolve, reject) => {
       connection.query(sql, (error) => (error ? reject(error) : resolve()));
     });
@@ -64,24 +36,27 @@ export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
 
   protected close(connection: MysqlConnection): void {
     connection.destroy();
-    // It only says goodbye, to a server that may not hear.
+    // `destroy` of the connection only sends a farewell, which a server that does not respond never reads.
     connection.stream.destroy();
   }
 
   protected async begin(connection: MysqlConnection, lock: string, signal: AbortSignal): Promise<void> {
-    let locked = false;
-    while (!locked) {
+    let isLocked = false;
+    while (!isLocked) {
       signal.throwIfAborted();
-      // A second at a time: the server goes on waiting for a connection that is gone.
-      const { rows } = await this.send(connection, { sql: 'SELECT GET_LOCK(?, 1) AS locked', values: [nameOf(lock)] });
-      locked = Number(rows[0]?.locked) === 1;
+      // One second at a time, because the server continues to wait on behalf of a connection that is closed.
+      const { rows } = await this.send(connection, {
+        sql: 'SELECT GET_LOCK(?, 1) AS locked',
+        values: [lockName(lock)],
+      });
+      isLocked = Number(rows[0]?.locked) === 1;
     }
-    // Statements over a user's rows would lock the gaps beside them too, and users would wait for each other in circles.
-    await this.command(connection, 'SET TRANSACTION ISOLATION LEVEL READ COMMITTED');
-    await this.command(connection, 'START TRANSACTION');
+    // A stricter level also locks the gaps beside a user's rows, and transactions of different users would deadlock.
+    await this.execute(connection, 'SET TRANSACTION ISOLATION LEVEL READ COMMITTED');
+    await this.execute(connection, 'START TRANSACTION');
   }
 
   protected override async unlock(connection: MysqlConnection, lock: string): Promise<void> {
-    await this.send(connection, { sql: 'DO RELEASE_LOCK(?)', values: [nameOf(lock)] });
+    await this.send(connection, { sql: 'DO RELEASE_LOCK(?)', values: [lockName(lock)] });
   }
 }

@@ -1,19 +1,37 @@
 import type { DataSource } from 'typeorm';
 import type { Database } from './database.js';
+import type { Dialect } from './dialect.js';
 import { MysqlDatabase } from './mysql.database.js';
+import { mysqlDialect } from './mysql.dialect.js';
 import { PostgresDatabase } from './postgres.database.js';
+import { postgresDialect } from './postgres.dialect.js';
 import { SqliteDatabase } from './sqlite.database.js';
+import { sqliteDialect } from './sqlite.dialect.js';
 
-/** The kinds of database that the package knows, as TypeORM names them. */
-const DATABASES: Record<string, new (dataSource: DataSource) => Database> = {
-  postgres: PostgresDatabase,
-  mysql: MysqlDatabase,
-  mariadb: MysqlDatabase,
-  'better-sqlite3': SqliteDatabase,
+/** The two halves of a supported database: how it words SQL, and how its driver runs a statement. */
+interface SupportedDatabase {
+  readonly dialect: Dialect;
+  readonly Connection: new (dataSource: DataSource, dialect: Dialect) => Database;
+}
+
+const mysql: SupportedDatabase = { dialect: mysqlDialect, Connection: MysqlDatabase };
+
+/** By the `type` of a TypeORM data source. */
+const DATABASES: Record<string, SupportedDatabase> = {
+  postgres: { dialect: postgresDialect, Connection: PostgresDatabase },
+  mysql,
+  mariadb: mysql,
+  'better-sqlite3': { dialect: sqliteDialect, Connection: SqliteDatabase },
 };
 
-/** The names of {@link DATABASES}, for an error to list. */
+/** The types of data sources that the package supports. */
 export const SUPPORTED_DATABASES: readonly string[] = Object.keys(DATABASES);
 
-/** The way to a data source's driver. The type of the data source is one of {@link SUPPORTED_DATABASES}. */
-export const openDatabase = (dataSource: DataSource): Database => new DATABASES[dataSource.options.type]!(dataSource);
+/** The dialect of a data source; undefined if the package does not support its type. */
+export const dialectOf = (dataSource: DataSource): Dialect | undefined => DATABASES[dataSource.options.type]?.dialect;
+
+/** Opens the database of a data source, whose type is one of {@link SUPPORTED_DATABASES}. */
+export function openDatabase(dataSource: DataSource): Database {
+  const { dialect, Connection } = DATABASES[dataSource.options.type]!;
+  return new Connection(dataSource, dialect);
+}

@@ -2,10 +2,11 @@ import type { EventEmitter } from 'node:events';
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import { describeError } from '../errors/describe-error.js';
-import type { ComparedColumn, Join, Result, Row, AliasedTable, SqlValue, Statement } from './database.js';
+import type { Result, Row } from './database.js';
+import type { Dialect, Statement } from './dialect.js';
 import { hashLock, ServerDatabase } from './server.database.js';
 
-/** The part of a `pg` client that is used here. */
+/** The methods of a `pg` client that this package uses. */
 interface PostgresClient {
   query(statement: string | PreparedStatement): Promise<{ rows: Row[]; rowCount: number | null }>;
   end(): Promise<void>;
@@ -17,70 +18,37 @@ interface PreparedStatement {
   values: readonly unknown[];
 }
 
-/** Errors of a prepared statement that is not what it was when it was prepared. */
-const UNPREPARED = ['0A000', '26000', '42P05'];
-
-/** The value that a text holds, null if it holds none: an error would be that of everybody in the statement. */
-const uuidIn = (text: string) =>
-  `CASE WHEN ${text} ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN ${text}::uuid END`;
-// Of as many digits there are numbers that are too large. They become the largest, which is not what is sought.
-const integerIn = (text: string) =>
-  `CASE WHEN ${text} ~ '^-{0,1}[0-9]{1,19}$'` +
-  ` THEN LEAST(GREATEST(${text}::numeric, -9223372036854775808), 9223372036854775807)::bigint END`;
-const itself = (text: string) => text;
-
-/** By the type of a column, the value in a text that it is compared with. */
-const VALUES_IN: Partial<Record<string, (text: string) => string>> = {
-  uuid: uuidIn,
-  smallint: integerIn,
-  integer: integerIn,
-  bigint: integerIn,
-  'character varying': itself,
-  text: itself,
-};
+/** Codes of the errors for a prepared statement that is missing, or different from what was prepared. */
+const STALE_STATEMENT_CODES = ['0A000', '26000', '42P05'];
 
 /** PostgreSQL, through `pg`. */
 export class PostgresDatabase extends ServerDatabase<PostgresClient> {
-  readonly seesOrderBehindNull = false;
-  readonly columnTypesDecodedDifferently = [];
   private readonly logger = new Logger('ExpiringToken');
   private readonly statements = new Map<string, { name: string; text: string }>();
-  /** Whether prepared statements stay prepared: a pooler between may lend another connection for each. */
-  private prepares = true;
+  /** False behind a pooler that may use another connection for each statement: prepared statements are lost there. */
+  private usesPreparedStatements = true;
 
-  constructor(dataSource: DataSource) {
-    super(dataSource);
+  constructor(dataSource: DataSource, dialect: Dialect) {
+    super(dataSource, dialect);
     const { master } = dataSource.driver as unknown as { master?: EventEmitter };
-    // TypeORM listens a moment after a connection is made. One that the server ended before would end the process.
+    // TypeORM adds its listener a moment after a connection is made. If the server ended the connection before that, the
+    // event `error` without a listener would end the process.
     master?.on('connect', (client: EventEmitter) => client.on('error', () => undefined));
   }
 
-  anyOf(column: string, values: readonly SqlValue[]): Statement {
-    // Of a list that it sees, PostgreSQL plans each length anew. One that is made up while it runs has any length.
-    return { sql: `${column} = ANY(ARRAY(SELECT unnest(?::uuid[])))`, values: [values] };
-  }
-
-  castText(text: string, column: ComparedColumn): string | null {
-    const type = this.dataSource.driver.normalizeType(column);
-    return column.transformer || column.collation ? null : (VALUES_IN[type]?.(text) ?? null);
-  }
-
-  /** It expects more tokens than there are, and would read a whole table of some thousand users for a join on a condition. */
-  leftJoin({ alias, table, columns, names }: AliasedTable, condition: string): Join {
-    const one = `SELECT ${columns} FROM ${table} WHERE ${condition} LIMIT 1`;
-    return { columns: names, clause: `LEFT JOIN LATERAL (${one}) ${alias} ON true` };
-  }
-
-  /** By a name, PostgreSQL plans a statement once for each connection, and not each time. */
+  /** PostgreSQL plans a statement with a name once for each connection, and a statement without a name each time. */
   protected async send(client: PostgresClient, { sql, values }: Statement): Promise<Result> {
     const { name, text } = this.prepare(sql);
+    const { usesPreparedStatements } = this;
     try {
-      const { rows, rowCount } = await client.query(this.prepares ? { name, text, values } : { text, values });
+      const { rows, rowCount } = await client.query(usesPreparedStatements ? { name, text, values } : { text, values });
       return { rows, affected: rowCount ?? 0 };
     } catch (error) {
-      if (this.prepares && UNPREPARED.includes((error as { code: string }).code)) {
-        this.prepares = false;
-        this.logger.warn(`PostgreSQL keeps no prepared statements, so it plans each one anew: ${describeError(error)}`);
+      if (this.usesPreparedStatements && STALE_STATEMENT_CODES.includes((error as { code: string }).code)) {
+        this.usesPreparedStatements = false;
+        this.logger.warn(
+          `PostgreSQL keeps no prepared statements, so it plans each one every time: ${describeError(error)}`,
+        );
       }
       throw error;
     }
@@ -97,7 +65,7 @@ export class PostgresDatabase extends ServerDatabase<PostgresClient> {
     return prepared;
   }
 
-  protected command(client: PostgresClient, sql: string): Promise<unknown> {
+  protected execute(client: PostgresClient, sql: string): Promise<unknown> {
     return client.query(sql);
   }
 

@@ -2,27 +2,18 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import type { DataSource, EntityManager } from 'typeorm';
 import { describeError } from '../errors/describe-error.js';
-import {
-  type ComparedColumn,
-  type Database,
-  anyOfList,
-  joinOn,
-  type Result,
-  type Row,
-  type TransactionScript,
-  type SqlValue,
-  type Statement,
-} from './database.js';
-import { classifyDriverError } from '../errors/driver-errors.js';
 import { KeyedQueue } from '../async/keyed-queue.js';
+import { classifyDriverError } from '../errors/driver-errors.js';
+import type { Database, Result, Row, TransactionScript } from './database.js';
+import type { Dialect, Statement } from './dialect.js';
 
-/** How often to look whether another transaction has ended. */
+/** How often this package checks whether another transaction has ended. */
 const POLL_MS = 1;
 
-/** Types of columns that hold numbers or texts. */
-const COMPARABLE = ['integer', 'int', 'bigint', 'smallint', 'varchar', 'text'];
+/** A statement that changed this many rows is probably one of a series, for example of the batches of pruning. */
+const MANY_ROWS = 20;
 
-/** The part of a `better-sqlite3` database that is used here. */
+/** The methods of a `better-sqlite3` database that this package uses. */
 interface SqliteHandle {
   readonly inTransaction: boolean;
   exec(sql: string): void;
@@ -35,71 +26,49 @@ interface Prepared {
   run(values: readonly unknown[]): { changes: number };
 }
 
-/** Statements that are kept prepared: more than the package has, and a bound to them all the same. */
+/** Limit for the statements that are kept prepared. The package has fewer. */
 const MAX_PREPARED = 200;
 
 /** SQLite, through `better-sqlite3` or a driver with the same interface. */
 export class SqliteDatabase implements Database {
-  readonly seesOrderBehindNull = true;
   onTransactionEnd: Database['onTransactionEnd'] = async () => undefined;
-  readonly columnTypesDecodedDifferently = ['jsonb'];
-  readonly leftJoin = joinOn;
-
   private readonly logger = new Logger('ExpiringToken');
   private readonly queue = new KeyedQueue();
   private prepared: { handle?: SqliteHandle; statements: Map<string, Prepared> } = { statements: new Map() };
 
-  constructor(private readonly dataSource: DataSource) {
-    if (dataSource.isInitialized) this.preferWal();
-  }
-
-  anyOf(column: string, values: readonly SqlValue[]): Statement {
-    return anyOfList(column, values);
-  }
-
-  castText(text: string, column: ComparedColumn): string | null {
-    // Compared with a column of numbers, SQLite makes a number of a text that is one.
-    const type = this.dataSource.driver.normalizeType(column);
-    return !column.transformer && COMPARABLE.includes(type) ? text : null;
+  constructor(
+    private readonly dataSource: DataSource,
+    readonly dialect: Dialect,
+  ) {
+    if (dataSource.isInitialized) this.enableWal();
   }
 
   async read(statement: Statement): Promise<Row[]> {
     return this.send(statement).rows;
   }
 
-  async readEntities<T>(use: (manager: EntityManager) => Promise<T>): Promise<T> {
-    return use(this.dataSource.manager);
+  async readEntities<T>(load: (manager: EntityManager) => Promise<T>): Promise<T> {
+    return load(this.dataSource.manager);
   }
 
-  /** By itself, SQLite carries its write-ahead log to the file once it has a thousand pages: unless it is told not to. */
-  checkpoint(): void {
-    try {
-      const [automatic] = this.prepare('PRAGMA wal_autocheckpoint').all([]);
-      if (automatic?.wal_autocheckpoint === 0 || this.handle.inTransaction) return;
-      this.handle.exec('PRAGMA wal_checkpoint(PASSIVE)');
-    } catch {
-      // Then it does so by itself.
-    }
-  }
-
-  /** In a transaction all the same: beginning one is what can fail without a statement being left half done. */
+  /** The statement gets a transaction, because only `BEGIN` can fail without leaving a statement half done. */
   write(statement: Statement, signal: AbortSignal): Promise<number> {
     const script = function* (): TransactionScript<number> {
       return (yield statement).affected;
     };
-    return this.transactWhenIdle(script, signal);
+    return this.outsideTransactions(signal, () => {
+      const affected = this.withoutBusyTimeout(() => this.transact(script()));
+      if (affected >= MANY_ROWS) this.checkpoint();
+      return affected;
+    });
   }
 
   async transaction<T>(lock: string, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T> {
     try {
-      return await this.transactWhenIdle(script, signal);
+      return await this.outsideTransactions(signal, () => this.withoutBusyTimeout(() => this.transact(script())));
     } finally {
       await this.onTransactionEnd(lock);
     }
-  }
-
-  private transactWhenIdle<T>(script: () => TransactionScript<T>, signal: AbortSignal): Promise<T> {
-    return this.whenIdle(signal, () => this.withoutBusyTimeout(() => this.transact(script())));
   }
 
   private transact<T>(script: TransactionScript<T>): T {
@@ -124,12 +93,27 @@ export class SqliteDatabase implements Database {
   }
 
   /**
-   * Writes outside of any transaction that the application has open on the shared connection: what was written within it
-   * would be lost, after it was answered, if the application rolled back. Nothing may be awaited between the look and the
-   * work, or the application begins a transaction there. Waits for other processes in the same way.
+   * Copies a part of the write-ahead log to the database file. SQLite does this itself at a thousand pages, all in one go,
+   * and all requests wait meanwhile. Nothing is done if the application has turned that off.
    */
-  private whenIdle<T>(signal: AbortSignal, work: () => T): Promise<T> {
-    // One after another: if all that wait asked time and again, that would be all that the process does.
+  private checkpoint(): void {
+    try {
+      const [automatic] = this.prepare('PRAGMA wal_autocheckpoint').all([]);
+      if (automatic?.wal_autocheckpoint !== 0) this.handle.exec('PRAGMA wal_checkpoint(PASSIVE)');
+    } catch {
+      // SQLite does it later.
+    }
+  }
+
+  /**
+   * Waits until no transaction of the application is open on the shared connection, and no other process writes. What this
+   * package wrote in a transaction of the application would be lost, after the response was sent, if the application rolled
+   * back.
+   *
+   * @param work - synchronous: between the check and the work the application must not begin a transaction
+   */
+  private outsideTransactions<T>(signal: AbortSignal, work: () => T): Promise<T> {
+    // One at a time: if all that wait polled, the process would do nothing else.
     return this.queue.run('', async () => {
       for (;;) {
         signal.throwIfAborted();
@@ -144,10 +128,10 @@ export class SqliteDatabase implements Database {
   }
 
   /**
-   * Keeps readers going while another process writes: a write-ahead log is kept with the file from now on. Where the
-   * application has chosen otherwise, by `enableWAL: false` or a journal mode of its own, that stays.
+   * Turns on the write-ahead log, with which readers do not wait for a process that writes. The setting stays in the file. If
+   * the application has chosen another journal mode, or `enableWAL: false`, nothing changes.
    */
-  private preferWal(): void {
+  private enableWal(): void {
     const { enableWAL, readonly } = this.dataSource.options as { enableWAL?: boolean; readonly?: boolean };
     if (enableWAL === false || readonly) return;
     try {
@@ -158,7 +142,7 @@ export class SqliteDatabase implements Database {
     }
   }
 
-  /** Fails where the driver would wait for another process in this thread, and every request with it. */
+  /** Makes SQLite fail if another process writes. With its timeout, SQLite would wait in this thread, and block every request. */
   private withoutBusyTimeout<T>(work: () => T): T {
     const { handle } = this;
     const [usual] = this.prepare('PRAGMA busy_timeout').all([]);
@@ -170,7 +154,7 @@ export class SqliteDatabase implements Database {
     }
   }
 
-  /** Prepared once: each one takes memory that is not the garbage collector's, which frees it late. */
+  /** Prepares each statement once: the memory of a prepared statement is freed late, because it is not on the heap of V8. */
   private prepare(sql: string): Prepared {
     const { handle } = this;
     if (this.prepared.handle !== handle || this.prepared.statements.size >= MAX_PREPARED)
@@ -181,7 +165,7 @@ export class SqliteDatabase implements Database {
     return statement;
   }
 
-  /** The connection that TypeORM has open at present. */
+  /** TypeORM's connection, which is another one after the data source was initialized again. */
   private get handle(): SqliteHandle {
     return (this.dataSource.driver as unknown as { databaseConnection: SqliteHandle }).databaseConnection;
   }

@@ -5,7 +5,8 @@ import {
   getMetadataArgsStorage,
   type ObjectLiteral,
 } from 'typeorm';
-import type { Row, AliasedTable, SqlValue, Statement } from './database.js';
+import type { Row } from './database.js';
+import type { AliasedTable, ComparedColumn, SqlValue, Statement } from './dialect.js';
 
 type ColumnMetadata = EntityMetadata['columns'][number];
 
@@ -95,6 +96,13 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
   /** The value of a property as the driver takes it. */
   driverValue<Property extends keyof Columns & string>(property: Property, value: Columns[Property]): SqlValue {
     return this.dataSource.driver.preparePersistentValue(value, this.column(property)) as SqlValue;
+  }
+
+  /** The column of a property, as a dialect takes it. */
+  comparedColumn(property: keyof Columns & string): ComparedColumn {
+    const column = this.column(property);
+    const { transformer, unsigned, charset, collation } = column;
+    return { type: this.dataSource.driver.normalizeType(column), transformer, unsigned, charset, collation };
   }
 
   /** What an entity holds in the columns that a subclass added to those of a base, but for those that the database fills. */

@@ -167,7 +167,6 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
           at,
         );
         tell(found.length, await this.within((signal) => this.store.write(removal, signal)));
-        this.store.checkpoint();
       }
       const tookMs = performance.now() - startedAt;
       const workMs = tookMs - 2 * roundTripMs;

@@ -1,6 +1,7 @@
 import type { Type } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
-import type { Database, Row, TransactionScript, Statement } from '../database/database.js';
+import type { Database, Row, TransactionScript } from '../database/database.js';
+import type { Statement } from '../database/dialect.js';
 import { retry } from '../async/retry.js';
 import { type Selection, Table } from '../database/table.js';
 import type { Lifetime, Lifetimes } from './token-lifetime.js';
@@ -87,11 +88,6 @@ export class TokenStore {
     return this.database.write(statement, signal);
   }
 
-  /** Between two of many writes: see {@link Database.checkpoint}. */
-  checkpoint(): void {
-    this.database.checkpoint();
-  }
-
   /** What a user's id is selected as by {@link lookUp}, for a join to compare with. */
   get userId(): string {
     return this.selection.column('userId');
@@ -103,7 +99,7 @@ export class TokenStore {
 
   /** Tokens by their ids, each with its user where there is a join. Their rows are for {@link foundToken}. */
   lookUp(ids: readonly string[], join: UserJoin | null): Statement {
-    const { sql, values } = this.database.anyOf(
+    const { sql, values } = this.database.dialect.anyOf(
       this.selection.column('id'),
       ids.map((id) => this.table.driverValue('id', id)),
     );
@@ -191,11 +187,11 @@ export class TokenStore {
   async next(kind: ExpiryClass, after: PruneCursor, until: number, limit: number, signal: AbortSignal) {
     const due = this.createdBefore(kind, until);
     const from = this.table.driverValue('created', after.created);
-    const behind = this.database.seesOrderBehindNull ? '' : '{sealedUntil}, {purpose}, {lifespan}, ';
+    const order = this.database.dialect.indexOrder(['{sealedUntil}', '{purpose}', '{lifespan}'], ['{created}', '{id}']);
     const statement = this.table.statement(
       `SELECT {created}, {id} FROM {} WHERE ${due.sql} AND {created} >= ? AND ({created} > ? OR {id} > ?)` +
         // MySQL takes no number of ours for a LIMIT.
-        ` ORDER BY ${behind}{created}, {id} LIMIT ${limit}`,
+        ` ORDER BY ${order} LIMIT ${limit}`,
       [...due.values, from, from, this.table.driverValue('id', after.id)],
     );
     const rows = await this.database.read(statement, signal);
@@ -206,7 +202,7 @@ export class TokenStore {
   /** Removes those of the tokens that are dead at an instant: what was renewed in the meantime stays. */
   deleteExpired(ids: readonly string[], at: number): Statement {
     // In one order, by the primary key alone: who deletes the tokens of a user locks them in no other.
-    const among = this.database.anyOf(
+    const among = this.database.dialect.anyOf(
       this.table.statement('{id}', []).sql,
       ids.toSorted().map((id) => this.table.driverValue('id', id)),
     );

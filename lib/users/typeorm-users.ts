@@ -91,11 +91,12 @@ export function typeOrmUsers<User extends ObjectLiteral>(
 
     [USER_JOIN](userId: string): UserJoin<User> | null {
       if (this.findsInItsOwnWay() || !this.isPlain || this.isListenedTo()) return null;
-      const comparable = this.database.castText(userId, this.table.metadata.findColumnWithPropertyName(id)!);
+      const { dialect } = this.database;
+      const comparable = dialect.castText(userId, this.table.comparedColumn(id));
       if (comparable === null) return null;
       const { selection } = this;
       return {
-        ...this.database.leftJoin(selection, `${selection.column(id)} = ${comparable}`),
+        ...dialect.leftJoin(selection, `${selection.column(id)} = ${comparable}`),
         read: (row, sought) => {
           const user = selection.read(row);
           // Where there is none all columns are null, and MySQL finds the row 1 by '1abc'.
@@ -204,7 +205,7 @@ const hidesRows = ({ deleteDateColumn, inheritancePattern }: EntityMetadata): bo
  */
 function isPlain({ driver }: DataSource, metadata: EntityMetadata, database: Database): boolean {
   const { eagerRelations, lazyRelations, relationIds, afterLoadListeners } = metadata;
-  const readOtherwise = [...driver.spatialTypes, ...database.columnTypesDecodedDifferently];
+  const readOtherwise = [...driver.spatialTypes, ...database.dialect.columnTypesDecodedDifferently];
   return (
     [eagerRelations, lazyRelations, relationIds, afterLoadListeners].every((list) => list.length === 0) &&
     metadata.columns.every(

@@ -1,4 +1,5 @@
-import type { Join, Row } from '../database/database.js';
+import type { Row } from '../database/database.js';
+import type { Join } from '../database/dialect.js';
 
 /** What a client sends to log in. */
 export interface Credentials {

@@ -1,0 +1,46 @@
+import type { Dialect } from './dialect.js';
+
+type Cast = (text: string) => string;
+
+/** NULL for a text that is no UUID: an error would fail the look-ups of all requests in the statement. */
+const castUuid: Cast = (text) =>
+  `CASE WHEN ${text} ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN ${text}::uuid END`;
+
+/** Some numbers of 19 digits are too large for a bigint. They become the largest bigint, which differs from the text. */
+const castInteger: Cast = (text) =>
+  `CASE WHEN ${text} ~ '^-{0,1}[0-9]{1,19}$'` +
+  ` THEN LEAST(GREATEST(${text}::numeric, -9223372036854775808), 9223372036854775807)::bigint END`;
+
+const unchanged: Cast = (text) => text;
+
+/** By the type of the column. */
+const CASTS: Partial<Record<string, Cast>> = {
+  uuid: castUuid,
+  smallint: castInteger,
+  integer: castInteger,
+  bigint: castInteger,
+  'character varying': unchanged,
+  text: unchanged,
+};
+
+/** SQL for PostgreSQL. */
+export const postgresDialect: Dialect = {
+  columnTypes: { digest: { type: 'bytea' }, sealed: { type: 'bytea' } },
+
+  columnTypesDecodedDifferently: [],
+
+  // If PostgreSQL sees a list, it makes a new plan for each length. The subquery hides the length from the planner.
+  anyOf: (column, values) => ({ sql: `${column} = ANY(ARRAY(SELECT unnest(?::uuid[])))`, values: [values] }),
+
+  castText: (text, { type, transformer, collation }) =>
+    transformer || collation ? null : (CASTS[type]?.(text) ?? null),
+
+  // For a usual join PostgreSQL, which overestimates the number of tokens, would read a whole table of a few thousand users.
+  leftJoin({ alias, table, columns, names }, condition) {
+    const subquery = `SELECT ${columns} FROM ${table} WHERE ${condition} LIMIT 1`;
+    return { columns: names, clause: `LEFT JOIN LATERAL (${subquery}) ${alias} ON true` };
+  },
+
+  // PostgreSQL does not conclude from `IS NULL` that a column has one value, and would sort by the columns behind it.
+  indexOrder: (fixed, columns) => [...fixed, ...columns].join(', '),
+};
