@@ -12,7 +12,7 @@ export interface Figures {
 }
 
 /** A moment in the life of a revocation, in milliseconds of the machine's clock. */
-export interface Moment {
+interface Moment {
   userId: string;
   atMs: number;
 }
