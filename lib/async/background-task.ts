@@ -5,20 +5,21 @@ import { describeError } from '../errors/describe-error.js';
 const logger = new Logger('ExpiringToken');
 
 /**
- * Work that is done now and then beside the requests: never twice at once, never the reason why a process stays alive, and
- * its failures are logged, not thrown.
+ * Work that runs from time to time in the background. It never runs twice at the same time, and never keeps the process
+ * alive. Failures are logged, not thrown.
  */
 export class BackgroundTask {
   private readonly stopping = new AbortController();
   private timer?: NodeJS.Timeout;
-  /** By `performance.now()`, which nobody sets. */
+  /** By `performance.now()`: a correction of the system clock must not delay it. */
   private dueAtMs = 0;
   private running?: Promise<void>;
 
   /**
-   * @param name - what it does, for the log
-   * @param work - is told by the signal to stop soon. Returns in how many milliseconds there is more to do; null if not
-   * @param retryMs - in how many milliseconds to try again after a failure; null: not by itself
+   * @param name - description of the work, for the log
+   * @param work - the signal is aborted when it should stop soon. Resolves to the delay in milliseconds until the next run, or
+   * to null for none
+   * @param retryMs - delay in milliseconds until the next run after a failure; null for none
    */
   constructor(
     private readonly name: string,
@@ -26,7 +27,7 @@ export class BackgroundTask {
     private readonly retryMs: number | null,
   ) {}
 
-  /** Does the work after this time, or before if it is due then already. */
+  /** Schedules a run after this delay. An earlier run that is already scheduled stays. */
   schedule(delayMs: number): void {
     const dueAtMs = performance.now() + delayMs;
     if (this.stopping.signal.aborted || (this.timer && this.dueAtMs <= dueAtMs)) return;
@@ -34,7 +35,7 @@ export class BackgroundTask {
     this.wait(delayMs);
   }
 
-  /** Stops for good, and waits for what is being done. */
+  /** Cancels scheduled runs permanently, and waits for the current one. */
   async stop(): Promise<void> {
     clearTimeout(this.timer);
     this.stopping.abort();
@@ -52,12 +53,12 @@ export class BackgroundTask {
   }
 
   private async run(): Promise<void> {
-    // Those who schedule while it runs wait for its end.
+    // A run that was scheduled during another one starts after it.
     await this.running;
-    const next = await this.work(this.stopping.signal).catch((error: unknown) => {
+    const nextDelayMs = await this.work(this.stopping.signal).catch((error: unknown) => {
       if (!this.stopping.signal.aborted) logger.warn(`${this.name}: ${describeError(error)}`);
       return this.retryMs;
     });
-    if (next !== null) this.schedule(next);
+    if (nextDelayMs !== null) this.schedule(nextDelayMs);
   }
 }

@@ -1,65 +1,68 @@
-/** Somebody who waits for a value. */
-interface Waiting<Key, Value> {
+/** A call of {@link BatchLoader.load} that waits for its value. */
+interface PendingLoad<Key, Value> {
   readonly key: Key;
   readonly resolve: (value: Value | Promise<Value>) => void;
   readonly reject: (error: unknown) => void;
 }
 
-/** As many as these are asked for before the turn ends, if nobody works on others meanwhile. */
+/**
+ * With this many keys a batch is sent before the turn of the event loop ends, unless another one is on its way: in a long
+ * turn, the database then works while the process does.
+ */
 const EARLY_DISPATCH_SIZE = 16;
 
 /**
- * Asks at once for all that is asked for in one turn of the event loop, when the turn ends; in a long turn for some of it
- * before, so that whoever is asked works on it meanwhile. Nothing is kept: what is asked for later is asked for anew.
+ * Collects the keys that are loaded in one turn of the event loop, and loads them as one batch when the turn ends. Nothing is
+ * cached: the same key in a later turn is loaded again.
  */
 export class BatchLoader<Key, Value> {
-  private waiting: Waiting<Key, Value>[] = [];
-  /** How often it was asked without an answer yet. */
-  private pendingBatches = 0;
+  private pending: PendingLoad<Key, Value>[] = [];
+  private runningBatches = 0;
 
   /**
-   * @param batchLoadFn - asks for the values of some keys, equal ones among them. What it returns tells one of them: if it throws,
-   * it throws for that one alone
-   * @param maxBatchSize - how many keys are asked for at once, at most
+   * @param batchLoadFn - loads the values of some keys, which may repeat. Resolves to a function that returns the value of one
+   * key; an error that it throws rejects only the loads of that key
+   * @param maxBatchSize - maximum number of keys in one batch
    */
   constructor(
     private readonly batchLoadFn: (keys: readonly Key[]) => Promise<(key: Key) => Value | Promise<Value>>,
     private readonly maxBatchSize: number,
   ) {}
 
+  /** Loads the value of a key, together with all keys of this turn. */
   load(key: Key): Promise<Value> {
     return new Promise((resolve, reject) => {
-      const { waiting } = this;
-      const length = waiting.push({ key, resolve, reject });
-      if (length === this.maxBatchSize) this.dispatch(waiting);
-      else if (length === 1) setImmediate(() => this.dispatch(waiting));
-      // With those that are asked for in the same breath, such as all of a list.
-      else if (length === EARLY_DISPATCH_SIZE && this.pendingBatches === 0)
-        process.nextTick(() => this.dispatch(waiting));
+      const batch = this.pending;
+      const size = batch.push({ key, resolve, reject });
+      if (size === this.maxBatchSize) this.dispatch(batch);
+      else if (size === 1) setImmediate(() => this.dispatch(batch));
+      // After the current callback, so that all keys of a list which it loads are in the batch.
+      else if (size === EARLY_DISPATCH_SIZE && this.runningBatches === 0) process.nextTick(() => this.dispatch(batch));
     });
   }
 
-  private dispatch(waiting: readonly Waiting<Key, Value>[]): void {
-    if (this.waiting !== waiting) return;
-    this.waiting = [];
-    void this.resolveAll(waiting);
+  private dispatch(batch: readonly PendingLoad<Key, Value>[]): void {
+    // The batch was dispatched before, because it was full.
+    if (this.pending !== batch) return;
+    this.pending = [];
+    void this.resolveAll(batch);
   }
 
-  private async resolveAll(waiting: readonly Waiting<Key, Value>[]): Promise<void> {
-    this.pendingBatches++;
+  private async resolveAll(batch: readonly PendingLoad<Key, Value>[]): Promise<void> {
+    this.runningBatches++;
     try {
-      const tell = await this.batchLoadFn(waiting.map(({ key }) => key));
-      for (const { key, resolve, reject } of waiting) {
+      const valueOf = await this.batchLoadFn(batch.map(({ key }) => key));
+      for (const { key, resolve, reject } of batch) {
         try {
-          resolve(tell(key));
+          resolve(valueOf(key));
         } catch (error) {
           reject(error);
         }
       }
     } catch (error) {
-      for (const { reject } of waiting) reject(error);
+      for (const { reject } of batch) reject(error);
     } finally {
-      this.pendingBatches--;
+      this.runningBatches--;
     }
   }
 }

@@ -1,10 +1,11 @@
 /**
- * Runs the tasks of equal keys one after another in this process, so that a crowd of requests for one user waits here
- * with one connection and not on the server with the whole pool.
+ * Runs tasks with the same key one after another in this process. Many simultaneous requests for one user then occupy one
+ * database connection and wait here, instead of waiting on the server with all connections of the pool.
  */
 export class KeyedQueue {
   private readonly tails = new Map<string, Promise<unknown>>();
 
+  /** Runs a task after all earlier ones with this key have ended. */
   async run<T>(key: string, task: () => Promise<T>): Promise<T> {
     const turn = (this.tails.get(key) ?? Promise.resolve()).then(task);
     const tail = turn.catch(() => undefined);

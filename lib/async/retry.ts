@@ -1,23 +1,28 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { type DriverErrorKind, classifyDriverError } from '../errors/driver-errors.js';
 
-/** Tries of one thing: the first and two more. */
+/** The first attempt and two retries. */
 const MAX_ATTEMPTS = 3;
 
-/** The next try comes within this time, at random: two that met would meet again. */
+/** Each retry waits for a random time, up to this per earlier attempt: two conflicting transactions would otherwise meet again. */
 const MAX_JITTER_MS = 20;
 
-/** Does something again after a failure that another try can get over. */
+/**
+ * Runs work, and retries it after errors of certain kinds.
+ *
+ * @param kinds - the kinds of errors after which a retry can succeed
+ * @param signal - ends the wait before a retry
+ */
 export async function retry<T>(
   work: () => Promise<T>,
-  failures: readonly DriverErrorKind[],
+  kinds: readonly DriverErrorKind[],
   signal: AbortSignal,
 ): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await work();
     } catch (error) {
-      if (!failures.includes(classifyDriverError(error)) || attempt === MAX_ATTEMPTS) throw error;
+      if (!kinds.includes(classifyDriverError(error)) || attempt === MAX_ATTEMPTS) throw error;
     }
     await wait(Math.random() * attempt * MAX_JITTER_MS, undefined, { signal });
   }

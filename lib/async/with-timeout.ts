@@ -1,45 +1,45 @@
-/** Longest that a timer can wait: Node fires at once beyond it. */
+/** Maximum delay of a timer: with a longer one Node fires immediately. */
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** A timer that is later than this was held up by the process, and not by whom it waits for. */
+/** If a timer fires later than this, the process was blocked, and the time does not count against the awaited server. */
 const LATE_TIMER_MS = 50;
 
-/** The outcome of some work, or the reason of the signal if that comes first. */
+/** Settles as the work does, or rejects with the signal's reason if it is aborted before. */
 export function raceAbort<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = () => reject(signal.reason as Error);
     if (signal.aborted) abort();
     signal.addEventListener('abort', abort, { once: true });
-    const forget = () => signal.removeEventListener('abort', abort);
-    work.then(resolve, reject).then(forget, forget);
+    const cleanUp = () => signal.removeEventListener('abort', abort);
+    work.then(resolve, reject).then(cleanUp, cleanUp);
   });
 }
 
 /**
- * Does work that is given up after some time. Time in which the process itself stood still is not counted: an answer that
- * came meanwhile is still to be read.
+ * Runs work with a time limit. Time in which the process itself was blocked is not counted: a response that arrived in the
+ * meantime is still unread.
  *
- * @param timeoutMs - longest wait in milliseconds
- * @param work - is told by the signal when nobody waits for it any more
- * @param asked - who is waited for
+ * @param timeoutMs - time limit in milliseconds
+ * @param work - its signal is aborted when the time is over, so that it can release what it holds
+ * @param awaited - what the work waits for, for the error's message
  */
 export async function withTimeout<T>(
   timeoutMs: number,
   work: (signal: AbortSignal) => Promise<T>,
-  asked = 'the database',
+  awaited = 'the database',
 ): Promise<T> {
   const controller = new AbortController();
   let timer: NodeJS.Timeout;
-  // Once over, and no more: a process that always stands still answers all the same.
-  let spareMs = timeoutMs;
+  // The time limit is extended at most once over, so that a permanently blocked process still times out.
+  let extensionMs = timeoutMs;
   const wait = (delayMs: number) => {
     const dueAtMs = performance.now() + delayMs;
     timer = setTimeout(() => {
       const lateMs = performance.now() - dueAtMs;
-      const moreMs = Math.min(lateMs, spareMs);
-      spareMs -= moreMs;
+      const moreMs = Math.min(lateMs, extensionMs);
+      extensionMs -= moreMs;
       if (lateMs > LATE_TIMER_MS && moreMs > 0) wait(moreMs);
-      else controller.abort(new Error(`no answer from ${asked} within ${timeoutMs} ms`));
+      else controller.abort(new Error(`no answer from ${awaited} within ${timeoutMs} ms`));
     }, delayMs);
   };
   wait(Math.min(timeoutMs, MAX_TIMER_MS));

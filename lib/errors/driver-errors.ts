@@ -1,17 +1,17 @@
 /**
- * What a driver's error says of what was asked:
+ * The cause of a driver's error:
  *
- * - `duplicate`: two rows want the same unique key
- * - `value`: what was asked for is no value of the column's type, or out of its range
+ * - `duplicate`: a row with this unique key exists already
+ * - `value`: the value does not fit the type of the column, or is out of its range
  * - `comparison`: columns of these types or collations cannot be compared
- * - `conflict`: it was the one of two that the server gave up; done again, it succeeds
- * - `lost`: the connection is gone, or leads to a server that takes no writes any more; another one may do
- * - `outage`: the database cannot be asked now, whatever is asked
- * - `other`: what nobody foresaw
+ * - `conflict`: the server aborted one of two conflicting transactions; a retry succeeds
+ * - `lost`: the connection is closed, or leads to a server that no longer accepts writes; a new connection may work
+ * - `outage`: the database cannot run any statement at the moment
+ * - `other`: any other error
  */
 export type DriverErrorKind = 'duplicate' | 'value' | 'comparison' | 'conflict' | 'lost' | 'outage' | 'other';
 
-/** By the driver's code; those that end in `*` are the start of one. */
+/** The drivers' error codes. `*` stands for any characters. */
 const CODES: Record<Exclude<DriverErrorKind, 'other'>, readonly string[]> = {
   duplicate: ['23505', 'ER_DUP_ENTRY', 'SQLITE_CONSTRAINT_PRIMARYKEY', 'SQLITE_CONSTRAINT_UNIQUE'],
   value: [
@@ -31,7 +31,7 @@ const CODES: Record<Exclude<DriverErrorKind, 'other'>, readonly string[]> = {
   conflict: [
     '40001',
     '40P01',
-    // PostgreSQL: a prepared statement that something between took away, or gave to another, or that the table outgrew.
+    // PostgreSQL: a pooler between dropped a prepared statement or gave it to another client, or a migration changed the table.
     '0A000',
     '26000',
     '42P05',
@@ -43,7 +43,7 @@ const CODES: Record<Exclude<DriverErrorKind, 'other'>, readonly string[]> = {
   lost: [
     'ECONNRESET',
     'EPIPE',
-    // PostgreSQL: connection exceptions, shutdown of the server, and a primary that became a replica.
+    // PostgreSQL: connection exceptions, shutdown of the server, a primary that became a replica.
     '08*',
     '57P01',
     '57P02',
@@ -60,7 +60,7 @@ const CODES: Record<Exclude<DriverErrorKind, 'other'>, readonly string[]> = {
     'ENETUNREACH',
     'ENOTFOUND',
     'EAI_AGAIN',
-    // PostgreSQL: insufficient resources, a statement cancelled, a server that starts.
+    // PostgreSQL: insufficient resources, a cancelled statement, a server that is starting.
     '53*',
     '57014',
     '57P03',
@@ -74,24 +74,24 @@ const CODES: Record<Exclude<DriverErrorKind, 'other'>, readonly string[]> = {
   ],
 };
 
-/** Errors that drivers give no code: `pg` of a connection that ended, `mysql2` of one that it had closed. */
+/** Messages of errors without a code: from `pg` if a connection ended, from `mysql2` if it had closed the connection. */
 const LOST_WITHOUT_CODE =
   /^Connection terminated|^Client has encountered a connection error|^Client was closed|connection is in closed state/;
 
-const PATTERNS = Object.entries(CODES).map(([failure, codes]) => {
+const PATTERNS = Object.entries(CODES).map(([kind, codes]) => {
   const alternatives = codes.map((code) => code.replaceAll('*', '.*')).join('|');
-  return [failure as DriverErrorKind, new RegExp(`^(?:${alternatives})$`)] as const;
+  return [kind as DriverErrorKind, new RegExp(`^(?:${alternatives})$`)] as const;
 });
 
-/** What to do where the error itself does not say. */
-const HINTS: readonly (readonly [code: RegExp, remedy: string])[] = [
-  [/^SQLITE_READONLY/, 'Let the process write the database file and its directory'],
-  [/^SQLITE_FULL$/, 'Make room on the disk of the database file'],
-  [/^SQLITE_CANTOPEN/, 'Let the process open the database file, and write its directory'],
+/** What an operator can do about an error whose message does not say it. */
+const HINTS: readonly (readonly [code: RegExp, hint: string])[] = [
+  [/^SQLITE_READONLY/, 'Give the process write access to the database file and its directory'],
+  [/^SQLITE_FULL$/, 'Free space on the disk of the database file'],
+  [/^SQLITE_CANTOPEN/, 'Give the process read access to the database file, and write access to its directory'],
   [/^(?:42P01|42703|ER_NO_SUCH_TABLE|ER_BAD_FIELD_ERROR)$/, 'Run the migrations'],
   [
     /^(?:53300|ER_CON_COUNT_ERROR|ER_TOO_MANY_USER_CONNECTIONS)$/,
-    'Allow the server more connections, or the pool fewer',
+    'Allow more connections on the server, or fewer in the pool',
   ],
 ];
 
@@ -100,13 +100,13 @@ function codeOf(error: unknown): string {
   return typeof code === 'string' ? code : '';
 }
 
-/** What kind of failure an error is. */
+/** Returns the kind of an error, judged by its code, or by its message if it has none. */
 export function classifyDriverError(error: unknown): DriverErrorKind {
   const code = codeOf(error);
-  const known = PATTERNS.find(([, pattern]) => pattern.test(code));
-  if (known) return known[0];
+  const match = PATTERNS.find(([, pattern]) => pattern.test(code));
+  if (match) return match[0];
   return error instanceof Error && LOST_WITHOUT_CODE.test(error.message) ? 'lost' : 'other';
 }
 
-/** What to do about an error, if there is something that it does not say itself. */
+/** Returns advice for an operator, if there is any beyond the error's own message. */
 export const hintFor = (error: unknown): string | undefined => HINTS.find(([code]) => code.test(codeOf(error)))?.[1];

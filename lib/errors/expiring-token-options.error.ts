@@ -1,14 +1,14 @@
 /**
- * Thrown at start-up: a bad option, or an application that cannot work with the options given. Also by `issue`, for a
- * lifespan that is none.
+ * Thrown at start-up if an option is invalid, or if the application cannot work with its options. Also thrown by
+ * `ExpiringTokenService.issue` if its `lifespan` is invalid.
  */
 export class ExpiringTokenOptionsError extends Error {
-  /** By which it is known where `instanceof` does not reach: in logs, in another copy of the package. */
+  /** Identifies the error if `instanceof` cannot: in a log, or if the package is installed twice. */
   override readonly name = 'ExpiringTokenOptionsError';
 
   /**
-   * @param option - its name
-   * @param problem - what is wrong with it
+   * @param option - name of the option
+   * @param problem - what is wrong, without a secret
    * @param remedy - what to do
    */
   constructor(option: string, problem: string, remedy: string) {

@@ -1,7 +1,10 @@
 import { STATUS_CODES } from 'node:http';
 import { HttpException } from '@nestjs/common';
 
-/** Every refusal this package answers: its HTTP status and its message, which is the same for every cause of it. */
+/**
+ * HTTP status and message of each code. The message is the same for every cause, so that a client cannot learn, for example,
+ * whether a user name exists.
+ */
 const ERRORS = {
   token_missing: [401, 'Authentication credentials were not provided'],
   token_invalid: [401, 'Invalid token'],
@@ -17,41 +20,42 @@ const ERRORS = {
   unavailable: [503, 'Authentication is temporarily unavailable'],
 } as const;
 
-/** When to ask again after a 503: an outage is over for us within a second of its end. */
+/** `Retry-After` of a 503: the package works again within a second after the end of an outage. */
 const UNAVAILABLE_SECONDS = 1;
 
-/** The `code` of an {@link ExpiringTokenException}: stable, for programs to read. */
+/** The `code` of an {@link ExpiringTokenException}: a stable identifier for clients. */
 export type ExpiringTokenErrorCode = keyof typeof ERRORS;
 
 /** Every code. */
 export const ERROR_CODES = Object.keys(ERRORS) as readonly ExpiringTokenErrorCode[];
 
 /**
- * Every refusal of this package. Nest answers it with its status and the body
- * `{ statusCode, error, message, code }`.
+ * The exception that this package throws. Nest answers with its status and the body `{ statusCode, error, message, code }`.
  *
- * It never holds a token, a digest, a password or a driver's error: whatever logs it logs no secret.
+ * It never contains a token, a digest, a password or a driver's error, so it can be logged without leaking a secret.
  */
 export class ExpiringTokenException extends HttpException {
   /** What went wrong. */
   readonly code: ExpiringTokenErrorCode;
-  /** Whether a credential was presented, which a challenge then says something about (RFC 6750 §3.1). */
+
+  /** Whether the request had a token. Only then does the challenge contain an error code (RFC 6750 §3.1). */
   readonly presented: boolean;
 
-  /** When it is worth asking again, in whole seconds: the header `Retry-After`. */
+  /** Value of the header `Retry-After`, in whole seconds; undefined for none. */
   readonly retryAfterSeconds: number | undefined;
 
   /**
    * @param code - what went wrong
-   * @param overrides - a message that says more than the usual one, of which the challenge has those characters that
-   * RFC 6750 §3 allows in `error_description`; another status; false where nothing was presented; when to ask again
+   * @param overrides - `message`, a more precise message (the challenge contains only the characters of it that RFC 6750 §3
+   * allows in `error_description`); `statusCode`, another status; `presented: false` if the request had no token;
+   * `retryAfterSeconds`, the header `Retry-After`
    */
   constructor(
     code: ExpiringTokenErrorCode,
     overrides: { message?: string; statusCode?: number; presented?: boolean; retryAfterSeconds?: number } = {},
   ) {
-    const [usualStatus, usualMessage] = ERRORS[code];
-    const { statusCode = usualStatus, message = usualMessage } = overrides;
+    const [defaultStatus, defaultMessage] = ERRORS[code];
+    const { statusCode = defaultStatus, message = defaultMessage } = overrides;
     super({ statusCode, error: STATUS_CODES[statusCode], message, code }, statusCode);
     this.code = code;
     this.presented = overrides.presented ?? true;

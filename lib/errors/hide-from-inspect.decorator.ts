@@ -1,8 +1,8 @@
 import { inspect } from 'node:util';
 
 /**
- * Class decorator: an instance is shown as its name alone. What is injected into it leads to the password of the database,
- * and a logger or a debugger that is handed the instance shows all that it leads to.
+ * Class decorator: `util.inspect` shows only the class name of an instance. Injected members lead to the data source and its
+ * password, which a logger that receives the instance would print.
  */
 export const HideFromInspect = (): ClassDecorator => (target) => {
   Object.defineProperty(target.prototype, inspect.custom, {

@@ -6,12 +6,12 @@ import { describeError } from './describe-error.js';
 const logger = new Logger('ExpiringToken');
 
 /**
- * Makes a failure of the database, or of the application's user store, an answer of 503 and never one of 401: a client
- * keeps its token and tries again (RFC 9110 §15.6.4). What is an HTTP answer already passes as it is.
+ * Runs work that uses the database or the application's user store. A failure becomes 503 `unavailable` and never 401, which
+ * would make a client discard its token (RFC 9110 §15.6.4). An `HttpException` is rethrown unchanged.
  */
 export const orUnavailable = <T>(work: () => Promise<T>): Promise<T> => work().catch(rethrowAsUnavailable);
 
-/** What {@link orUnavailable} makes of an error. */
+/** Logs an error and throws the exception that {@link orUnavailable} replaces it by. */
 export function rethrowAsUnavailable(error: unknown): never {
   if (error instanceof HttpException) throw error;
   const isAway = ['outage', 'lost'].includes(classifyDriverError(error));
