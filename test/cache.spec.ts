@@ -356,7 +356,7 @@ describe('With the option cache', () => {
     });
 
     it.each([
-      ['cache.maximum: there is no such option', { maximum: 2 }],
+      ['cache.maximum: unknown option', { maximum: 2 }],
       ['cache: true is not allowed', true],
     ])('%s', (message, cache) =>
       expect(environment.boot({ options: { cache: cache as object } })).rejects.toThrow(

@@ -92,12 +92,12 @@ describe('A bad option stops the start with an error that names it, its value an
   });
 
   it.each(['caching', 'lifeSpan'])('%s, which is no option', async (option) => {
-    await expect(start({ [option]: '1h' })).rejects.toThrow(`${option}: there is no such option`);
+    await expect(start({ [option]: '1h' })).rejects.toThrow(`${option}: unknown option`);
   });
 
   it.each(['refresh', 'limit', 'loginThrottle', 'prune'])('%s with a field that is none', async (option) => {
     await expect(start({ [option]: { perUser: 1, policy: 'evict', gracE: 1 } })).rejects.toThrow(
-      new RegExp(`ExpiringTokenModule: ${option}\\.(gracE|perUser): there is no such option\\. .*there are "`),
+      new RegExp(`ExpiringTokenModule: ${option}\\.(gracE|perUser): unknown option\\. Fix .*Known options: "`),
     );
   });
 
@@ -174,7 +174,7 @@ describe('A bad option stops the start with an error that names it, its value an
     const useFactory = () => ({ path: 'api' }) as object;
     const module = ExpiringTokenModule.forRootAsync({ useFactory });
     await expect(Test.createTestingModule({ imports: [module] }).compile()).rejects.toThrow(
-      'path: there is no such option here. Mend its spelling, remove it, or give it to forRootAsync beside the factory',
+      'path: unknown option. Fix the spelling or remove it. An option that shapes the module, such as path, is given to forRootAsync',
     );
   });
 });

@@ -34,7 +34,7 @@ export async function* readRecords(chunks: AsyncIterable<string>): AsyncGenerato
   for await (const line of readLines(chunks)) {
     count++;
     const record: CsvRecord = open ? { ...open, text: `${open.text}\n${line}` } : { text: line, line: count };
-    // Counted per line: a record of many lines would else be counted again for each of them.
+    // Counted per line: a record of many lines would otherwise be counted again for each of them.
     open = hasOpenQuote(line) === (open === undefined) ? record : undefined;
     if (!open && record.text !== '') yield record;
   }

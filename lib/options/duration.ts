@@ -1,43 +1,45 @@
 import ms from 'ms';
 import { rejectOption } from './option-checks.js';
 
-/** A number of milliseconds, or a string with a unit as the `ms` package reads it: `'15m'`, `'12h'`, `'30d'`. */
+/** A number of milliseconds, or a string with a unit as the `ms` package reads it, for example `'15m'`, `'12h'`, `'30d'`. */
 export type Duration = number | string;
 
-/** Longest duration accepted: beyond it a typing error is likelier than an intention, and dates overflow. */
+/** Maximum duration: a longer one is probably a typing error, and dates would overflow. */
 const MAX_DURATION_MS = ms('100y');
 
-/** What a {@link Duration} can be beyond the usual. */
-interface DurationRange {
-  /** Whether null is allowed, meaning never. */
-  never?: boolean;
-  /** The range in milliseconds, and how an error tells it. */
-  range?: { least: number; most: number; words: string };
+/** Allowed durations, in milliseconds. */
+export interface DurationRange {
+  readonly min: number;
+  readonly max: number;
+  /** The range in words, for the error message. */
+  readonly description: string;
 }
 
-const USUAL_RANGE = { least: 1, most: MAX_DURATION_MS, words: 'above 0 and up to 100 years' };
+const DEFAULT_RANGE: DurationRange = { min: 1, max: MAX_DURATION_MS, description: 'above 0 and up to 100 years' };
 
 /**
- * A duration in milliseconds, `Infinity` for null.
+ * Converts a {@link Duration} to milliseconds.
  *
- * @throws ExpiringTokenOptionsError when it has no unit, is not a whole number of milliseconds, or is out of range
+ * @param option - name of the option, for the error message
+ * @param constraints - `never: true` allows null, which returns `Infinity`; `range` replaces the default range
+ * @throws ExpiringTokenOptionsError if the value has no unit, is not a whole number of milliseconds, or is out of range
  */
 export function parseDuration(
   option: string,
   value: unknown,
-  { never = false, range = USUAL_RANGE }: DurationRange = {},
+  { never = false, range = DEFAULT_RANGE }: { never?: boolean; range?: DurationRange } = {},
 ): number {
   if (value === null && never) return Infinity;
-  // ms takes a string without a unit for milliseconds, which nobody means who writes '3600'.
+  // ms reads a string without a unit as milliseconds, but the author of '3600' means seconds.
   const unitless = typeof value === 'string' && !/[a-z]\s*$/i.test(value);
   const duration = typeof value === 'string' && value.length <= 100 && !unitless ? ms(value as ms.StringValue) : value;
-  if (Number.isSafeInteger(duration) && range.least <= (duration as number) && (duration as number) <= range.most) {
+  if (Number.isSafeInteger(duration) && range.min <= (duration as number) && (duration as number) <= range.max) {
     return duration as number;
   }
   return rejectOption(
     option,
     value,
-    `Give a string with a unit such as '15m' or '30d', or a whole number of milliseconds, ${range.words}${
+    `Give a string with a unit such as '15m' or '30d', or a whole number of milliseconds, ${range.description}${
       never ? ', or null for never' : ''
     }.`,
   );

@@ -10,7 +10,7 @@ import type { Lifetime, Lifetimes } from '../tokens/token-lifetime.js';
 const MIN_SECRET_BYTES = 32;
 
 /** Longest time in which a used refresh token can be used again: the longer, the longer a stolen one serves unnoticed. */
-const GRACE_RANGE = { least: 0, most: ms('60s'), words: 'from 0 to 60 seconds' };
+const GRACE_RANGE = { min: 0, max: ms('60s'), description: 'from 0 to 60 seconds' };
 
 /** Headers that clients send with every request, or that say what the request is. */
 const RESERVED_HEADERS = [
@@ -216,8 +216,8 @@ export function resolveOptions(options: ExpiringTokenOptions) {
   if (stray !== undefined) {
     throw new ExpiringTokenOptionsError(
       stray,
-      'there is no such option here',
-      'Mend its spelling, remove it, or give it to forRootAsync beside the factory if it shapes the module.',
+      'unknown option',
+      'Fix the spelling or remove it. An option that shapes the module, such as path, is given to forRootAsync beside the factory.',
     );
   }
   const secrets = parseSecrets(secret);
