@@ -119,8 +119,20 @@ describe('A SQLite file that another process writes for ten seconds', () => {
 
 describe('A SQLite file that cannot be written', () => {
   const FAULTS = [
-    ['read-only', 'PRAGMA query_only = ON', 'PRAGMA query_only = OFF', 'SQLITE_READONLY', 'Give the process write access'],
-    ['full', 'PRAGMA max_page_count = 1', 'PRAGMA max_page_count = 1073741823', 'SQLITE_FULL', 'Free space on the disk'],
+    [
+      'read-only',
+      'PRAGMA query_only = ON',
+      'PRAGMA query_only = OFF',
+      'SQLITE_READONLY',
+      'Give the process write access',
+    ],
+    [
+      'full',
+      'PRAGMA max_page_count = 1',
+      'PRAGMA max_page_count = 1073741823',
+      'SQLITE_FULL',
+      'Free space on the disk',
+    ],
   ] as const;
 
   onEveryEnvironment(
