@@ -1,9 +1,11 @@
 import { ConfigurableModuleBuilder } from '@nestjs/common';
+import { type ExpiringTokenStructuralOptions, MODULE_EXTRAS_DEFAULTS } from './expiring-token.module-options.js';
 import type { ExpiringTokenOptions } from './options/expiring-token.options.js';
-import type { ExpiringTokenStructuralOptions } from './expiring-token.module-options.js';
-import { MODULE_EXTRAS_DEFAULTS } from './expiring-token.module-options.js';
 
-/** What {@link ExpiringTokenModule} extends, the token of the options as they were given, the type of `forRootAsync`'s. */
+/**
+ * The class that {@link ExpiringTokenModule} extends, the injection token of the runtime options before they are checked, and
+ * the type of the parameter of `forRootAsync`.
+ */
 export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, ASYNC_OPTIONS_TYPE } =
   new ConfigurableModuleBuilder<ExpiringTokenOptions>({ moduleName: 'ExpiringToken' })
     .setClassMethodName('forRoot')

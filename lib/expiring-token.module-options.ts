@@ -1,17 +1,20 @@
 import type { ModuleMetadata, Type } from '@nestjs/common';
 import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
 import type { ExpiringTokenOptions } from './options/expiring-token.options.js';
-import { checkPattern, checkOneOf, rejectOption, formatValue } from './options/option-checks.js';
+import { checkOneOf, checkPattern, formatValue, rejectOption } from './options/option-checks.js';
+import { definitionOf, type ExpiringTokenRoute, ROUTE_NAMES } from './routes/routes.js';
 import { Token } from './tokens/token.entity.js';
 import type { UserStore } from './users/user-store.js';
 
-/** A route, or group of routes, that the module can serve. See {@link ExpiringTokenStructuralOptions.routes}. */
-export type ExpiringTokenRoute = 'login' | 'obtain-token' | 'token' | 'refresh' | 'logout' | 'devices';
+export type { ExpiringTokenRoute } from './routes/routes.js';
 
-/** Options that shape the module itself: given to `forRoot`, or beside the factory of `forRootAsync`, never from it. */
+/**
+ * Options that shape the module itself. Pass them to `forRoot`, or to `forRootAsync` beside the factory: Nest needs them before
+ * it calls a factory, so a factory cannot return them.
+ */
 export interface ExpiringTokenStructuralOptions {
   /**
-   * An injectable class that implements {@link UserStore}: your own, or one made by `typeOrmUsers`.
+   * An injectable class that implements {@link UserStore}: your own, or a class that `typeOrmUsers` returns.
    *
    * @defaultValue the built-in store over `User`
    */
@@ -25,28 +28,28 @@ export interface ExpiringTokenStructuralOptions {
   imports?: ModuleMetadata['imports'];
 
   /**
-   * Prefix of the routes.
+   * Prefix of the module's routes.
    *
    * @defaultValue `'auth'`
    */
   path?: string;
 
   /**
-   * `false` for none, or the list of routes to serve. `'logout'` brings `logout-all` too.
+   * The routes to serve, as a list; `false` for none. `'logout'` includes `logout-all`. `'refresh'` needs the option `refresh`.
    *
    * @defaultValue all
    */
   routes?: false | readonly ExpiringTokenRoute[];
 
   /**
-   * Makes the guard and the services visible in every module of the application.
+   * Whether every module of the application can inject the guard and the services without importing this module.
    *
    * @defaultValue `false`
    */
   isGlobal?: boolean;
 
   /**
-   * The guard protects every route of the application; `@Public()` opens one.
+   * Whether the guard protects every route of the application. `@Public()` exempts a route.
    *
    * @defaultValue `false`
    */
@@ -60,20 +63,17 @@ export interface ExpiringTokenStructuralOptions {
   dataSource?: string;
 
   /**
-   * A subclass of {@link Token} with columns of its own.
+   * Your subclass of {@link Token}, which may have more columns.
    *
    * @defaultValue `Token`
    */
   tokenEntity?: Type<Token>;
 }
 
-/** Everything that {@link ExpiringTokenModule.forRoot} takes. */
+/** All options of {@link ExpiringTokenModule.forRoot}. */
 export type ExpiringTokenModuleOptions = ExpiringTokenOptions & ExpiringTokenStructuralOptions;
 
-/** Every route, or group of routes, in the order of the documentation. */
-const ROUTES: readonly ExpiringTokenRoute[] = ['login', 'obtain-token', 'token', 'refresh', 'logout', 'devices'];
-
-/** The options that shape the module, as it uses them. Without `users` they are the built-in ones. */
+/** The checked structural options with their defaults. `users` is undefined for the built-in store. */
 export type ResolvedModuleOptions = Pick<ExpiringTokenStructuralOptions, 'users'> &
   Required<Omit<ExpiringTokenStructuralOptions, 'users' | 'routes'>> & { routes: readonly ExpiringTokenRoute[] };
 
@@ -82,91 +82,103 @@ export const MODULE_EXTRAS_DEFAULTS = {
   users: undefined,
   imports: [],
   path: 'auth',
-  routes: ROUTES,
+  routes: ROUTE_NAMES,
   isGlobal: false,
   globalGuard: false,
   dataSource: 'default',
   tokenEntity: Token,
 } satisfies Record<keyof ExpiringTokenStructuralOptions, unknown>;
 
+const isStructural = (option: string): boolean => Object.hasOwn(MODULE_EXTRAS_DEFAULTS, option);
+
 /**
- * Checks the options that shape the module, and fills in the defaults.
+ * Checks the structural options and fills in the defaults. Other options are ignored here.
  *
- * @throws ExpiringTokenOptionsError naming the option, its value and the remedy
+ * @throws ExpiringTokenOptionsError with the option, its value and the remedy
  */
-export function resolveModuleOptions(given: ExpiringTokenStructuralOptions): ResolvedModuleOptions {
-  if (typeof given !== 'object' || given === null || Array.isArray(given))
-    rejectOption('options', given, 'Give a lifespan, or an object of options.');
-  const defined = Object.entries(given).filter(
-    ([option, value]) => option in MODULE_EXTRAS_DEFAULTS && value !== undefined,
-  );
-  const options: Omit<ResolvedModuleOptions, 'routes'> & Required<Pick<ExpiringTokenStructuralOptions, 'routes'>> = {
+export function resolveModuleOptions(options: ExpiringTokenStructuralOptions): ResolvedModuleOptions {
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
+    rejectOption('options', options, 'Give a lifespan, or an object of options.');
+  const given = Object.entries(options).filter(([option, value]) => isStructural(option) && value !== undefined);
+  const resolved: Omit<ResolvedModuleOptions, 'routes'> & Required<Pick<ExpiringTokenStructuralOptions, 'routes'>> = {
     ...MODULE_EXTRAS_DEFAULTS,
-    ...Object.fromEntries(defined),
+    ...Object.fromEntries(given),
   };
-  const { users, imports, path, routes, isGlobal, globalGuard, dataSource, tokenEntity } = options;
+  const { users, imports, path, routes, isGlobal, globalGuard, dataSource, tokenEntity } = resolved;
   if (users !== undefined && typeof users !== 'function') {
-    rejectOption('users', users, 'Give an injectable class that implements UserStore, or what typeOrmUsers returns.');
+    rejectOption(
+      'users',
+      users,
+      'Give an injectable class that implements UserStore, or a class that typeOrmUsers returns.',
+    );
   }
   if (!Array.isArray(imports)) rejectOption('imports', imports, 'Give a list of modules.');
   checkPattern('path', path, /^[\w.~/-]*$/, "Give URL path segments, such as 'auth' or 'api/auth'.");
   if (routes !== false && !Array.isArray(routes)) {
-    rejectOption('routes', routes, `Give false, or a list of ${ROUTES.map(formatValue).join(', ')}.`);
+    rejectOption('routes', routes, `Give false, or a list of ${ROUTE_NAMES.map(formatValue).join(', ')}.`);
   }
-  const served = new Set(routes === false ? [] : routes.map((route) => checkOneOf('routes', route, ROUTES)));
+  const served = routes === false ? [] : routes.map((route) => checkOneOf('routes', route, ROUTE_NAMES));
   checkOneOf('isGlobal', isGlobal, [true, false]);
   checkOneOf('globalGuard', globalGuard, [true, false]);
   checkPattern('dataSource', dataSource, /./, "Give the name of a data source, such as 'default'.");
   if (tokenEntity !== Token && !(typeof tokenEntity === 'function' && tokenEntity.prototype instanceof Token)) {
     rejectOption('tokenEntity', tokenEntity, 'Give an entity class that extends Token.');
   }
-  return { ...options, routes: [...served] };
+  return { ...resolved, routes: [...new Set(served)] };
 }
 
 /**
- * {@link resolveModuleOptions} for `forRoot`, which knows already whether there are refresh tokens to serve.
+ * Resolves the structural options of `forRoot`. The runtime options are known there, so a route whose option is missing is
+ * not served, or rejected if the application lists it.
  *
- * @throws ExpiringTokenOptionsError naming the option, its value and the remedy
+ * @throws ExpiringTokenOptionsError with the option, its value and the remedy
  */
-export function resolveForRootOptions(given: ExpiringTokenModuleOptions): ResolvedModuleOptions {
-  const structure = resolveModuleOptions(given);
-  if (given.refresh) return structure;
-  if (given.routes && given.routes.includes('refresh')) {
-    rejectOption('routes', given.routes, "Give the option refresh as well, or leave 'refresh' out.");
+export function resolveForRootOptions(options: ExpiringTokenModuleOptions): ResolvedModuleOptions {
+  const resolved = resolveModuleOptions(options);
+  const isUnavailable = (route: ExpiringTokenRoute) => {
+    const { requires } = definitionOf(route);
+    return requires !== undefined && !options[requires];
+  };
+  const listed = options.routes && options.routes.find(isUnavailable);
+  if (listed) {
+    rejectOption(
+      'routes',
+      options.routes,
+      `Give the option ${definitionOf(listed).requires} as well, or leave '${listed}' out.`,
+    );
   }
-  return { ...structure, routes: structure.routes.filter((route) => route !== 'refresh') };
+  return { ...resolved, routes: resolved.routes.filter((route) => !isUnavailable(route)) };
 }
 
-/** Where the options of `forRootAsync` come from. */
+/** The properties of which `forRootAsync` takes one, to obtain the runtime options. */
 const FACTORIES = ['useFactory', 'useClass', 'useExisting'];
 
-/** What stands beside the structural options in `forRootAsync`. */
+/** The properties of `forRootAsync` that are not structural options. */
 const ASYNC_OPTIONS = ['imports', 'inject', ...FACTORIES, 'provideInjectionTokensFrom'];
 
 /**
- * {@link resolveModuleOptions} for `forRootAsync`, beside whose factory any other option would have no effect.
+ * Resolves the structural options of `forRootAsync`. Other options are rejected, because they would have no effect beside the
+ * factory.
  *
- * @throws ExpiringTokenOptionsError naming the option, its value and the remedy
+ * @throws ExpiringTokenOptionsError with the option, its value and the remedy
  */
-export function resolveForRootAsyncOptions(given: ExpiringTokenStructuralOptions): ResolvedModuleOptions {
-  const structure = resolveModuleOptions(given);
-  const stray = Object.keys(given).find(
-    (option) => !(option in MODULE_EXTRAS_DEFAULTS) && !ASYNC_OPTIONS.includes(option),
-  );
-  if (stray !== undefined) {
+export function resolveForRootAsyncOptions(options: ExpiringTokenStructuralOptions): ResolvedModuleOptions {
+  const resolved = resolveModuleOptions(options);
+  const unknown = Object.keys(options).find((option) => !isStructural(option) && !ASYNC_OPTIONS.includes(option));
+  if (unknown !== undefined) {
     throw new ExpiringTokenOptionsError(
-      stray,
-      'it is no option beside the factory',
-      'Mend its spelling, or return it from the factory.',
+      unknown,
+      'forRootAsync has no such option beside the factory',
+      'Fix the spelling, or return the option from the factory.',
     );
   }
-  const factories = FACTORIES.filter((option) => given[option as keyof typeof given] !== undefined);
+  const factories = FACTORIES.filter((option) => options[option as keyof typeof options] !== undefined);
   if (factories.length !== 1) {
     throw new ExpiringTokenOptionsError(
       'forRootAsync',
-      factories.length === 0 ? 'nothing gives it its options' : `it has ${factories.join(' and ')}`,
-      `Give one of ${FACTORIES.join(', ')}.`,
+      factories.length === 0 ? 'it has no factory' : `it has ${factories.join(' and ')}`,
+      `Give exactly one of ${FACTORIES.join(', ')}.`,
     );
   }
-  return structure;
+  return resolved;
 }

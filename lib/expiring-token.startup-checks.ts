@@ -1,50 +1,54 @@
 import { Logger, type Type } from '@nestjs/common';
 import { type DataSource, type EntityManager, type EntityMetadata, getMetadataArgsStorage, type Table } from 'typeorm';
+import { withTimeout } from './async/with-timeout.js';
 import type { Database } from './database/database.js';
 import { SUPPORTED_DATABASES } from './database/open-database.js';
-import { withTimeout } from './async/with-timeout.js';
 import { describeError } from './errors/describe-error.js';
-import type { ResolvedModuleOptions } from './expiring-token.module-options.js';
 import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
+import type { ResolvedModuleOptions } from './expiring-token.module-options.js';
 import { Token } from './tokens/token.entity.js';
 import { User } from './users/user.entity.js';
 
+/** The structural options that decide which tables the module uses. */
+type EntityOptions = Pick<ResolvedModuleOptions, 'tokenEntity' | 'users'>;
+
 /**
- * The data source that the option `dataSource` names.
+ * Checks the data source that the option `dataSource` names, and returns it.
  *
- * @throws ExpiringTokenOptionsError when the application has none of this name, or one of an unknown kind
+ * @throws ExpiringTokenOptionsError if the application has no data source of this name, or if its database is not supported
  */
-export function checkDataSource(found: DataSource | undefined, name: string): DataSource {
-  if (!found) {
+export function checkDataSource(dataSource: DataSource | undefined, name: string): DataSource {
+  if (!dataSource) {
     throw new ExpiringTokenOptionsError(
       'dataSource',
       `there is no TypeORM data source ${JSON.stringify(name)}`,
-      `Import TypeOrmModule.forRoot()${name === 'default' ? '' : ' with this name'}, or give dataSource the name of another one.`,
+      `Import TypeOrmModule.forRoot()${name === 'default' ? '' : ' with this name'}, or set dataSource to the name of an existing data source.`,
     );
   }
-  if (!SUPPORTED_DATABASES.includes(found.options.type)) {
+  if (!SUPPORTED_DATABASES.includes(dataSource.options.type)) {
     throw new ExpiringTokenOptionsError(
       'dataSource',
-      `${JSON.stringify(name)} is of type ${found.options.type}`,
+      `${JSON.stringify(name)} is of type ${dataSource.options.type}`,
       `Give the name of a data source of type ${SUPPORTED_DATABASES.join(', ')}.`,
     );
   }
-  return found;
+  return dataSource;
 }
 
-/** The entities whose tables the module reads and writes, by the option that chooses them. */
-export const entitiesOf = ({ tokenEntity, users }: ResolvedModuleOptions): Record<string, Type> => ({
+/** Returns the entities whose tables the module reads and writes, by the option that chooses them. */
+export const entitiesOf = ({ tokenEntity, users }: EntityOptions): Record<string, Type> => ({
   tokenEntity,
   ...(users ? {} : { users: User }),
 });
 
 /**
- * The data source, once the entities are known to be usable with it.
+ * Checks that the module can use its entities with a data source, and returns the data source.
  *
- * @throws ExpiringTokenOptionsError when one is not registered, or has a column that a login cannot fill
+ * @throws ExpiringTokenOptionsError if an entity is not registered, or if the token entity has columns that the module cannot
+ * work with
  */
-export function checkEntities(dataSource: DataSource, structure: ResolvedModuleOptions): DataSource {
-  for (const [option, entity] of Object.entries(entitiesOf(structure))) {
+export function checkEntities(dataSource: DataSource, options: EntityOptions): DataSource {
+  for (const [option, entity] of Object.entries(entitiesOf(options))) {
     if (!dataSource.hasMetadata(entity)) {
       throw new ExpiringTokenOptionsError(
         option,
@@ -53,84 +57,86 @@ export function checkEntities(dataSource: DataSource, structure: ResolvedModuleO
       );
     }
   }
-  const ours = new Set(
+  checkTokenColumns(dataSource.getMetadata(options.tokenEntity));
+  return dataSource;
+}
+
+function checkTokenColumns({ name, columns, deleteDateColumn }: EntityMetadata): void {
+  if (deleteDateColumn) {
+    throw new ExpiringTokenOptionsError(
+      'tokenEntity',
+      `${name}.${deleteDateColumn.propertyName} is a @DeleteDateColumn(), so deleted tokens would stay in the table`,
+      'Remove the column: the module deletes rows for good.',
+    );
+  }
+  const columnsOfToken = new Set(
     getMetadataArgsStorage()
       .filterColumns(Token)
       .map(({ propertyName }) => propertyName),
   );
-  const { tokenEntity } = structure;
-  const { columns, deleteDateColumn } = dataSource.getMetadata(tokenEntity);
-  if (deleteDateColumn) {
-    throw new ExpiringTokenOptionsError(
-      'tokenEntity',
-      `${tokenEntity.name}.${deleteDateColumn.propertyName} is a @DeleteDateColumn(), by which a token that is deleted would stay`,
-      'Remove it: tokens are deleted for good.',
-    );
-  }
   for (const column of columns) {
-    const filled = column.isNullable || column.isGenerated || column.default !== undefined;
-    if (!filled && !ours.has(column.propertyName)) {
+    const hasValue = column.isNullable || column.isGenerated || column.default !== undefined;
+    if (!hasValue && !columnsOfToken.has(column.propertyName)) {
       throw new ExpiringTokenOptionsError(
         'tokenEntity',
-        `${tokenEntity.name}.${column.propertyName} is neither nullable nor has a default`,
+        `${name}.${column.propertyName} is neither nullable nor has a default, so a login could not insert a row`,
         'Add nullable: true or a default to its @Column().',
       );
     }
   }
-  return dataSource;
 }
 
-/** The longest wait for a look at the tables, in milliseconds: the catalogues of a server may be long. */
+/** Longest wait for the description of a table, in milliseconds. The catalog of a server can be large. */
 const MAX_INTROSPECTION_MS = 10_000;
 
-const MIGRATE = 'Run the migrations, or in development set synchronize: true in TypeOrmModule.forRoot().';
+const CREATE_TABLES = 'Run the migrations, or set synchronize: true in TypeOrmModule.forRoot() during development.';
 
 const logger = new Logger('ExpiringToken');
 
 /**
- * Looks whether the tables are those that the entities describe. A column that is of another type would not fail: its values
- * would be read wrong, and good tokens refused.
+ * Checks that the tables match the entities. Otherwise a column of another type would not cause an error: its values would be
+ * read incorrectly, and valid tokens rejected.
  *
- * A table that is not there yet, or a database that cannot be asked, is only logged: the application may be what makes it,
- * and requests are answered 503 until then.
+ * A missing table and an unreachable database are only logged, because the running application may create the table. Requests
+ * are answered 503 until then.
  *
- * @throws ExpiringTokenOptionsError naming the column that is missing, or is of another type
+ * @throws ExpiringTokenOptionsError for a column that is missing, or of another type or length
  */
-export async function checkColumns(
-  dataSource: DataSource,
-  database: Database,
-  structure: ResolvedModuleOptions,
-): Promise<void> {
+export async function checkColumns(dataSource: DataSource, database: Database, options: EntityOptions): Promise<void> {
   if (!dataSource.isInitialized) return;
-  for (const [option, entity] of Object.entries(entitiesOf(structure))) {
+  for (const [option, entity] of Object.entries(entitiesOf(options))) {
     const metadata = dataSource.getMetadata(entity);
     let table: Table | undefined;
     try {
-      const look = ({ queryRunner = dataSource.createQueryRunner() }: EntityManager) =>
+      const readTable = ({ queryRunner = dataSource.createQueryRunner() }: EntityManager) =>
         queryRunner.getTable(metadata.tablePath);
-      table = await withTimeout(MAX_INTROSPECTION_MS, (signal) => database.readEntities(look, signal));
+      table = await withTimeout(MAX_INTROSPECTION_MS, (signal) => database.readEntities(readTable, signal));
     } catch (error) {
-      logger.warn(`Table ${metadata.tablePath} could not be looked at: ${describeError(error)}`);
+      logger.warn(`The columns of table ${metadata.tablePath} could not be checked: ${describeError(error)}`);
       return;
     }
     if (!table) {
-      logger.error(`There is no table ${metadata.tablePath}, and requests are answered 503 until there is. ${MIGRATE}`);
+      logger.error(
+        `Table ${metadata.tablePath} does not exist. Requests are answered 503 until it does. ${CREATE_TABLES}`,
+      );
       continue;
     }
-    const problem = drift(dataSource, metadata, table);
-    if (problem) throw new ExpiringTokenOptionsError(option, `table ${metadata.tablePath} ${problem}`, MIGRATE);
+    const difference = findDifference(dataSource, metadata, table);
+    if (difference) {
+      throw new ExpiringTokenOptionsError(option, `table ${metadata.tablePath} ${difference}`, CREATE_TABLES);
+    }
   }
 }
 
-/** One text type is as good as another; a shorter binary one would cut digests. */
+/** Text types are interchangeable here. A shorter binary type is not: it would truncate digests. */
 const isText = (type: string) => /char|text/.test(type);
 
-/** What is wrong with a table, if anything is. */
-function drift(dataSource: DataSource, metadata: EntityMetadata, table: Table): string | undefined {
+/** Returns the first difference between a table and its entity, as the end of a sentence. */
+function findDifference(dataSource: DataSource, metadata: EntityMetadata, table: Table): string | undefined {
   for (const column of metadata.columns) {
     const found = table.findColumnByName(column.databaseName);
     if (!found) return `has no column ${column.databaseName}`;
-    // Of what an application added, TypeORM may name the type otherwise than the database does.
+    // TypeORM and the database may have different names for the type of a column that the application added.
     if (column.target !== Token && column.target !== User) continue;
     const expected = dataSource.driver.normalizeType(column);
     if (found.type !== expected && !(isText(found.type) && isText(expected)))

@@ -20,7 +20,7 @@ export type {
   ExpiringTokenRoute,
   ExpiringTokenStructuralOptions,
 } from './expiring-token.module-options.js';
-export { ApiExpiringToken } from './openapi/route-documentation.js';
+export { ApiExpiringToken } from './openapi/describe-route.decorator.js';
 export { CurrentToken, CurrentUser, OptionalToken, Public } from './authentication/expiring-token.decorators.js';
 export { ExpiringTokenGuard } from './authentication/expiring-token.guard.js';
 export type { ExpiringTokenAuthInfo, HttpRequest } from './transports/http-request.js';

@@ -135,7 +135,7 @@ describe('A bad option stops the start with an error that names it, its value an
     for (const stray of [{ globalGaurd: true }, { lifespan: '1s' }]) {
       const module = ExpiringTokenModule.forRootAsync({ useFactory, ...stray });
       await expect(Test.createTestingModule({ imports: [module] }).compile()).rejects.toThrow(
-        `${Object.keys(stray)[0]}: it is no option beside the factory`,
+        `${Object.keys(stray)[0]}: forRootAsync has no such option beside the factory`,
       );
     }
   });
@@ -145,7 +145,7 @@ describe('A bad option stops the start with an error that names it, its value an
       createExpiringTokenOptions = () => ({});
     }
     for (const [options, problem] of [
-      [{}, 'nothing gives it its options. Give one of useFactory, useClass, useExisting.'],
+      [{}, 'it has no factory. Give exactly one of useFactory, useClass, useExisting.'],
       [{ useClass: Factory, useFactory: () => ({}) }, 'it has useFactory and useClass'],
     ] as const) {
       const module = ExpiringTokenModule.forRootAsync(options);

@@ -8,20 +8,20 @@ const time: ApiProperty = { type: 'string', format: 'date-time' };
 const timeOrNull: ApiProperty = { ...time, nullable: true };
 const seconds: ApiProperty = { type: 'integer', minimum: 0, nullable: true };
 
-const ANSWER = {
-  token: { ...text, description: 'Sent as `Authorization: Bearer …` from now on' },
+const TOKEN_RESPONSE = {
+  token: { ...text, description: 'The client sends it as `Authorization: Bearer …`' },
   tokenType: { type: 'string', enum: ['Bearer'] },
   expiresIn: { ...seconds, description: 'In seconds; null: never' },
   expiresAt: { ...timeOrNull, description: 'null: never' },
   deviceId: text,
 } satisfies Record<string, ApiProperty>;
 
-/** What the routes take and answer, for the document of `@nestjs/swagger`. */
-export const TokenAnswerModel = apiModel('ExpiringTokenAnswer', ANSWER);
+/** The bodies of requests and responses, for the document of `@nestjs/swagger`. */
+export const TokenResponseModel = apiModel('ExpiringTokenAnswer', TOKEN_RESPONSE);
 
-export const PairAnswerModel = apiModel('ExpiringTokenPairAnswer', {
-  ...ANSWER,
-  refreshToken: { ...text, description: 'For one refresh' },
+export const PairResponseModel = apiModel('ExpiringTokenPairAnswer', {
+  ...TOKEN_RESPONSE,
+  refreshToken: { ...text, description: 'Can be used for one refresh' },
   refreshExpiresIn: seconds,
   refreshExpiresAt: timeOrNull,
 });
@@ -41,32 +41,36 @@ export const DeviceModel = apiModel('ExpiringTokenDevice', {
   createdAt: time,
   lastUsedAt: timeOrNull,
   expiresAt: timeOrNull,
-  current: { type: 'boolean', description: 'Whether it is the one that asks' },
+  current: { type: 'boolean', description: 'Whether it is the device that sent this request' },
 });
 
 export const RevokedModel = apiModel('ExpiringTokenRevoked', {
-  revoked: { type: 'integer', minimum: 0, description: 'How many devices were ended' },
+  revoked: { type: 'integer', minimum: 0, description: 'Number of devices that were logged out' },
 });
 
 export const DeviceNameModel = apiModel('ExpiringTokenDeviceName', { name: text });
 
 export const LogoutAllModel = apiModel('ExpiringTokenLogoutAll', {
-  keepCurrent: { type: 'boolean', required: false, description: 'Whether the device that asks stays' },
+  keepCurrent: {
+    type: 'boolean',
+    required: false,
+    description: 'Whether the device that sends the request stays logged in',
+  },
 });
 
 export const RefreshModel = apiModel('ExpiringTokenRefresh', {
-  refreshToken: { ...text, required: false, description: 'Where it is not in the header' },
+  refreshToken: { ...text, required: false, description: 'Unless the header holds it' },
 });
 
-/** The fields of a login have the names that the options give them. */
+/** The credentials. The options give their fields names. */
 export const credentialsModel = ({ usernameField, passwordField }: ResolvedOptions) =>
   apiModel('ExpiringTokenCredentials', {
     [usernameField]: text,
     [passwordField]: { ...text, format: 'password' },
-    deviceName: { ...textOrNull, required: false, description: 'Where there is no header X-Device-Model' },
+    deviceName: { ...textOrNull, required: false, description: 'Read if there is no header X-Device-Model' },
   });
 
-/** The body of every refusal. */
+/** The body of every error. */
 export const ErrorModel = apiModel('ExpiringTokenError', {
   statusCode: { type: 'integer' },
   error: text,

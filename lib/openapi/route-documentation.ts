@@ -1,78 +1,47 @@
-import { HttpStatus, Inject, Injectable, RequestMethod, SetMetadata, type Type } from '@nestjs/common';
+import { HttpStatus, Inject, Injectable, RequestMethod, type Type } from '@nestjs/common';
 import { MetadataScanner, ModulesContainer, Reflector } from '@nestjs/core';
-import { RESOLVED_OPTIONS, MODULE_EXTRAS } from '../expiring-token.constants.js';
-import { type ExpiringTokenErrorCode, ExpiringTokenException } from '../errors/expiring-token.exception.js';
-import type { ResolvedOptions } from '../options/resolve-options.js';
-import type { ResolvedModuleOptions } from '../expiring-token.module-options.js';
-import { errorHeaders } from '../authentication/response-headers.interceptor.js';
-import { type ApiResponse, seenByPlugin, SWAGGER } from './swagger-metadata.js';
-import { ErrorModel } from './models.js';
 import { AUTHENTICATION } from '../authentication/expiring-token.decorators.js';
-import { ownHandler } from './controller-copy.js';
+import { errorHeaders } from '../authentication/response-headers.interceptor.js';
+import { type ExpiringTokenErrorCode, ExpiringTokenException } from '../errors/expiring-token.exception.js';
+import { MODULE_EXTRAS, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import type { ResolvedOptions } from '../options/resolve-options.js';
+import { type DescribeFunction, DESCRIPTION } from './describe-route.decorator.js';
+import { ErrorModel } from './models.js';
+import { type ApiResponse, responseOfPlugin, SWAGGER } from './swagger-metadata.js';
 
-/** A route, as its document says it. */
-export interface ApiRoute {
-  summary?: string;
-  body?: { type: Type; required: boolean };
-  /** Headers that it reads, and what for. */
-  headers?: Record<string, string>;
-  /** What it answers if all is well. Left out where the application says so, or the plugin of `@nestjs/swagger`. */
-  answer?: ApiResponse;
-  /** What it refuses, beside what all guarded routes do. */
-  errors?: readonly ExpiringTokenErrorCode[];
-  /** Whether the options leave it out. */
-  excluded?: boolean;
-}
-
-type Describe = (options: ResolvedOptions) => ApiRoute;
-
-const DESCRIPTION = 'expiring-token:api';
-
-/** Describes a route for `@nestjs/swagger`, once the options are known. */
-export const DescribeRoute = (describe: Describe) => SetMetadata(DESCRIPTION, describe);
-
-/**
- * For the document of `@nestjs/swagger`, on a controller or a handler that {@link ExpiringTokenGuard} or
- * `AuthGuard('expiring-token')` guards: the bearer scheme, and what is answered to a bad token, or to none. `@Public()` and
- * `@OptionalToken()` are taken into account. With `globalGuard` it stands on every route by itself.
- *
- * The scheme itself is what `DocumentBuilder.addBearerAuth()` adds to the document. Without `@nestjs/swagger` nothing happens.
- *
- * @example
- * ```ts
- * @ApiExpiringToken()
- * @UseGuards(ExpiringTokenGuard)
- * @Controller('notes')
- * export class NotesController {
- *   @Get()
- *   list() {
- *     return [];
- *   }
- * }
- * ```
- */
-export const ApiExpiringToken = () => DescribeRoute(() => ({}));
-
-/** The name that `addBearerAuth()` and `@ApiBearerAuth()` give the scheme. */
+/** The name that `addBearerAuth()` and `@ApiBearerAuth()` give to the scheme. */
 const BEARER = { bearer: [] };
 
-/** Who may send a request: a requirement without a scheme is met by everybody, whatever the document asks for elsewhere. */
+/** What a route needs. An empty requirement is met by every request, whatever the document requires elsewhere. */
 const SECURITY = { required: [BEARER], optional: [BEARER, {}], public: [{}] };
 
-/** What a guarded route refuses. */
-const GUARD_ERRORS: Record<keyof typeof SECURITY, readonly ExpiringTokenErrorCode[]> = {
+type Need = keyof typeof SECURITY;
+
+/** The errors of the guard. */
+const GUARD_ERRORS: Record<Need, readonly ExpiringTokenErrorCode[]> = {
   required: ['token_missing', 'token_invalid', 'token_expired', 'user_inactive', 'request_invalid', 'unavailable'],
   optional: ['token_invalid', 'token_expired', 'user_inactive', 'request_invalid', 'unavailable'],
   public: [],
 };
 
-/** When to come again, in the example of an answer. */
+/** The value of `Retry-After` in the example of a response. */
 const EXAMPLE_RETRY_SECONDS = 300;
 
+type Handler = (...parameters: unknown[]) => unknown;
+
+/** A handler, and the controllers that have it: more than one if they inherit it. */
+interface Route {
+  handler: Handler;
+  name: string;
+  controllers: Type[];
+}
+
 /**
- * Writes what `@nestjs/swagger` reads, for the routes of the module and for those of the application that are marked. When the
- * module is made, because all decorators have run by then, whatever their order, the options are known, and the application
- * makes its document afterwards.
+ * Writes the metadata that `@nestjs/swagger` reads, for the routes of the module and for those of the application that are
+ * marked. This happens when Nest creates the module: all decorators have run by then, the options are known, and the
+ * application creates its document afterwards.
+ *
+ * The metadata belongs to the handlers, which all applications of a process share: the one that started last is documented.
  */
 @Injectable()
 export class RouteDocumentation {
@@ -80,91 +49,98 @@ export class RouteDocumentation {
     modules: ModulesContainer,
     private readonly reflector: Reflector,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
-    @Inject(MODULE_EXTRAS) private readonly structure: ResolvedModuleOptions,
+    @Inject(MODULE_EXTRAS) private readonly extras: { globalGuard: boolean },
   ) {
-    const scanner = new MetadataScanner();
-    for (const { controllers } of modules.values()) {
-      for (const { metatype } of controllers.values()) {
-        const controller = metatype as Type;
-        for (const name of scanner.getAllMethodNames(controller.prototype)) this.document(controller, name);
-      }
-    }
+    for (const route of findRoutes(modules)) this.document(route);
   }
 
-  private document(controller: Type, name: string): void {
-    const found: () => unknown = controller.prototype[name];
-    if (!Reflect.hasMetadata('method', found)) return;
-    const stated = this.find<'public' | 'optional'>(AUTHENTICATION, found, controller);
-    const need = stated ?? 'required';
-    const guarded: Describe | undefined = this.structure.globalGuard && need !== 'public' ? () => ({}) : undefined;
-    const describe = this.find<Describe>(DESCRIPTION, found, controller) ?? guarded;
-    // Whoever else has an inherited handler may be guarded otherwise.
-    const isOwn = Object.hasOwn(controller.prototype, name);
-    const isMute = !describe && !stated;
-    if (isMute && !isOwn) return;
-    const handler = isOwn ? found : ownHandler(controller, name);
-    startAfresh(handler, found);
-    if (isMute) return;
-    if (!this.find(SWAGGER.security, handler, controller)) {
+  private document({ handler, name, controllers }: Route): void {
+    const needs = new Set(controllers.map((controller) => this.needOf(handler, controller)));
+    // Controllers that inherit a handler share its metadata. If they are guarded differently, a token is documented as optional.
+    const [need] = needs.size === 1 ? needs : (['optional'] as const);
+    if (!need) return;
+    if (!this.find(SWAGGER.security, handler, controllers)) {
       Reflect.defineMetadata(SWAGGER.security, SECURITY[need], handler);
     }
-    if (!describe) return;
-    const { summary, body, headers = {}, answer, errors = [], excluded } = describe(this.options);
+    const describe = this.find<DescribeFunction>(DESCRIPTION, handler, controllers);
+    if (!describe && (need === 'public' || !this.extras.globalGuard)) return;
+    const { summary, body, headers = {}, response, errors = [], excluded } = describe?.(this.options) ?? {};
     if (summary) Reflect.defineMetadata(SWAGGER.operation, { summary }, handler);
-    if (excluded) Reflect.defineMetadata(SWAGGER.excluded, { disable: true }, handler);
+    if (excluded !== undefined) Reflect.defineMetadata(SWAGGER.excluded, { disable: excluded }, handler);
     const parameters = [...Object.entries(headers).map(headerParameter), ...(body ? [{ in: 'body', ...body }] : [])];
     if (parameters.length > 0) Reflect.defineMetadata(SWAGGER.parameters, parameters, handler);
-    // What the application has written itself stays.
-    const written: object = {
-      ...Reflect.getMetadata(SWAGGER.responses, controller),
-      ...this.find<object>(SWAGGER.responses, handler, controller),
-    };
-    const isAnswered = Object.keys(written).some((status) => /^2|default/.test(status));
-    const success = isAnswered ? {} : { [successOf(handler)]: answer ?? seenByPlugin(controller, name) };
-    const refusals = this.refusals([...GUARD_ERRORS[need], ...errors]);
-    Reflect.defineMetadata(SWAGGER.responses, { ...success, ...refusals, ...written }, handler);
+    const refusals = this.refusalsOf([...GUARD_ERRORS[need], ...errors]);
+    const responses = response
+      ? { [successStatusOf(handler)]: response, ...refusals }
+      : this.withDeclaredResponses(refusals, { handler, name, controllers });
+    Reflect.defineMetadata(SWAGGER.responses, responses, handler);
   }
 
-  private find<T>(key: string, handler: () => unknown, controller: Type): T | undefined {
-    return this.reflector.getAllAndOverride<T | undefined>(key, [handler, controller]);
+  /** What a handler of a controller needs; undefined if neither decorators nor options say it. */
+  private needOf(handler: Handler, controller: Type): Need | undefined {
+    const stated = this.find<Need>(AUTHENTICATION, handler, [controller]);
+    if (stated) return stated;
+    return this.extras.globalGuard || this.find(DESCRIPTION, handler, [controller]) ? 'required' : undefined;
   }
 
-  /** The answers with these codes, by their status. */
-  private refusals(codes: readonly ExpiringTokenErrorCode[]): Record<number, ApiResponse> {
-    const answers: Record<number, ApiResponse> = {};
+  /** Metadata of a handler, or else of the first controller that has it. */
+  private find<T>(key: string, handler: Handler, controllers: readonly Type[]): T | undefined {
+    return this.reflector.getAllAndOverride<T | undefined>(key, [handler, ...controllers]);
+  }
+
+  /** Adds the responses of a handler of the application. What the application declares itself has precedence. */
+  private withDeclaredResponses(refusals: object, { handler, name, controllers }: Route): object {
+    const declared: object = Object.assign(
+      {},
+      ...[...controllers, handler].map((target): unknown => Reflect.getMetadata(SWAGGER.responses, target)),
+    );
+    const declaresSuccess = Object.keys(declared).some((status) => /^2|default/.test(status));
+    const success = declaresSuccess ? {} : { [successStatusOf(handler)]: responseOfPlugin(controllers[0]!, name) };
+    return { ...success, ...refusals, ...declared };
+  }
+
+  /** Returns the error responses with these codes, by status. */
+  private refusalsOf(codes: readonly ExpiringTokenErrorCode[]): Record<number, ApiResponse> {
+    const responses: Record<number, ApiResponse> = {};
     for (const code of new Set(codes)) {
       const error = new ExpiringTokenException(code, {
         statusCode: code === 'token_expired' ? this.options.expiredStatus : undefined,
         retryAfterSeconds: code === 'throttled' ? EXAMPLE_RETRY_SECONDS : undefined,
       });
-      const { description, examples, headers } = answers[error.getStatus()] ?? {};
-      const own = Object.entries(errorHeaders(error, this.options.realm)).map(([header, example]) => [
+      const status = error.getStatus();
+      const { description, examples, headers } = responses[status] ?? {};
+      const headersOfCode = Object.entries(errorHeaders(error, this.options.realm)).map(([header, example]) => [
         header,
         { schema: { type: 'string', example } },
       ]);
-      answers[error.getStatus()] = {
+      responses[status] = {
         description: [description, `\`${code}\``].filter(Boolean).join(', '),
         type: ErrorModel,
         examples: { ...examples, [code]: { value: error.getResponse() } },
-        headers: { ...headers, ...Object.fromEntries(own) },
+        headers: { ...headers, ...Object.fromEntries(headersOfCode) },
       };
     }
-    return answers;
+    return responses;
   }
 }
 
-/** What stood on a handler before this wrote on it: another application of the process may document it, by other options. */
-const before = new WeakMap<object, readonly [key: string, value: unknown][]>();
-
-/** @param found - the handler that this one is, or was made of */
-function startAfresh(handler: object, found: object): void {
-  const written = [SWAGGER.security, SWAGGER.responses];
-  const stood = before.get(found) ?? written.map((key) => [key, Reflect.getOwnMetadata(key, found)] as const);
-  before.set(handler, stood);
-  for (const [key, value] of stood) {
-    if (value === undefined) Reflect.deleteMetadata(key, handler);
-    else Reflect.defineMetadata(key, value, handler);
+/** Finds the handlers of all controllers of an application. */
+function findRoutes(modules: ModulesContainer): Iterable<Route> {
+  const scanner = new MetadataScanner();
+  const routes = new Map<Handler, Route>();
+  for (const { controllers } of modules.values()) {
+    for (const { metatype } of controllers.values()) {
+      const controller = metatype as Type;
+      for (const name of scanner.getAllMethodNames(controller.prototype)) {
+        const handler: Handler = controller.prototype[name];
+        if (!Reflect.hasMetadata('method', handler)) continue;
+        const route = routes.get(handler) ?? { handler, name, controllers: [] };
+        route.controllers.push(controller);
+        routes.set(handler, route);
+      }
+    }
   }
+  return routes.values();
 }
 
 /** A header that a route reads. */
@@ -176,8 +152,8 @@ const headerParameter = ([name, description]: [string, string]) => ({
   schema: { type: 'string' },
 });
 
-/** The status that Nest answers with where the handler says nothing. */
-function successOf(handler: object): number {
+/** Returns the status of success: that of `@HttpCode()`, or Nest's default. */
+function successStatusOf(handler: object): number {
   const isPost = Reflect.getMetadata('method', handler) === RequestMethod.POST;
   return Reflect.getMetadata('__httpCode__', handler) ?? (isPost ? HttpStatus.CREATED : HttpStatus.OK);
 }

@@ -1,8 +1,8 @@
 import type { Type } from '@nestjs/common';
 
 /**
- * Where `@nestjs/swagger` 11 and 12 read what their decorators wrote. Written here without them, the package needs not be
- * there: what nobody reads costs nothing.
+ * The metadata keys that the decorators of `@nestjs/swagger` 11 and 12 write. This package writes them without the decorators,
+ * so that `@nestjs/swagger` stays an optional package; without it, nothing reads the metadata.
  */
 export const SWAGGER = {
   operation: 'swagger/apiOperation',
@@ -15,8 +15,8 @@ export const SWAGGER = {
   property: 'swagger/apiModelProperties',
 } as const;
 
-/** What the plugin of `@nestjs/swagger` adds to a class: what it has seen of each method. */
-const PLUGIN = '_OPENAPI_METADATA_FACTORY';
+/** The static method that the plugin of `@nestjs/swagger` adds to a class. It returns the types of the handlers' results. */
+const PLUGIN_METHOD = '_OPENAPI_METADATA_FACTORY';
 
 /** A property of a JSON object, as OpenAPI 3.0 describes it. */
 export interface ApiProperty {
@@ -31,17 +31,17 @@ export interface ApiProperty {
   required?: false;
 }
 
-/** An answer, as OpenAPI 3.0 describes it. */
+/** A response, as OpenAPI 3.0 describes it. */
 export interface ApiResponse {
   description: string;
-  /** Of its body. */
+  /** The model of the body. */
   type?: Type;
   isArray?: boolean;
   examples?: Record<string, { value: unknown }>;
   headers?: Record<string, { schema: { type: 'string'; example: string } }>;
 }
 
-/** A class that stands for a JSON object in the document, under this name. */
+/** Creates a class that describes a JSON object. The document shows it as a schema of this name. */
 export function apiModel(name: string, properties: Record<string, ApiProperty>): Type {
   const Model = { [name]: class {} }[name]!;
   const keys = Object.keys(properties);
@@ -56,19 +56,24 @@ export function apiModel(name: string, properties: Record<string, ApiProperty>):
   return Model;
 }
 
-/** The answer of a method, as the plugin has seen it. Looked up when it is read: `loadPluginMetadata` may come later than this. */
-export function seenByPlugin(controller: Type, method: string): ApiResponse {
-  const typeSeen = () => {
-    const { [PLUGIN]: seen } = controller as { [PLUGIN]?: () => Record<string, { type?: Type | [Type] }> };
-    return seen?.()[method]?.type;
+/**
+ * The response of a handler, as the plugin of `@nestjs/swagger` describes it. The description is read when the document is
+ * created, because `loadPluginMetadata` may be called after the application has started.
+ */
+export function responseOfPlugin(controller: Type, method: string): ApiResponse {
+  const readType = () => {
+    const { [PLUGIN_METHOD]: describe } = controller as {
+      [PLUGIN_METHOD]?: () => Record<string, { type?: Type | [Type] }>;
+    };
+    return describe?.()[method]?.type;
   };
   return {
     description: '',
     get type() {
-      return [typeSeen()].flat()[0];
+      return [readType()].flat()[0];
     },
     get isArray() {
-      return Array.isArray(typeSeen());
+      return Array.isArray(readType());
     },
   };
 }

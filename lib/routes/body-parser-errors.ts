@@ -1,20 +1,9 @@
 import type { AbstractHttpAdapter } from '@nestjs/core';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
-import type { ExpiringTokenRoute } from '../expiring-token.module-options.js';
-import type { ResolvedModuleOptions } from '../expiring-token.module-options.js';
 import type { HttpRequest } from '../transports/http-request.js';
+import { definitionOf, type ExpiringTokenRoute } from './routes.js';
 
-/** The ends of the paths that take a POST or a PATCH. */
-const PATHS: Record<ExpiringTokenRoute, string> = {
-  login: 'login',
-  'obtain-token': 'obtain-token',
-  token: 'token',
-  refresh: 'refresh',
-  logout: 'logout(-all)?',
-  devices: 'devices/[^/]+',
-};
-
-/** The path of a request as a router reads it. */
+/** Returns the path of a request as a router reads it. */
 function pathOf({ originalUrl = '' }: HttpRequest): string {
   const [path = ''] = originalUrl.split('?', 1);
   try {
@@ -25,17 +14,23 @@ function pathOf({ originalUrl = '' }: HttpRequest): string {
 }
 
 /**
- * On Express, the answer to a body that is no JSON quotes the start of it, which may be a password. On the module's own
- * routes it says only that.
+ * Replaces the error for a body that is not JSON, on the module's own routes. The error of Express quotes the start of the
+ * body, which may be a password.
+ *
+ * @param options - the options of the same names
  */
-export function redactBodyParserErrors(adapter: AbstractHttpAdapter, { path, routes }: ResolvedModuleOptions): void {
+export function redactBodyParserErrors(
+  adapter: AbstractHttpAdapter,
+  { path, routes }: { path: string; routes: readonly ExpiringTokenRoute[] },
+): void {
   if (adapter.getType() !== 'express' || routes.length === 0) return;
-  // A global prefix or a version may stand before it.
   const prefix = `/${path}/`.replaceAll(/\/+/g, '/').replaceAll('.', String.raw`\.`);
-  const ownPath = new RegExp(`${prefix}(${routes.map((route) => PATHS[route]).join('|')})/?$`, 'i');
-  // Express knows a handler of errors by its four parameters.
+  const paths = routes.map((route) => definitionOf(route).paths);
+  // The pattern has no start: a global prefix or a version may precede the path.
+  const ownPath = new RegExp(`${prefix}(${paths.join('|')})/?$`, 'i');
+  // Express recognizes an error handler by its four parameters.
   adapter.use((error: { type?: unknown }, request: HttpRequest, _response: unknown, next: (error: unknown) => void) => {
-    const own = error.type === 'entity.parse.failed' && ownPath.test(pathOf(request));
-    next(own ? new ExpiringTokenException('validation_failed', { message: 'body must be JSON' }) : error);
+    const isOwnRoute = error.type === 'entity.parse.failed' && ownPath.test(pathOf(request));
+    next(isOwnRoute ? new ExpiringTokenException('validation_failed', { message: 'body must be JSON' }) : error);
   });
 }

@@ -1,22 +1,26 @@
 import { Controller, Delete, Get, HttpCode, Param, Patch, Req, UseGuards, UseInterceptors } from '@nestjs/common';
+import { ExpiringTokenGuard } from '../authentication/expiring-token.guard.js';
+import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
+import { DescribeRoute, TagAuthentication } from '../openapi/describe-route.decorator.js';
+import { DeviceModel, DeviceNameModel } from '../openapi/models.js';
 import type { Device } from '../tokens/device.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { Token } from '../tokens/token.entity.js';
-import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
-import { DescribeRoute } from '../openapi/route-documentation.js';
-import { DeviceModel, DeviceNameModel } from '../openapi/models.js';
-import { ExpiringTokenGuard } from '../authentication/expiring-token.guard.js';
 import { type AuthenticatedRequest, tokenOf } from '../transports/http-request.js';
 import { readName } from './request-body.js';
 
-/** A device as its owner sees it: `current` is the one that asks. */
-export type OwnDevice = Device & { current: boolean };
+/** A device as its user sees it: `current` marks the device that sent the request. */
+export type DeviceResponse = Device & { current: boolean };
 
-const own = (device: Device, token: Token): OwnDevice => ({ ...device, current: device.id === token.deviceId });
+const responseOf = (device: Device, token: Token): DeviceResponse => ({
+  ...device,
+  current: device.id === token.deviceId,
+});
 
-/** `GET devices`, and `PATCH` and `DELETE devices/:id`. An id of another user's device is one that does not exist. */
+/** `GET devices`, and `PATCH` and `DELETE devices/:id`. The device of another user is treated as one that does not exist. */
 @Controller('devices')
+@TagAuthentication()
 @UseGuards(ExpiringTokenGuard)
 @UseInterceptors(ResponseHeadersInterceptor)
 export class DevicesController {
@@ -25,33 +29,36 @@ export class DevicesController {
   @Get()
   @DescribeRoute(() => ({
     summary: 'List the live devices',
-    answer: { description: 'The newest first', type: DeviceModel, isArray: true },
+    response: { description: 'The newest first', type: DeviceModel, isArray: true },
   }))
-  async list(@Req() request: AuthenticatedRequest): Promise<OwnDevice[]> {
+  async list(@Req() request: AuthenticatedRequest): Promise<DeviceResponse[]> {
     const token = tokenOf(request);
-    return (await this.tokens.list(token.userId)).map((device) => own(device, token));
+    const devices = await this.tokens.list(token.userId);
+    return devices.map((device) => responseOf(device, token));
   }
 
   @Patch(':id')
   @DescribeRoute(() => ({
-    summary: 'Give a device another name',
+    summary: 'Rename a device',
     body: { type: DeviceNameModel, required: true },
-    answer: { description: 'The device', type: DeviceModel },
+    response: { description: 'The device', type: DeviceModel },
     errors: ['validation_failed', 'device_not_found'],
   }))
-  async rename(@Req() request: AuthenticatedRequest, @Param('id') id: string): Promise<OwnDevice> {
+  async rename(@Req() request: AuthenticatedRequest, @Param('id') id: string): Promise<DeviceResponse> {
     const token = tokenOf(request);
-    return own(await this.tokens.rename(token.userId, id, readName(request)), token);
+    const device = await this.tokens.rename(token.userId, id, readName(request));
+    return responseOf(device, token);
   }
 
   @Delete(':id')
   @HttpCode(204)
   @DescribeRoute(() => ({
     summary: 'Log out a device',
-    answer: { description: 'Its tokens are dead' },
+    response: { description: 'Its tokens are revoked' },
     errors: ['device_not_found'],
   }))
   async revoke(@Req() request: AuthenticatedRequest, @Param('id') id: string): Promise<void> {
-    if (!(await this.tokens.revoke(tokenOf(request).userId, id))) throw new ExpiringTokenException('device_not_found');
+    const revoked = await this.tokens.revoke(tokenOf(request).userId, id);
+    if (!revoked) throw new ExpiringTokenException('device_not_found');
   }
 }

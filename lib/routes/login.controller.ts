@@ -1,16 +1,16 @@
 import { Controller, HttpCode, Post, Req, UseInterceptors } from '@nestjs/common';
-import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
-import type { ExpiringTokenErrorCode } from '../errors/expiring-token.exception.js';
-import type { ResolvedOptions } from '../options/resolve-options.js';
-import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
-import { DescribeRoute } from '../openapi/route-documentation.js';
-import { credentialsModel, PairAnswerModel, TokenAnswerModel } from '../openapi/models.js';
 import { Public } from '../authentication/expiring-token.decorators.js';
+import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
+import type { ExpiringTokenErrorCode } from '../errors/expiring-token.exception.js';
+import { DescribeRoute, TagAuthentication } from '../openapi/describe-route.decorator.js';
+import { credentialsModel, PairResponseModel, TokenResponseModel } from '../openapi/models.js';
+import type { ResolvedOptions } from '../options/resolve-options.js';
+import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import type { HttpRequest } from '../transports/http-request.js';
 import { PasswordLogin } from './login/password-login.js';
 import type { TokenResponse } from './token-response.js';
 
-/** What both take and refuse. */
+/** The part of the documentation that both routes share. */
 function describeLogin(options: ResolvedOptions) {
   const errors: (ExpiringTokenErrorCode | null)[] = [
     'validation_failed',
@@ -30,6 +30,7 @@ function describeLogin(options: ResolvedOptions) {
 /** `POST login`: always a new token for a new device. */
 @Public()
 @Controller()
+@TagAuthentication()
 @UseInterceptors(ResponseHeadersInterceptor)
 export class LoginController {
   constructor(
@@ -42,16 +43,17 @@ export class LoginController {
   @DescribeRoute((options) => ({
     ...describeLogin(options),
     summary: 'Log in: a new token for a new device',
-    answer: { description: 'The token', type: options.refresh ? PairAnswerModel : TokenAnswerModel },
+    response: { description: 'The token', type: options.refresh ? PairResponseModel : TokenResponseModel },
   }))
-  async login(@Req() request: HttpRequest): Promise<TokenResponse> {
+  login(@Req() request: HttpRequest): Promise<TokenResponse> {
     return this.passwordLogin.logIn(request, (userId, device) => this.tokens.logIn(userId, device));
   }
 }
 
-/** `POST obtain-token`: the one token of a user that can be had again. */
+/** `POST obtain-token`: the one token of a user that can be obtained again. */
 @Public()
 @Controller()
+@TagAuthentication()
 @UseInterceptors(ResponseHeadersInterceptor)
 export class ObtainTokenController {
   constructor(
@@ -64,9 +66,9 @@ export class ObtainTokenController {
   @DescribeRoute((options) => ({
     ...describeLogin(options),
     summary: 'Obtain the one token of a user',
-    answer: { description: 'The token', type: TokenAnswerModel },
+    response: { description: 'The token', type: TokenResponseModel },
   }))
-  async obtain(@Req() request: HttpRequest): Promise<TokenResponse> {
+  obtain(@Req() request: HttpRequest): Promise<TokenResponse> {
     return this.passwordLogin.logIn(request, async (userId, device) => ({
       access: await this.tokens.obtain(userId, device),
       refresh: null,

@@ -1,15 +1,16 @@
 import { Controller, HttpCode, Post, Req, UseGuards, UseInterceptors } from '@nestjs/common';
-import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
-import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
-import { DescribeRoute } from '../openapi/route-documentation.js';
-import { LogoutAllModel, RevokedModel } from '../openapi/models.js';
 import { AuthenticationLogger } from '../authentication/authentication.logger.js';
 import { ExpiringTokenGuard } from '../authentication/expiring-token.guard.js';
+import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
+import { DescribeRoute, TagAuthentication } from '../openapi/describe-route.decorator.js';
+import { LogoutAllModel, RevokedModel } from '../openapi/models.js';
+import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import { type AuthenticatedRequest, tokenOf } from '../transports/http-request.js';
 import { readKeepCurrent } from './request-body.js';
 
 /** `POST logout` and `POST logout-all`. */
 @Controller()
+@TagAuthentication()
 @UseGuards(ExpiringTokenGuard)
 @UseInterceptors(ResponseHeadersInterceptor)
 export class LogoutController {
@@ -20,7 +21,10 @@ export class LogoutController {
 
   @Post('logout')
   @HttpCode(204)
-  @DescribeRoute(() => ({ summary: 'Log out this device', answer: { description: 'Its tokens are dead' } }))
+  @DescribeRoute(() => ({
+    summary: 'Log out this device',
+    response: { description: 'Its tokens are revoked' },
+  }))
   async logout(@Req() request: AuthenticatedRequest): Promise<void> {
     const { userId, deviceId } = tokenOf(request);
     try {
@@ -37,7 +41,7 @@ export class LogoutController {
   @DescribeRoute(() => ({
     summary: 'Log out all devices',
     body: { type: LogoutAllModel, required: false },
-    answer: { description: 'Their tokens are dead', type: RevokedModel },
+    response: { description: 'Their tokens are revoked', type: RevokedModel },
     errors: ['validation_failed'],
   }))
   async logoutAll(@Req() request: AuthenticatedRequest): Promise<{ revoked: number }> {

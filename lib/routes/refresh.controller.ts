@@ -1,20 +1,21 @@
 import { Controller, HttpCode, Inject, NotFoundException, Post, Req, UseInterceptors } from '@nestjs/common';
-import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import { AuthenticationLogger } from '../authentication/authentication.logger.js';
+import { Public } from '../authentication/expiring-token.decorators.js';
+import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
+import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import { DescribeRoute, TagAuthentication } from '../openapi/describe-route.decorator.js';
+import { PairResponseModel, RefreshModel } from '../openapi/models.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
-import { AuthenticationLogger } from '../authentication/authentication.logger.js';
-import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
-import { DescribeRoute } from '../openapi/route-documentation.js';
-import { PairAnswerModel, RefreshModel } from '../openapi/models.js';
-import { Public } from '../authentication/expiring-token.decorators.js';
 import type { HttpRequest } from '../transports/http-request.js';
 import { readRefreshToken } from './refresh-token.js';
 import { type TokenResponse, TokenResponses } from './token-response.js';
 
-/** `POST refresh`: a new pair of tokens for the device that a refresh token belongs to. */
+/** `POST refresh`: a new pair of tokens for the device of a refresh token. */
 @Public()
 @Controller()
+@TagAuthentication()
 @UseInterceptors(ResponseHeadersInterceptor)
 export class RefreshController {
   constructor(
@@ -31,18 +32,18 @@ export class RefreshController {
     summary: 'Exchange a refresh token for a new pair',
     body: { type: RefreshModel, required: false },
     headers: refresh ? { [refresh.header]: 'The refresh token' } : {},
-    answer: { description: 'The pair', type: PairAnswerModel },
+    response: { description: 'The pair', type: PairResponseModel },
     errors: ['validation_failed', 'request_invalid', 'refresh_invalid', 'user_inactive', 'unavailable'],
     excluded: !refresh,
   }))
   async refresh(@Req() request: HttpRequest): Promise<TokenResponse> {
-    // Those of forRootAsync come too late to leave the route out.
+    // The options of forRootAsync are not known when the module chooses its controllers, so the route may exist without them.
     if (!this.options.refresh) throw new NotFoundException(`Cannot POST ${request.originalUrl ?? request.url}`);
-    const token = readRefreshToken(request, this.options.refresh.header);
-    if (token === null) throw new ExpiringTokenException('refresh_invalid', { presented: false });
+    const refreshToken = readRefreshToken(request, this.options.refresh.header);
+    if (refreshToken === null) throw new ExpiringTokenException('refresh_invalid', { presented: false });
     try {
       const issuedSince = this.clock();
-      const pair = await this.tokens.refresh(token);
+      const pair = await this.tokens.refresh(refreshToken);
       this.log.accepted('Refresh', request, pair.access.token);
       return this.responses.create(pair, issuedSince);
     } catch (error) {

@@ -1,70 +1,72 @@
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
+import { type HttpRequest, mediaType } from '../transports/http-request.js';
 import { checkCredential } from '../users/credentials.js';
 import type { Credentials } from '../users/user-store.js';
-import { type HttpRequest, mediaType } from '../transports/http-request.js';
 
-function refuse(message: string): never {
+type JsonObject = Record<string, unknown>;
+
+function rejectBody(message: string): never {
   throw new ExpiringTokenException('validation_failed', { message });
 }
 
 /**
- * The body of a request as the object that it has to be. Its content type is asked for, because a page of another origin
- * can send any other one without the browser asking us first.
+ * Reads the body of a request, which has to be a JSON object. The content type is checked because of cross-site request
+ * forgery: a page of another origin can send any other content type without a preflight request of the browser.
  *
  * @throws ExpiringTokenException `validation_failed`
  */
-function readJson(request: HttpRequest): Record<string, unknown> {
+function readJson(request: HttpRequest): JsonObject {
   const { body } = request;
-  if (mediaType(request) !== 'application/json') refuse('Content-Type must be application/json');
-  if (typeof body !== 'object' || body === null || Array.isArray(body)) refuse('body must be a JSON object');
-  return body as Record<string, unknown>;
+  if (mediaType(request) !== 'application/json') rejectBody('Content-Type must be application/json');
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) rejectBody('body must be a JSON object');
+  return body as JsonObject;
 }
 
-/** A field of the body itself, not of what all objects inherit. */
-const field = (body: Record<string, unknown>, name: string): unknown =>
-  Object.hasOwn(body, name) ? body[name] : undefined;
+/** Reads the body of a request that may be sent without one. It is an empty object then. */
+function readOptionalJson(request: HttpRequest): JsonObject {
+  const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers;
+  const isEmpty = length === '0' && encoding === undefined;
+  return isEmpty ? {} : readJson(request);
+}
 
-/** The credentials, and what else a login may say of the device. */
+/** Returns a field of the body itself. Properties that every object inherits, such as `constructor`, are not fields. */
+const fieldOf = (body: JsonObject, name: string): unknown => (Object.hasOwn(body, name) ? body[name] : undefined);
+
+/** The credentials, and the name of the device if the client sends one. */
 export interface LoginBody extends Credentials {
   deviceName: string | undefined;
 }
 
 /**
- * Reads the body of a login. No other field is looked at.
+ * Reads the body of a login. Other fields are ignored.
  *
- * @throws ExpiringTokenException `validation_failed`, naming the field and never its value
+ * @throws ExpiringTokenException `validation_failed` with the name of the field, never with its value
  */
-export function readLogin(request: HttpRequest, options: ResolvedOptions): LoginBody {
+export function readLogin(request: HttpRequest, { usernameField, passwordField }: ResolvedOptions): LoginBody {
   const body = readJson(request);
-  const username = checkCredential(options.usernameField, field(body, options.usernameField));
-  const password = checkCredential(options.passwordField, field(body, options.passwordField));
-  const deviceName = field(body, 'deviceName') ?? undefined;
-  if (deviceName !== undefined && typeof deviceName !== 'string') refuse('deviceName must be a string');
+  const username = checkCredential(usernameField, fieldOf(body, usernameField));
+  const password = checkCredential(passwordField, fieldOf(body, passwordField));
+  const deviceName = fieldOf(body, 'deviceName') ?? undefined;
+  if (deviceName !== undefined && typeof deviceName !== 'string') rejectBody('deviceName must be a string');
   return { username, password, deviceName };
 }
 
 /** Reads the new name of a device. */
 export function readName(request: HttpRequest): string {
-  const name = field(readJson(request), 'name');
-  return typeof name === 'string' ? name : refuse('name must be a string');
+  const name = fieldOf(readJson(request), 'name');
+  return typeof name === 'string' ? name : rejectBody('name must be a string');
 }
 
-/** The body of a request that may come without one: then an empty object. */
-function readJsonIfAny(request: HttpRequest): Record<string, unknown> {
-  const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers;
-  return length === '0' && encoding === undefined ? {} : readJson(request);
-}
-
-/** Reads whether `logout-all` spares the device in use. The body may be left out. */
+/** Reads whether `logout-all` keeps the device in use logged in. The body is optional. */
 export function readKeepCurrent(request: HttpRequest): boolean {
-  const keepCurrent = field(readJsonIfAny(request), 'keepCurrent') ?? false;
-  return typeof keepCurrent === 'boolean' ? keepCurrent : refuse('keepCurrent must be true or false');
+  const keepCurrent = fieldOf(readOptionalJson(request), 'keepCurrent') ?? false;
+  return typeof keepCurrent === 'boolean' ? keepCurrent : rejectBody('keepCurrent must be true or false');
 }
 
-/** Reads the refresh token out of the body, which may be left out; null if it is not there. */
+/** Reads the refresh token from the body, which is optional; null if it is not there. */
 export function readRefreshTokenField(request: HttpRequest): string | null {
-  const refreshToken = field(readJsonIfAny(request), 'refreshToken');
+  const refreshToken = fieldOf(readOptionalJson(request), 'refreshToken');
   if (refreshToken === undefined) return null;
-  return typeof refreshToken === 'string' ? refreshToken : refuse('refreshToken must be a string');
+  return typeof refreshToken === 'string' ? refreshToken : rejectBody('refreshToken must be a string');
 }

@@ -1,13 +1,13 @@
 import { Controller, Get, Req, UseGuards, UseInterceptors } from '@nestjs/common';
-import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
-import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
-import { DescribeRoute } from '../openapi/route-documentation.js';
-import { CurrentTokenModel } from '../openapi/models.js';
 import { ExpiringTokenGuard } from '../authentication/expiring-token.guard.js';
+import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
+import { DescribeRoute, TagAuthentication } from '../openapi/describe-route.decorator.js';
+import { CurrentTokenModel } from '../openapi/models.js';
+import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import { type AuthenticatedRequest, tokenOf } from '../transports/http-request.js';
 
-/** What a client is told of the token that it uses. */
-export interface CurrentTokenAnswer {
+/** The token in use, as its client sees it. */
+export interface CurrentTokenResponse {
   deviceId: string;
   name: string | null;
   createdAt: Date;
@@ -17,6 +17,7 @@ export interface CurrentTokenAnswer {
 
 /** `GET token`: the token in use. */
 @Controller('token')
+@TagAuthentication()
 @UseGuards(ExpiringTokenGuard)
 @UseInterceptors(ResponseHeadersInterceptor)
 export class TokenController {
@@ -25,9 +26,9 @@ export class TokenController {
   @Get()
   @DescribeRoute(() => ({
     summary: 'Show the token in use',
-    answer: { description: 'The token in use', type: CurrentTokenModel },
+    response: { description: 'The token in use', type: CurrentTokenModel },
   }))
-  show(@Req() request: AuthenticatedRequest): CurrentTokenAnswer {
+  show(@Req() request: AuthenticatedRequest): CurrentTokenResponse {
     const token = tokenOf(request);
     const { deviceId, name, created, lastUsedAt } = token;
     return { deviceId, name, createdAt: created, expiresAt: this.tokens.expiryOf(token), lastUsedAt };

@@ -307,7 +307,7 @@ describe('Tables that are not as they should be', () => {
       await app.dataSource.query('ALTER TABLE auth_token RENAME TO away');
       warnings.length = 0;
       const late = await boot();
-      expect(warnings.join('\n')).toMatch(/There is no table \S*auth_token/);
+      expect(warnings.join('\n')).toMatch(/Table \S*auth_token does not exist/);
       for (const answer of [await late.get('/me', token), await late.login(username)]) {
         expect(answer).toMatchObject({ status: 503, json: { code: 'unavailable' }, headers: { 'retry-after': '1' } });
       }
