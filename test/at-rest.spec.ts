@@ -48,7 +48,7 @@ describe('At rest', () => {
       }
     });
 
-    it('ids and digests are as compact as the database allows', async () => {
+    it('ids are UUIDs as each database stores them best, and digests have 32 bytes', async () => {
       await app.token();
       const sizes = {
         sqlite: 'SELECT length(id) AS id, length(digest) AS digest FROM auth_token LIMIT 1',
@@ -57,10 +57,19 @@ describe('At rest', () => {
       };
       const [size] = await app.dataSource.query(sizes[environment.databaseName]);
       expect({ id: Number(size.id), digest: Number(size.digest) }).toEqual({
-        id: environment.databaseName === 'sqlite' ? 22 : 16,
+        id: environment.databaseName === 'sqlite' ? 36 : 16,
         digest: 32,
       });
     });
+
+    it.runIf(environment.databaseName === 'sqlite')(
+      'SQL finds a row by the id and the device that the API shows',
+      async () => {
+        const { token } = await app.tokens.issue((await app.createUser()).id);
+        const sql = 'SELECT id, device_id FROM auth_token WHERE id = ?';
+        expect(await app.dataSource.query(sql, [token.id])).toEqual([{ id: token.id, device_id: token.deviceId }]);
+      },
+    );
 
     it('the tables are as TypeORM would make them: another synchronization finds nothing to do', async () => {
       // TypeORM's module keeps the entities of other specs for all applications of the process: this one knows ours alone.

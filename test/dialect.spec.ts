@@ -118,7 +118,7 @@ describe('A column type', () => {
   it.each<[DialectName, string[]]>([
     ['postgres', ['digest: bytea', 'sealed: bytea']],
     ['mysql', ['uuid: binary 16', 'key: varchar 36', 'digest: binary 32', 'sealed: varbinary 255', 'text: undefined']],
-    ['sqlite', ['uuid: varchar 22', 'digest: blob', 'sealed: blob']],
+    ['sqlite', ['uuid: varchar 36', 'digest: blob', 'sealed: blob']],
   ])('is what the migrations made on %s', (name, types) => {
     expect(kindsOf(DIALECTS[name])).toEqual(types);
   });

@@ -187,6 +187,7 @@ describe('Pruning', () => {
 
     it.runIf(environment.databaseName === 'sqlite')(
       'leaves no long log to SQLite, to be carried over in one go',
+      { timeout: 60_000 },
       async () => {
         const app = await environment.boot();
         const created = new Date(app.clock.now - 90 * DAY_MS);

@@ -33,13 +33,13 @@ const DIALECTS: Record<DatabaseName, Dialect> = {
   sqlite: {
     numbers: (last) =>
       `(WITH RECURSIVE numbers(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM numbers WHERE n < ${last}) SELECT n FROM numbers)`,
-    // 22 digits of base 64, the last of which has two bits.
-    tokenId: (milliseconds, digits) => `printf('%012x', ${milliseconds}) || ${digits} || 'z-'`,
+    tokenId: (milliseconds, digits) =>
+      `printf('%08x-%04x-7000-8000-0000', (${milliseconds}) >> 16, (${milliseconds}) & 65535) || ${digits}`,
     hex: (number, digits) => `printf('%0${digits}x', ${number})`,
     userKey: (text) => text,
     quotient: (dividend, divisor) => `(${dividend}) / ${divisor}`,
     digest: 'randomblob(32)',
-    device: `lower(hex(randomblob(10))) || 'z-'`,
+    device: `lower(hex(randomblob(4)) || '-0000-7000-8000-' || hex(randomblob(6)))`,
     yes: '1',
   },
   postgres: {

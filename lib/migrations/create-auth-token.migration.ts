@@ -4,7 +4,7 @@ import { authTable, type Dialect } from './auth-table.js';
 // What the table was on the day of this migration, written out: the entity goes on changing, and this does not.
 const TYPES: Record<Dialect, Record<'uuid' | 'digest' | 'sealed' | 'text', Omit<TableColumnOptions, 'name'>>> = {
   sqlite: {
-    uuid: { type: 'varchar', length: '22' },
+    uuid: { type: 'varchar', length: '36' },
     digest: { type: 'blob' },
     sealed: { type: 'blob' },
     text: { type: 'varchar' },
