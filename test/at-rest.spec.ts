@@ -35,15 +35,19 @@ describe('At rest', () => {
       const rows = await app.dump();
       const digests = rows.map((row) => (row.digest ? hexOf(row.digest) : ''));
       const everything = rows.map((row) => JSON.stringify(row) + hexOf(row.digest ?? [])).join('\n');
-      for (const token of tokens) {
-        expect(digests).toContain(createHash('sha256').update(token).digest('hex'));
-        expect(everything).not.toContain(token);
-        expect(everything).not.toContain(token.slice(-48));
+      for (const [index, token] of tokens.entries()) {
+        expect(digests, `token ${index}`).toContain(createHash('sha256').update(token).digest('hex'));
+        expect(everything, `token ${index}`).not.toContain(token);
+        expect(everything, `token ${index}`).not.toContain(token.slice(-48));
       }
       expect(everything).not.toContain(PASSWORD);
       for (const digest of digests.filter(Boolean)) {
-        for (const form of [digest, `ext_${digest}`, Buffer.from(digest, 'hex').toString('base64url')]) {
-          expect((await app.get('/me', form)).json.code).toBe('token_invalid');
+        for (const [index, form] of [
+          digest,
+          `ext_${digest}`,
+          Buffer.from(digest, 'hex').toString('base64url'),
+        ].entries()) {
+          expect((await app.get('/me', form)).json.code, `form ${index}`).toBe('token_invalid');
         }
       }
     });
@@ -168,17 +172,19 @@ describe("TypeORM's type mysql", () => {
       it('finds the rows that were written under mariadb, and the other way round', async () => {
         const mariadb = await environment.boot();
         const mysql = await environment.boot({ typeOrm: { type: 'mysql', synchronize: false }, clock: mariadb.clock });
-        for (const [writer, reader] of [
-          [mariadb, mysql],
-          [mysql, mariadb],
+        for (const [direction, writer, reader] of [
+          ['mariadb to mysql', mariadb, mysql],
+          ['mysql to mariadb', mysql, mariadb],
         ] as const) {
           const { id, username } = await writer.createUser();
           const { json } = await writer.login(username);
-          expect((await reader.get('/me', json.token)).json.user).toEqual({ id, username, active: true });
-          expect((await reader.get('/auth/devices', json.token)).json).toHaveLength(1);
+          expect((await reader.get('/me', json.token)).json.user, direction).toEqual({ id, username, active: true });
+          expect((await reader.get('/auth/devices', json.token)).json, direction).toHaveLength(1);
           await reader.post('/auth/obtain-token', { username, password: PASSWORD });
-          expect((await reader.post('/auth/logout-all', undefined, json.token)).json).toEqual({ revoked: 2 });
-          expect((await writer.get('/me', json.token)).status).toBe(401);
+          expect((await reader.post('/auth/logout-all', undefined, json.token)).json, direction).toEqual({
+            revoked: 2,
+          });
+          expect((await writer.get('/me', json.token)).status, direction).toBe(401);
         }
       });
     },
@@ -212,15 +218,15 @@ describe('Logs', () => {
       const output = [...lines, ...warnings].join('\n');
       expect(lines.length).toBeGreaterThan(0);
       expect(warnings.some((line) => line.includes('Answering 503'))).toBe(true);
-      for (const secret of [
+      for (const [name, secret] of Object.entries({
         token,
-        PASSWORD,
-        '$argon2id$',
-        digest.toString('hex'),
-        digest.toString('base64'),
-        [...digest].join(','),
-      ]) {
-        expect(output).not.toContain(secret);
+        password: PASSWORD,
+        'hash of the password': '$argon2id$',
+        'digest in hexadecimal': digest.toString('hex'),
+        'digest in base64': digest.toString('base64'),
+        'digest in decimal': [...digest].join(','),
+      })) {
+        expect(output, name).not.toContain(secret);
       }
     });
   });

@@ -46,7 +46,8 @@ describe('The log', () => {
           ['Login refused', { code: 'throttled', name, address }],
         ]);
         secrets.push(token, refreshToken, pair.token, pair.refreshToken, other.token);
-        for (const secret of secrets) expect([...debugLog, ...warnings].join('\n')).not.toContain(secret);
+        for (const [index, secret] of secrets.entries())
+          expect([...debugLog, ...warnings].join('\n'), `secret ${index}`).not.toContain(secret);
       });
 
       it('has one line for a right password, with the device or with the reason why there is no token', async () => {

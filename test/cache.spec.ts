@@ -72,9 +72,9 @@ describe('With the option cache', () => {
       first.settings.theme = 'light';
       first.settings.tags.push('old');
       first.joined.setTime(0);
-      for (const user of [second, await ask()]) {
-        expect(user.settings).toEqual(settings);
-        expect(user.joined.getTime()).toBe(joined);
+      for (const [index, user] of [second, await ask()].entries()) {
+        expect(user.settings, `user ${index}`).toEqual(settings);
+        expect(user.joined.getTime(), `user ${index}`).toBe(joined);
       }
       await environment.closeApplications();
     });
@@ -127,8 +127,8 @@ describe('With the option cache', () => {
       await app.users.setActive(user.id, false);
       for (let request = 0; request < 2; request++) {
         statements.take();
-        expect(await codeOf(app, token)).toBe('user_inactive');
-        expect(statements.take()).toHaveLength(1);
+        expect(await codeOf(app, token), `request ${request}`).toBe('user_inactive');
+        expect(statements.take(), `request ${request}`).toHaveLength(1);
       }
       const key = '5'.repeat(40);
       expect(await codeOf(app, key)).toBe('token_invalid');
@@ -142,7 +142,8 @@ describe('With the option cache', () => {
       const short = (await app.tokens.issue(user.id, { lifespan: '2h' })).plainText;
       const used = await app.token(user.id);
       const unused = await app.token(user.id);
-      for (const token of [short, used, unused]) expect(await codeOf(app, token)).toBe('let in');
+      for (const [name, token] of Object.entries({ short, used, unused }))
+        expect(await codeOf(app, token), name).toBe('let in');
       await app.usesWritten();
       app.clock.advance(2 * HOUR_MS - 1);
       expect(await codeOf(app, short)).toBe('let in');
@@ -197,7 +198,7 @@ describe('With the option cache', () => {
           const { plainText, token } = await app.tokens.issue(user.id);
           const seen = [codeOf(app, plainText), app.tokens.revoke(user.id, token.deviceId), codeOf(app, plainText)];
           await Promise.all(seen);
-          expect(await codeOf(app, plainText)).toBe('token_invalid');
+          expect(await codeOf(app, plainText), `round ${round}`).toBe('token_invalid');
         }
       },
     );
@@ -253,7 +254,8 @@ describe('With the option cache', () => {
       await untilRemembered(app, statements, token);
       const { json } = await app.post('/auth/refresh', { refreshToken });
       statements.take();
-      for (const each of [token, json.token]) expect(await codeOf(app, each)).toBe('let in');
+      for (const [index, each] of [token, json.token].entries())
+        expect(await codeOf(app, each), `token ${index}`).toBe('let in');
       expect(statements.take()).toHaveLength(2);
       expect(await codeOf(app, refreshToken)).toBe('token_invalid');
     });
@@ -456,7 +458,7 @@ describe('With the option cache', () => {
             await app.usesWritten();
             statements.take();
             await app.tokens.authenticate(token);
-            expect(statements.take()).toHaveLength(1);
+            expect(statements.take(), `request ${request}`).toHaveLength(1);
           }
           way.thaw();
           await untilRemembered(app, statements, token);
@@ -528,8 +530,8 @@ describe('With the option cache', () => {
         for (let request = 0; request < 2; request++) {
           await app.usesWritten();
           statements.take();
-          expect(await codeOf(app, plainText)).toBe('let in');
-          expect(statements.take()).toHaveLength(1);
+          expect(await codeOf(app, plainText), `request ${request}`).toBe('let in');
+          expect(statements.take(), `request ${request}`).toHaveLength(1);
         }
         await app.tokens.revoke(user.id, token.deviceId);
         expect(await codeOf(app, plainText)).toBe('token_invalid');

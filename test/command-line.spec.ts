@@ -347,7 +347,8 @@ describe('The command line', () => {
             (error: Error) => error,
           );
           expect(message).toContain(`bad.csv, line ${line}: ${problem}`);
-          for (const secret of text.match(/[0-9a-f]{40}|secret-key/g) ?? []) expect(message).not.toContain(secret);
+          for (const [index, secret] of (text.match(/[0-9a-f]{40}|secret-key/g) ?? []).entries())
+            expect(message, `secret ${index}`).not.toContain(secret);
         });
 
         it('that is not UTF-8, whose names would be others', async () => {
@@ -530,7 +531,7 @@ describe('The command line', () => {
     const run = await project.run(['--help']);
     expect(run).toMatchObject({ code: 0, stderr: '' });
     for (const word of ['prune', 'list', 'revoke', 'issue', 'create-user', 'import', 'Exit codes: 0 done']) {
-      expect(run.stdout).toContain(word);
+      expect(run.stdout, word).toContain(word);
     }
   });
 

@@ -47,7 +47,8 @@ describe('The devices of a user', () => {
         device(phone.deviceId, 'phone', 'Browser 2', startedAt + 2000, false),
         device(laptop.deviceId, 'laptop', 'Browser 1', startedAt + 1000, true),
       ]);
-      for (const secret of [laptop.token, phone.token, 'digest']) expect(text).not.toContain(secret);
+      for (const [index, secret] of [laptop.token, phone.token, 'digest'].entries())
+        expect(text, `secret ${index}`).not.toContain(secret);
     });
 
     it('GET /auth/token tells of the one in use', async () => {
@@ -78,7 +79,7 @@ describe('The devices of a user', () => {
       expect(json).toMatchObject({ id: deviceId, name: 'work laptop', current: true });
       expect((await rename({ name: 'work laptop' })).status).toBe(200);
       for (const body of [{}, { name: 7 }, { name: null }, { name: ['a'] }, { name: '' }, { name: ' \u0007' }, []]) {
-        expect((await rename(body)).json.code).toBe('validation_failed');
+        expect((await rename(body)).json.code, JSON.stringify(body)).toBe('validation_failed');
       }
       expect((await app.get('/auth/token', token)).json.name).toBe('work laptop');
     });
@@ -126,7 +127,7 @@ describe('The devices of a user', () => {
       const live = await app.token(user.id);
       for (const [method, body] of [['DELETE'], ['PATCH', { name: 'x' }]] as const) {
         const answer = await app.send(`/auth/devices/${token.deviceId}`, { method, headers: bearer(live), body });
-        expect(answer.json.code).toBe('device_not_found');
+        expect(answer.json.code, method).toBe('device_not_found');
       }
       expect(await app.tokens.revoke(user.id, token.deviceId)).toBe(false);
     });
@@ -163,8 +164,8 @@ describe('The devices of a user', () => {
           const body = method === 'PATCH' ? { name: 'x' } : undefined;
           answers.push(await app.send(`/auth/devices/${id}`, { method, headers: bearer(own.token), body }));
         }
-        for (const { status, json } of answers) {
-          expect({ status, ...json }).toEqual({
+        for (const [index, { status, json }] of answers.entries()) {
+          expect({ status, ...json }, `${method}, answer ${index}`).toEqual({
             status: 404,
             statusCode: 404,
             error: 'Not Found',
@@ -172,7 +173,7 @@ describe('The devices of a user', () => {
             code: 'device_not_found',
           });
         }
-        expect(new Set(answers.map(({ text }) => text)).size).toBe(1);
+        expect(new Set(answers.map(({ text }) => text)).size, method).toBe(1);
       }
       expect((await app.get('/me', foreign.token)).status).toBe(200);
       expect((await app.get('/auth/token', foreign.token)).json.name).toBe('laptop');
@@ -188,7 +189,7 @@ describe('The devices of a user', () => {
         ['POST', '/auth/logout-all'],
       ] as const) {
         const { status, json, headers } = await app.send(path, { method });
-        expect({ status, code: json.code, challenge: headers['www-authenticate'] }).toEqual({
+        expect({ status, code: json.code, challenge: headers['www-authenticate'] }, `${method} ${path}`).toEqual({
           status: 401,
           code: 'token_missing',
           challenge: 'Bearer realm="api"',
@@ -209,8 +210,11 @@ describe('Logging out', () => {
       const token = await app.token();
       const first = await app.post('/auth/logout', undefined, token);
       expect({ status: first.status, text: first.text }).toEqual({ status: 204, text: '' });
-      for (const answer of [await app.get('/me', token), await app.post('/auth/logout', undefined, token)]) {
-        expect(answer).toMatchObject({ status: 401, json: { code: 'token_invalid' } });
+      for (const [index, answer] of [
+        await app.get('/me', token),
+        await app.post('/auth/logout', undefined, token),
+      ].entries()) {
+        expect(answer, `answer ${index}`).toMatchObject({ status: 401, json: { code: 'token_invalid' } });
       }
     });
 
@@ -222,7 +226,8 @@ describe('Logging out', () => {
       const foreign = await app.token(other.id);
       const { status, json } = await app.post('/auth/logout-all', undefined, tokens[0]);
       expect({ status, json }).toEqual({ status: 200, json: { revoked: 3 } });
-      for (const token of tokens) expect((await app.get('/me', token)).json.code).toBe('token_invalid');
+      for (const [index, token] of tokens.entries())
+        expect((await app.get('/me', token)).json.code, `token ${index}`).toBe('token_invalid');
       expect((await app.get('/me', foreign)).status).toBe(200);
     });
 

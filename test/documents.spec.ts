@@ -231,7 +231,9 @@ describe('The options', () => {
     const { defaultValue, meaning } = rows.find(({ name }) => name === group)!;
     for (const option of options) {
       const code = literalOf(option);
-      expect(defaultValue + meaning).toContain(code === undefined ? option.name : `${option.name}: ${code}`);
+      expect(defaultValue + meaning, option.name).toContain(
+        code === undefined ? option.name : `${option.name}: ${code}`,
+      );
     }
   });
 

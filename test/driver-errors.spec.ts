@@ -97,7 +97,7 @@ describe('What is tried again', () => {
     for (const [code, failure] of table) {
       const work = failing(code);
       const others = (Object.keys(CODES) as DriverErrorKind[]).filter((kind) => kind !== failure);
-      await expect(retry(work, others, signal())).rejects.toMatchObject({ code });
+      await expect(retry(work, others, signal()), code).rejects.toMatchObject({ code });
       expect(work, code).toHaveBeenCalledTimes(1);
     }
   });

@@ -299,18 +299,18 @@ describe('A listener', () => {
           for (const event of ['issued', 'refreshed', 'revoked', 'expired', 'login-failed'])
             emitter.on(`expiring-token.${event}`, called);
           const login = await app.login(username);
-          expect(login.status).toBe(200);
+          expect(login.status, name).toBe(200);
           const pair = await app.post('/auth/refresh', { refreshToken: login.json.refreshToken });
-          expect(pair.status).toBe(200);
-          expect((await app.login(username, 'wrong')).status).toBe(401);
+          expect(pair.status, name).toBe(200);
+          expect((await app.login(username, 'wrong')).status, name).toBe(401);
           app.clock.advance(60_000);
-          expect((await app.get('/me', pair.json.token)).json.code).toBe('token_expired');
-          expect(await app.tokens.revoke(user.id, pair.json.deviceId)).toBe(true);
+          expect((await app.get('/me', pair.json.token)).json.code, name).toBe('token_expired');
+          expect(await app.tokens.revoke(user.id, pair.json.deviceId), name).toBe(true);
           await vi.waitUntil(() => calls.filter((call) => call === name).length === 5);
           emitter.removeAllListeners();
         }
         for (const told of ['the listener throws', 'the listener rejects']) {
-          expect(warnings.filter((line) => line.includes(told)).length).toBe(5);
+          expect(warnings.filter((line) => line.includes(told)).length, told).toBe(5);
         }
       });
 

@@ -198,9 +198,9 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
         for (const [token, code, message] of [missing, ...(await app.badTokens())]) {
           for (const query of ['{ note { owner } }', 'mutation { addNote { owner } }']) {
             const answer = await ask(query, token);
-            expect(refusalOf(answer)).toEqual([{ message, code }]);
-            expect(answer.status).toBe(200);
-            expect(answer.headers['www-authenticate']).toBe(
+            expect(refusalOf(answer), `${code}, ${query}`).toEqual([{ message, code }]);
+            expect(answer.status, `${code}, ${query}`).toBe(200);
+            expect(answer.headers['www-authenticate'], `${code}, ${query}`).toBe(
               token
                 ? `Bearer realm="api", error="invalid_token", error_description="${message}"`
                 : 'Bearer realm="api"',
@@ -301,15 +301,17 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
           const user = await app.createUser();
           const token = await app.token(user.id);
           const authorization = `Bearer ${token}`;
-          for (const client of [
+          for (const [index, client] of [
             connect({ Authorization: authorization }),
             connect({ authorization }),
             connect({ auth: { token } }),
             connect({ token }),
             connect(undefined, { Authorization: authorization }),
-          ]) {
+          ].entries()) {
             const { value } = await subscribe(client).next();
-            expect(value).toEqual({ data: { noted: { owner: 'first', secret: `1 of ${user.username}` } } });
+            expect(value, `client ${index}`).toEqual({
+              data: { noted: { owner: 'first', secret: `1 of ${user.username}` } },
+            });
           }
         });
 
@@ -328,7 +330,7 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
               'More than one Authorization header',
             ],
           ] as const) {
-            expect(await refused(client)).toEqual([{ message, code }]);
+            expect(await refused(client), code).toEqual([{ message, code }]);
           }
         });
 
@@ -426,8 +428,10 @@ describe('Mercurius', () => {
           [{ token: ofBob }, bob],
           [{ authorization: `Bearer ${ofAnn}` }, ann],
         ] as const) {
-          expect(await client.init(payload)).toEqual({ type: 'connection_ack' });
-          expect(await client.subscribe()).toEqual({ data: { noted: { secret: `1 of ${user.username}` } } });
+          expect(await client.init(payload), Object.keys(payload).join()).toEqual({ type: 'connection_ack' });
+          expect(await client.subscribe(), Object.keys(payload).join()).toEqual({
+            data: { noted: { secret: `1 of ${user.username}` } },
+          });
         }
         expect(app.nest.get(OpenConnections).size).toBe(2);
         const ended = once(client.socket, 'close');

@@ -145,10 +145,10 @@ describe.each(DOORS)('$door', ({ path, says }) => {
         [query, 'Token in the Authorization header and in the query'],
       ] as const;
       for (const [{ status, json, headers }, message] of answers) {
-        expect(status).toBe(400);
+        expect(status, message).toBe(400);
         if (!says) continue;
-        expect(json).toEqual(body(message));
-        expect(headers['www-authenticate']).toBe(
+        expect(json, message).toEqual(body(message));
+        expect(headers['www-authenticate'], message).toBe(
           `Bearer realm="api", error="invalid_request", error_description="${message}"`,
         );
       }
@@ -169,7 +169,7 @@ describe.each(DOORS)('$door', ({ path, says }) => {
       app = await environment.boot({ options: { schemes: ['Bearer', 'Token'], realm: 'notes (v1)' } });
       const token = await app.token();
       for (const scheme of ['Bearer', 'Token', 'token', 'BEARER']) {
-        expect((await app.send(path, { headers: [['Authorization', `${scheme} ${token}`]] })).status).toBe(200);
+        expect((await app.send(path, { headers: [['Authorization', `${scheme} ${token}`]] })).status, scheme).toBe(200);
       }
       const other = await app.send(path, { headers: [['Authorization', `Basic ${token}`]] });
       expect(other.status).toBe(401);
@@ -366,9 +366,9 @@ describe('A request that Fastify is handed without a socket', () => {
         const inject = async (url: string, headers: object) =>
           (await app.nest.getHttpAdapter().getInstance().inject({ url, headers })).statusCode;
         for (const url of ['/me', '/passport']) {
-          expect(await inject(url, { authorization })).toBe(200);
-          expect(await inject(url, {})).toBe(401);
-          expect(await inject(url, { authorization: [authorization, authorization] })).toBe(400);
+          expect(await inject(url, { authorization }), url).toBe(200);
+          expect(await inject(url, {}), url).toBe(401);
+          expect(await inject(url, { authorization: [authorization, authorization] }), url).toBe(400);
         }
       });
     },
@@ -392,10 +392,10 @@ describe('Two applications in one process', () => {
       const [one, two] = [await first.boot(), await second.boot()];
       const [tokenOfOne, tokenOfTwo] = [await one.token(), await two.token()];
       for (const path of ['/me', '/passport']) {
-        expect((await one.get(path, tokenOfOne)).status).toBe(200);
-        expect((await two.get(path, tokenOfTwo)).status).toBe(200);
-        expect((await one.get(path, tokenOfTwo)).status).toBe(401);
-        expect((await two.get(path, tokenOfOne)).status).toBe(401);
+        expect((await one.get(path, tokenOfOne)).status, path).toBe(200);
+        expect((await two.get(path, tokenOfTwo)).status, path).toBe(200);
+        expect((await one.get(path, tokenOfTwo)).status, path).toBe(401);
+        expect((await two.get(path, tokenOfOne)).status, path).toBe(401);
       }
       await second.close();
       expect((await one.get('/passport', tokenOfOne)).status).toBe(200);

@@ -137,10 +137,13 @@ async function familyRevoked({ live, filled, before, after, reused }: Deed, { ap
   expect(after).toEqual(before.filter((row) => !row.includes(deviceId)));
   expect(before.length - after.length).toBe(pairs.length * 2);
   expect(reused).toEqual([{ userId, deviceId }]);
-  for (const { access, refresh: refreshToken } of pairs) {
-    expect(await app.get('/me', access)).toMatchObject({ status: 401, json: { code: 'token_invalid' } });
+  for (const [index, { access, refresh: refreshToken }] of pairs.entries()) {
+    expect(await app.get('/me', access), `pair ${index}`).toMatchObject({
+      status: 401,
+      json: { code: 'token_invalid' },
+    });
     const refreshed = await app.post('/auth/refresh', { refreshToken });
-    expect(refreshed).toMatchObject({ status: 401, json: { code: 'refresh_invalid' } });
+    expect(refreshed, `pair ${index}`).toMatchObject({ status: 401, json: { code: 'refresh_invalid' } });
   }
   expect(reused).toHaveLength(1);
   expect(await app.get('/me', await live.value('secondToken'))).toMatchObject({ status: 200 });
@@ -306,12 +309,12 @@ function expectAnswer({ answer, filled }: Deed, { environment, cast }: Target): 
     expect(answer.json?.token).toBeUndefined();
     if (mustNot?.authenticated) expect(answer.status).toBeGreaterThanOrEqual(400);
   }
-  for (const refused of mustNot?.status ?? []) expect(answer.status).not.toBe(refused);
-  for (const name of mustNot?.header ?? []) expect(answer.headers).not.toHaveProperty(name);
+  for (const refused of mustNot?.status ?? []) expect(answer.status, `status ${refused}`).not.toBe(refused);
+  for (const name of mustNot?.header ?? []) expect(answer.headers, name).not.toHaveProperty(name);
   for (const [name, part] of Object.entries(mustNot?.headerContains ?? {})) {
     expect(answer.headers[name] ?? '', name).not.toContain(part);
   }
-  for (const part of mustNot?.bodyContains ?? []) expect(answer.text).not.toContain(part);
+  for (const part of mustNot?.bodyContains ?? []) expect(answer.text, part).not.toContain(part);
   expect(request.method === 'HEAD' && answer.text, 'body of an answer to HEAD').toBeFalsy();
 }
 

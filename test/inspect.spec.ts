@@ -48,7 +48,7 @@ describe('What is shown of an object of the package', () => {
       const digests = [token, refreshToken, obtained.plainText].map((secret) =>
         createHash('sha256').update(String(secret)).digest(),
       );
-      for (const object of shown) {
+      for (const [index, object] of shown.entries()) {
         for (const text of [inspect(object, { depth: 20, showHidden: true }), String(object)]) {
           for (const secret of [
             token,
@@ -59,11 +59,11 @@ describe('What is shown of an object of the package', () => {
             '$argon2id$',
             'postgres://',
           ]) {
-            expect(text).not.toContain(secret);
+            expect(text, `object ${index}`).not.toContain(secret);
           }
           for (const digest of digests) {
-            expect(text).not.toContain(digest.toString('hex'));
-            expect(text).not.toContain(inspect(digest).slice(8, -1));
+            expect(text, `object ${index}`).not.toContain(digest.toString('hex'));
+            expect(text, `object ${index}`).not.toContain(inspect(digest).slice(8, -1));
           }
         }
       }

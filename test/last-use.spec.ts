@@ -68,7 +68,8 @@ describe('The last use of a token', () => {
       const first = isoNow(app);
       for (let sent = 0; sent < 1000; sent += 100) {
         const answers = Array.from({ length: 50 }, () => [app.get('/me', token), other.get('/me', token)]).flat();
-        for (const { status } of await Promise.all(answers)) expect(status).toBe(200);
+        const statuses = (await Promise.all(answers)).map(({ status }) => status);
+        expect(new Set(statuses), `requests ${sent} to ${sent + 99}`).toEqual(new Set([200]));
         app.clock.advance(MINUTE_MS);
       }
       await Promise.all([app.usesWritten(), other.usesWritten()]);
@@ -154,7 +155,8 @@ describe('The last use of a token', () => {
         return promise;
       });
       const [token, other] = [await app.token(), await app.token()];
-      for (const used of [token, other, token]) expect((await app.get('/me', used)).status).toBe(200);
+      for (const [index, used] of [token, other, token].entries())
+        expect((await app.get('/me', used)).status, `use ${index}`).toBe(200);
       expect(hung).toBe(1);
       resolve!(0);
     });
@@ -200,7 +202,7 @@ describe('While another process holds the write lock of SQLite', () => {
         const other = new driver(database);
         other.exec('BEGIN IMMEDIATE');
         const startedAt = performance.now();
-        for (let sent = 0; sent < 3; sent++) expect((await app.get('/me', token)).status).toBe(200);
+        for (let sent = 0; sent < 3; sent++) expect((await app.get('/me', token)).status, `sent ${sent}`).toBe(200);
         expect((await app.login(user.username)).status).toBe(503);
         // The driver would wait for 5 s, and nobody be answered meanwhile.
         expect(performance.now() - startedAt).toBeLessThan(3000);
@@ -222,7 +224,7 @@ describe('The option idle', () => {
       const [used, unused] = [await app.token(), await app.token()];
       for (let times = 0; times < 5; times++) {
         app.clock.advance(HOUR_MS / 2);
-        expect((await app.get('/me', used)).status).toBe(200);
+        expect((await app.get('/me', used)).status, `use ${times}`).toBe(200);
         await app.usesWritten();
       }
       const { status, json } = await app.get('/me', unused);

@@ -72,7 +72,8 @@ const boot = (
   });
 
 async function fail(app: TestApp, username: string, count: number): Promise<void> {
-  for (let failures = 0; failures < count; failures++) expect((await app.login(username, 'wrong')).status).toBe(401);
+  for (let failures = 0; failures < count; failures++)
+    expect((await app.login(username, 'wrong')).status, `failure ${failures}`).toBe(401);
 }
 
 describe('Failed logins, by default', () => {
@@ -105,7 +106,7 @@ describe('Failed logins, by default', () => {
       const app = await boot(environment);
       const { username } = await app.createUser();
       await fail(app, username, LIMIT - 1);
-      for (let login = 0; login < 3; login++) expect((await app.login(username)).status).toBe(200);
+      for (let login = 0; login < 3; login++) expect((await app.login(username)).status, `login ${login}`).toBe(200);
       await fail(app, 'nobody', 1);
       expectThrottled(await app.login(username));
     });
@@ -134,10 +135,12 @@ describe('Failed logins, by default', () => {
         const body = { username: name, password: PASSWORD };
         return (await app.send('/auth/login', { method: 'POST', headers, body })).status;
       };
-      for (const status of [401, 401, 429]) expect(await from('198.51.100.1')).toBe(status);
+      for (const [attempt, status] of [401, 401, 429].entries())
+        expect(await from('198.51.100.1'), `attempt ${attempt}`).toBe(status);
       // What the client itself sent stands before what the proxy adds.
       expect(await from('203.0.113.9, 198.51.100.1')).toBe(429);
-      for (const status of [401, 401, 429]) expect(await from('2001:db8:1:2::3')).toBe(status);
+      for (const [attempt, status] of [401, 401, 429].entries())
+        expect(await from('2001:db8:1:2::3'), `attempt ${attempt}`).toBe(status);
       expect(await from('2001:db8:1:2:3::4')).toBe(429);
       expect(await from('198.51.100.2', username)).toBe(200);
       expect(await from('198.51.100.1', username)).toBe(429);
@@ -148,7 +151,9 @@ describe('Failed logins, by default', () => {
       const { username } = await app.createUser();
       for (const body of [{}, { username }, { username, password: 7 }, [], { username, password: 'x'.repeat(1025) }]) {
         for (let attempt = 0; attempt < 5; attempt++) {
-          expect((await app.post('/auth/login', body)).json.code).toBe('validation_failed');
+          expect((await app.post('/auth/login', body)).json.code, `${JSON.stringify(body)}, attempt ${attempt}`).toBe(
+            'validation_failed',
+          );
         }
       }
       await fail(app, username, LIMIT);
@@ -232,7 +237,9 @@ describe('loginThrottle', () => {
     }
     const app = await boot(environment, undefined, { users: CountedUsers });
     // What is no answer to the credentials is none that counts.
-    for (const { status } of await times(12, () => app.login('fails'))) expect(status).toBe(503);
+    expect((await times(12, () => app.login('fails'))).map(({ status }) => status)).toEqual(
+      Array.from({ length: 12 }, () => 503),
+    );
     asked.length = 0;
     const answers = await times(200, (index) => app.login(['throws', 'ann', 'forbids'][index % 3]!));
     expect([countOf(answers, 401) + countOf(answers, 403), countOf(answers, 429)]).toEqual([LIMIT, 200 - LIMIT]);
@@ -299,12 +306,12 @@ describe('LoginThrottle', () => {
     expect(await from('192.0.2.2', 'ann', wrong)).toBe(401);
     expect(await from('192.0.2.3', 'ann', right)).toBe('wait 60');
     for (const name of ['Ann', 'ann ', 'a\u0301nn', '__proto__', 'constructor', 'toString', '\0', 'x'.repeat(1024)]) {
-      expect(await from('192.0.2.3', name, right)).toBe('in');
+      expect(await from('192.0.2.3', name, right), name).toBe('in');
     }
     for (const name of ['__proto__', 'constructor']) {
-      expect(await from('192.0.2.4', name, wrong)).toBe(401);
-      expect(await from('192.0.2.5', name, wrong)).toBe(401);
-      expect(await from('192.0.2.6', name, right)).toBe('wait 60');
+      expect(await from('192.0.2.4', name, wrong), name).toBe(401);
+      expect(await from('192.0.2.5', name, wrong), name).toBe(401);
+      expect(await from('192.0.2.6', name, right), name).toBe('wait 60');
     }
   });
 
@@ -313,23 +320,25 @@ describe('LoginThrottle', () => {
     const attempt = (name: string, work: () => Promise<string>, host = Math.random()) =>
       outcome(attemptAt(throttle, `2001:db8:0:${Math.floor(host * 65_535).toString(16)}::1`, name, work));
     for (let round = 0; round < 3; round++) {
-      expect(await attempt('ann', wrong)).toBe(401);
-      expect(await attempt('ann', wrong)).toBe(401);
-      expect(await attempt('ann', right)).toBe('in');
+      expect(await attempt('ann', wrong), `round ${round}`).toBe(401);
+      expect(await attempt('ann', wrong), `round ${round}`).toBe(401);
+      expect(await attempt('ann', right), `round ${round}`).toBe('in');
     }
-    for (const result of [401, 401, 401, 'wait 60']) expect(await attempt('bob', wrong)).toBe(result);
+    for (const [index, result] of [401, 401, 401, 'wait 60'].entries())
+      expect(await attempt('bob', wrong), `result ${index}`).toBe(result);
     expect(await attempt('ann', right)).toBe('in');
     expect(await attempt('bob', right)).toBe('wait 60');
   });
 
   it('counts an attempt that the name refuses neither by name nor by address', async () => {
     const throttle = throttleOf({ limit: 2, ttl: '1m' });
-    for (const host of [1, 2]) expect(await outcome(attemptAt(throttle, `192.0.2.${host}`, 'ann', wrong))).toBe(401);
+    for (const host of [1, 2])
+      expect(await outcome(attemptAt(throttle, `192.0.2.${host}`, 'ann', wrong)), `host ${host}`).toBe(401);
     for (let attempt = 0; attempt < 5; attempt++) {
-      expect(await outcome(attemptAt(throttle, '192.0.2.3', 'ann', wrong))).toBe('wait 60');
+      expect(await outcome(attemptAt(throttle, '192.0.2.3', 'ann', wrong)), `attempt ${attempt}`).toBe('wait 60');
     }
-    for (const result of [401, 401, 'wait 60']) {
-      expect(await outcome(attemptAt(throttle, '192.0.2.3', randomUUID(), wrong))).toBe(result);
+    for (const [index, result] of [401, 401, 'wait 60'].entries()) {
+      expect(await outcome(attemptAt(throttle, '192.0.2.3', randomUUID(), wrong)), `result ${index}`).toBe(result);
     }
   });
 
@@ -360,8 +369,11 @@ describe('LoginThrottle', () => {
     for (const status of [400, 401, 403, 404, 429]) {
       const throttle = throttleOf({ limit: 2, ttl: '1m' });
       const refused = () => Promise.reject(new HttpException('no', status));
-      for (const result of [status, status, 'wait 60']) {
-        expect(await outcome(attemptAt(throttle, '192.0.2.1', 'ann', refused))).toBe(result);
+      for (const [index, result] of [status, status, 'wait 60'].entries()) {
+        expect(
+          await outcome(attemptAt(throttle, '192.0.2.1', 'ann', refused)),
+          `status ${status}, result ${index}`,
+        ).toBe(result);
       }
     }
   });
@@ -370,7 +382,7 @@ describe('LoginThrottle', () => {
     const throttle = throttleOf({ limit: 2, ttl: '1m' });
     const broken = () => Promise.reject(new Error('broken'));
     for (let attempt = 0; attempt < 5; attempt++) {
-      expect(await outcome(attemptAt(throttle, '192.0.2.1', 'ann', broken))).toBe('broken');
+      expect(await outcome(attemptAt(throttle, '192.0.2.1', 'ann', broken)), `attempt ${attempt}`).toBe('broken');
     }
     const [slow, slower] = [new Pending(), new Pending()];
     const attempts = [slow.attempt, slower.attempt, wrong, wrong, wrong].map((attempt) =>
@@ -422,7 +434,7 @@ describe('LoginThrottle', () => {
     expect(await attempt(wrong)).toBe(401);
     for (const hours of [1, -2, 24]) {
       vi.setSystemTime(Date.now() + hours * 60 * 60 * 1000);
-      expect(await attempt(right)).toBe('wait 60');
+      expect(await attempt(right), `hours ${hours}`).toBe('wait 60');
     }
   });
 
@@ -537,9 +549,9 @@ onRedis(() => {
       const keys = await redis.keys(`${keyPrefix}*`);
       expect(keys).toHaveLength(2);
       for (const key of keys) {
-        expect(key).toMatch(/^test-[\w-]+:expiring-token:login:(address|name):[\w-]{43}$/);
-        expect(await redis.pttl(key)).toBeGreaterThan(0);
-        expect(await redis.pttl(key)).toBeLessThanOrEqual(2000);
+        expect(key, key).toMatch(/^test-[\w-]+:expiring-token:login:(address|name):[\w-]{43}$/);
+        expect(await redis.pttl(key), key).toBeGreaterThan(0);
+        expect(await redis.pttl(key), key).toBeLessThanOrEqual(2000);
       }
     });
 
@@ -578,7 +590,7 @@ onRedis(() => {
         // When the windows are over, nothing is left in Redis but what has no expiry, and nothing in a process.
         for (const counted of await redis.keys(`${keyPrefix}*`)) {
           const ttlMs = await redis.pttl(counted);
-          expect(ttlMs).toBeLessThanOrEqual(TTL_SECONDS * 1000);
+          expect(ttlMs, counted).toBeLessThanOrEqual(TTL_SECONDS * 1000);
           if (ttlMs >= 0) await redis.del(counted);
         }
         const later = await boot(environment, { redis: connect(keyPrefix) });
@@ -653,9 +665,9 @@ onRedis(() => {
         await new Promise(setImmediate);
         // Nothing else happens in this process for longer than Redis is waited for.
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
-        expect(await attempt).toBe(401);
+        expect(await attempt, `failure ${failures}`).toBe(401);
         const [address] = await redis.keys(`${keyPrefix}*address*`);
-        expect(await redis.get(address!)).toBe(String(failures));
+        expect(await redis.get(address!), `failure ${failures}`).toBe(String(failures));
       }
     });
 

@@ -51,15 +51,15 @@ describe('POST /auth/login', () => {
         await app.login(user.username, ` ${PASSWORD}`),
         await app.login(user.username, `${PASSWORD}\0`),
       ];
-      for (const { status, json, headers } of answers) {
-        expect(status).toBe(401);
-        expect(json).toEqual({
+      for (const [index, { status, json, headers }] of answers.entries()) {
+        expect(status, `answer ${index}`).toBe(401);
+        expect(json, `answer ${index}`).toEqual({
           statusCode: 401,
           error: 'Unauthorized',
           message: 'Unable to log in with provided credentials',
           code: 'credentials_invalid',
         });
-        expect(headers['www-authenticate']).toBe('Bearer realm="api"');
+        expect(headers['www-authenticate'], `answer ${index}`).toBe('Bearer realm="api"');
       }
       expect(new Set(answers.map(({ text }) => text)).size).toBe(1);
     });
@@ -75,7 +75,7 @@ describe('POST /auth/login', () => {
         `${name} `,
         ` ${name}`,
       ];
-      for (const variant of variants) expect((await app.login(variant)).status).toBe(401);
+      for (const variant of variants) expect((await app.login(variant)).status, variant).toBe(401);
       expect((await app.login(name)).status).toBe(200);
       const lower = await app.createUser(name.toLowerCase());
       const { json } = await app.login(name.toLowerCase());
@@ -104,7 +104,7 @@ describe('POST /auth/login', () => {
       ];
       for (const [body, message] of cases) {
         const { status, json } = await app.post('/auth/login', body);
-        expect({ status, ...json }).toEqual({
+        expect({ status, ...json }, message).toEqual({
           status: 400,
           statusCode: 400,
           error: 'Bad Request',
@@ -133,8 +133,8 @@ describe('POST /auth/login', () => {
           headers: [['Content-Type', contentType]],
           rawBody,
         });
-        expect([400, 415]).toContain(answer.status);
-        expect(answer.text).not.toContain(PASSWORD);
+        expect([400, 415], contentType).toContain(answer.status);
+        expect(answer.text, contentType).not.toContain(PASSWORD);
       }
       const upperCase = [['Content-Type', 'Application/JSON; charset=UTF-8']] as const;
       expect((await app.send('/auth/login', { method: 'POST', headers: upperCase, rawBody: json })).status).toBe(200);
@@ -151,9 +151,9 @@ describe('POST /auth/login', () => {
           '/auth/%6Cogin/',
         ]) {
           const { status, text } = await app.send(path, { method: 'POST', headers, rawBody });
-          expect([400, 401, 404]).toContain(status);
-          expect(text).not.toContain('hunter2');
-          expect(text).not.toContain('SuperSecret');
+          expect([400, 401, 404], `${rawBody}, ${path}`).toContain(status);
+          expect(text, `${rawBody}, ${path}`).not.toContain('hunter2');
+          expect(text, `${rawBody}, ${path}`).not.toContain('SuperSecret');
         }
       }
     });

@@ -70,15 +70,15 @@ describe('POST /auth/obtain-token', () => {
     });
 
     it('replaces an expired token, whatever the policy', async () => {
-      for (const app of [replace, reuse, renew]) {
+      for (const [policy, app] of Object.entries({ replace, reuse, renew })) {
         const { username } = await app.createUser();
         const first = (await obtain(app, username)).json;
         app.clock.advance(2 * HOUR_MS);
         const second = (await obtain(app, username)).json;
-        expect(second.token).not.toBe(first.token);
-        expect(second.expiresIn).toBe(7200);
-        expect((await app.get('/me', second.token)).status).toBe(200);
-        expect((await app.get('/me', first.token)).status).toBe(401);
+        expect(second.token, policy).not.toBe(first.token);
+        expect(second.expiresIn, policy).toBe(7200);
+        expect((await app.get('/me', second.token)).status, policy).toBe(200);
+        expect((await app.get('/me', first.token)).status, policy).toBe(401);
       }
     });
 
@@ -127,13 +127,16 @@ describe('POST /auth/obtain-token', () => {
     });
 
     it('asked fifty times at once leaves one token, and no error', async () => {
-      for (const app of [replace, reuse, renew]) {
+      for (const [policy, app] of Object.entries({ replace, reuse, renew })) {
         const { username, id } = await app.createUser();
         const answers = await Promise.all(Array.from({ length: 50 }, () => obtain(app, username)));
-        expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 50 }, () => 200));
-        expect(await liveCount(app, answers)).toBe(1);
-        expect(await app.tokens.list(id)).toHaveLength(1);
-        if (app !== replace) expect(new Set(answers.map(({ json }) => json.token)).size).toBe(1);
+        expect(
+          answers.map(({ status }) => status),
+          policy,
+        ).toEqual(Array.from({ length: 50 }, () => 200));
+        expect(await liveCount(app, answers), policy).toBe(1);
+        expect(await app.tokens.list(id), policy).toHaveLength(1);
+        if (app !== replace) expect(new Set(answers.map(({ json }) => json.token)).size, policy).toBe(1);
       }
     });
 
@@ -144,7 +147,8 @@ describe('POST /auth/obtain-token', () => {
         [replace, other, replace, other, replace, other].map((app) => app.tokens.obtain(id)),
       );
       await Promise.all(asked);
-      for (const { id } of users) expect(await replace.tokens.list(id)).toHaveLength(1);
+      for (const [index, { id }] of users.entries())
+        expect(await replace.tokens.list(id), `user ${index}`).toHaveLength(1);
     });
   });
 });

@@ -134,7 +134,7 @@ describe('A bad option stops the start with an error that names it, its value an
     const useFactory = () => ({});
     for (const stray of [{ globalGaurd: true }, { lifespan: '1s' }]) {
       const module = ExpiringTokenModule.forRootAsync({ useFactory, ...stray });
-      await expect(Test.createTestingModule({ imports: [module] }).compile()).rejects.toThrow(
+      await expect(Test.createTestingModule({ imports: [module] }).compile(), JSON.stringify(stray)).rejects.toThrow(
         `${Object.keys(stray)[0]}: forRootAsync has no such option beside the factory`,
       );
     }
@@ -149,7 +149,7 @@ describe('A bad option stops the start with an error that names it, its value an
       [{ useClass: Factory, useFactory: () => ({}) }, 'it has useFactory and useClass'],
     ] as const) {
       const module = ExpiringTokenModule.forRootAsync(options);
-      await expect(Test.createTestingModule({ imports: [module] }).compile()).rejects.toThrow(
+      await expect(Test.createTestingModule({ imports: [module] }).compile(), problem).rejects.toThrow(
         `ExpiringTokenModule: forRootAsync: ${problem}`,
       );
     }
@@ -190,10 +190,11 @@ describe('An application that cannot work does not start', () => {
     class Exporter {
       constructor(readonly tokens: ExpiringTokenService) {}
     }
-    for (const providers of [[], [Exporter]]) {
-      await expect(Test.createTestingModule({ imports: [ExpiringTokenModule], providers }).compile()).rejects.toThrow(
-        'ExpiringTokenModule is imported without options',
-      );
+    for (const [index, providers] of [[], [Exporter]].entries()) {
+      await expect(
+        Test.createTestingModule({ imports: [ExpiringTokenModule], providers }).compile(),
+        `providers ${index}`,
+      ).rejects.toThrow('ExpiringTokenModule is imported without options');
     }
   });
 

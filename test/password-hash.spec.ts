@@ -94,7 +94,7 @@ describe('A refused login computes one hash', async () => {
         const limited = await environment.boot({ options: { hashConcurrency } });
         atOnce.most = 0;
         await Promise.all(Array.from({ length: 8 }, () => limited.login('nobody')));
-        expect(atOnce.most).toBe(hashConcurrency);
+        expect(atOnce.most, `hashConcurrency ${hashConcurrency}`).toBe(hashConcurrency);
       }
     });
 

@@ -75,7 +75,8 @@ describe('A device with a refresh token', () => {
       });
       expect(second.token).not.toBe(first.token);
       expect(second.refreshToken).not.toBe(first.refreshToken);
-      for (const { token } of [first, second]) expect((await app.get('/me', token)).status).toBe(200);
+      for (const [index, { token }] of [first, second].entries())
+        expect((await app.get('/me', token)).status, `token ${index}`).toBe(200);
 
       const third = await app.post('/auth/refresh', { refreshToken: second.refreshToken });
       expect(third.status).toBe(200);
@@ -130,9 +131,10 @@ describe('A device with a refresh token', () => {
       expect(replay.headers['www-authenticate']).toBe(
         'Bearer realm="api", error="invalid_token", error_description="Invalid refresh token"',
       );
-      for (const { token } of [stolen, current]) expect(await codeOf(app, token)).toBe('token_invalid');
-      for (const { refreshToken } of [stolen, current]) {
-        expect(await refresh(app, refreshToken)).toMatchObject({ status: 401, json: INVALID });
+      for (const [name, { token }] of Object.entries({ stolen, current }))
+        expect(await codeOf(app, token), name).toBe('token_invalid');
+      for (const [name, { refreshToken }] of Object.entries({ stolen, current })) {
+        expect(await refresh(app, refreshToken), name).toMatchObject({ status: 401, json: INVALID });
       }
       expect(await rowsOf(app, stolen.deviceId)).toEqual([]);
       expect((await app.get('/me', other.token)).status).toBe(200);
@@ -142,18 +144,18 @@ describe('A device with a refresh token', () => {
 
     it('is ended all the same when a listener throws, which is logged', async () => {
       const emitter = app.nest.get(EventEmitter2);
-      const failures = [
-        () => Promise.reject(new Error('the listener is broken')),
-        () => {
+      const failures = {
+        rejects: () => Promise.reject(new Error('the listener is broken')),
+        throws: () => {
           throw new Error('the listener is worse');
         },
-      ];
-      for (const failing of failures) {
+      };
+      for (const [how, failing] of Object.entries(failures)) {
         emitter.on('expiring-token.reused', failing);
         const login = await newLogin(app);
         await refresh(app, (await refresh(app, login.refreshToken)).json.refreshToken);
-        expect(await refresh(app, login.refreshToken)).toMatchObject({ status: 401, json: INVALID });
-        expect(await rowsOf(app, login.deviceId)).toEqual([]);
+        expect(await refresh(app, login.refreshToken), how).toMatchObject({ status: 401, json: INVALID });
+        expect(await rowsOf(app, login.deviceId), how).toEqual([]);
         emitter.off('expiring-token.reused', failing);
       }
       for (const told of ['the listener is broken', 'the listener is worse']) {
@@ -268,8 +270,8 @@ describe('A device with a refresh token', () => {
       expect(both.json).toMatchObject({ statusCode: 400, code: 'request_invalid' });
       for (const wrong of [7, null, [], { $ne: null }, true]) {
         const { json } = await app.post('/auth/refresh', { refreshToken: wrong });
-        expect(json).toMatchObject({ statusCode: 400, code: 'validation_failed' });
-        expect(json.message).toBe('refreshToken must be a string');
+        expect(json, JSON.stringify(wrong)).toMatchObject({ statusCode: 400, code: 'validation_failed' });
+        expect(json.message, JSON.stringify(wrong)).toBe('refreshToken must be a string');
       }
       const elsewhere = [
         ['GET', '/me'],
@@ -300,15 +302,15 @@ describe('A device with a refresh token', () => {
           ? Buffer.from(value as Uint8Array).toString('latin1')
           : value,
       );
-      for (const secret of [login.token, login.refreshToken, pair.token, pair.refreshToken]) {
-        expect(dump).not.toContain(secret);
-        expect(dump).not.toContain(secret.slice(4, -6));
+      for (const [index, secret] of [login.token, login.refreshToken, pair.token, pair.refreshToken].entries()) {
+        expect(dump, `secret ${index}`).not.toContain(secret);
+        expect(dump, `secret ${index}`).not.toContain(secret.slice(4, -6));
       }
       const rotated = (await rowsOf(app, login.deviceId)).find(({ purpose }) => purpose === 'rotated')!;
       const sealed = Buffer.from(rotated.sealed!);
       expect(open(sealed, login.refreshToken)).toBe(`${pair.token} ${pair.refreshToken}`);
-      for (const other of [login.token, pair.token, pair.refreshToken]) {
-        expect(() => open(sealed, other)).toThrow('unable to authenticate');
+      for (const [index, other] of [login.token, pair.token, pair.refreshToken].entries()) {
+        expect(() => open(sealed, other), `other ${index}`).toThrow('unable to authenticate');
       }
       expect(rotated.sealedUntil).toEqual(new Date(app.clock.now + 30 * SECOND_MS));
 
@@ -387,15 +389,18 @@ describe('The option refresh', () => {
 
       it('left out, there is no such route, header or token', async () => {
         const factory = ExpiringTokenModule.forRootAsync({ useFactory: () => ({ prune: false }) });
-        for (const app of [await environment.boot(), await environment.boot({ module: [factory] })]) {
+        for (const [method, app] of Object.entries({
+          forRoot: await environment.boot(),
+          forRootAsync: await environment.boot({ module: [factory] }),
+        })) {
           const login = await newLogin(app);
-          expect(login).not.toHaveProperty('refreshToken');
+          expect(login, method).not.toHaveProperty('refreshToken');
           const { status, json } = await refresh(app, login.token);
-          expect(status).toBe(404);
-          expect(json).toEqual({ statusCode: 404, error: 'Not Found', message: 'Cannot POST /auth/refresh' });
+          expect(status, method).toBe(404);
+          expect(json, method).toEqual({ statusCode: 404, error: 'Not Found', message: 'Cannot POST /auth/refresh' });
           const sent = await app.send('/me', { headers: [...bearer(login.token), ['Refresh-Token', 'x']] });
-          expect(sent.status).toBe(200);
-          await expect(app.tokens.refresh(login.token)).rejects.toThrow('needs the option refresh');
+          expect(sent.status, method).toBe(200);
+          await expect(app.tokens.refresh(login.token), method).rejects.toThrow('needs the option refresh');
         }
       });
 
@@ -470,7 +475,7 @@ describe('What is sealed', () => {
     for (const index of sealed.keys()) {
       const damaged = Buffer.from(sealed);
       damaged[index]! ^= 1;
-      expect(() => open(damaged, 'the presented one')).toThrow('unable to authenticate');
+      expect(() => open(damaged, 'the presented one'), `byte ${index}`).toThrow('unable to authenticate');
     }
   });
 });

@@ -111,7 +111,8 @@ describe('The routes of the module', () => {
         answers.push(await app.login(username), await post('/auth/refresh', { refreshToken }));
         reading.mockRestore();
         expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200, 400, 401, 503]));
-        for (const { headers } of answers) expect(headers).toMatchObject(NO_STORE);
+        for (const [index, { headers }] of answers.entries())
+          expect(headers, `answer ${index}`).toMatchObject(NO_STORE);
       });
     },
     { databases: ['sqlite'] },
@@ -152,8 +153,9 @@ describe('A body that is no JSON', () => {
             ]) {
               const headers = [['Content-Type', 'application/json'] as const, ...bearer(token)];
               const { status, text } = await app.send(prefix + path, { method, headers, rawBody });
-              expect(status).toBe(400);
-              for (const told of [text, ...warnings.slice(before)]) expect(told).not.toMatch(/hunter2|SuperSecret/);
+              expect(status, rawBody).toBe(400);
+              for (const output of [text, ...warnings.slice(before)])
+                expect(output, rawBody).not.toMatch(/hunter2|SuperSecret/);
             }
           },
         );
@@ -205,8 +207,8 @@ describe('A guarded route by another spelling of its path', () => {
         for (const headers of ['', 'X-HTTP-Method-Override: HEAD\r\n', 'X-Original-URL: /public\r\n']) {
           for (const method of ['GET', 'HEAD']) {
             const { status, text } = await ask(method, target, headers);
-            expect([400, 401, 404]).toContain(status);
-            expect(text).not.toContain(SECRET);
+            expect([400, 401, 404], `${headers}, ${method}`).toContain(status);
+            expect(text, `${headers}, ${method}`).not.toContain(SECRET);
           }
         }
       });

@@ -250,8 +250,8 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         nobody.leave();
         for (const [token, code, message] of await app.badTokens()) {
           const client = await connect(app, bearerOf(token));
-          expect(await client.ask('whoami')).toEqual(exception(code, message));
-          expect(await client.ask('optional')).toEqual(exception(code, message));
+          expect(await client.ask('whoami'), code).toEqual(exception(code, message));
+          expect(await client.ask('optional'), code).toEqual(exception(code, message));
           client.leave();
         }
       });
@@ -290,7 +290,8 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
           await app.tokens.issue(user.id, { name: 'second' }),
         ] as const;
         const clients = await Promise.all(issued.map(({ plainText }) => connect(app, bearerOf(plainText))));
-        for (const client of clients) expect(await client.ask('whoami')).toMatchObject({ user: user.username });
+        for (const [index, client] of clients.entries())
+          expect(await client.ask('whoami'), `client ${index}`).toMatchObject({ user: user.username });
         const [{ plainText, token }, other] = issued;
         return { user, plainText, token, other, client: clients[0]!, otherClient: clients[1]! };
       }
@@ -298,41 +299,45 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
       it('closes at once the connections whose token this process revoked, and no other', async () => {
         const app = await boot(environment);
         type Device = Awaited<ReturnType<typeof twoDevices>>;
-        const ways: ((device: Device) => Promise<unknown>)[] = [
-          ({ plainText }) => app.post('/auth/logout', undefined, plainText),
-          ({ other }) => app.post('/auth/logout-all', { keepCurrent: true }, other.plainText),
-          ({ token, other }) =>
+        const ways: Record<string, (device: Device) => Promise<unknown>> = {
+          logout: ({ plainText }) => app.post('/auth/logout', undefined, plainText),
+          'logout-all': ({ other }) => app.post('/auth/logout-all', { keepCurrent: true }, other.plainText),
+          'DELETE of the device': ({ token, other }) =>
             app.send(`/auth/devices/${token.deviceId}`, { method: 'DELETE', headers: bearer(other.plainText) }),
-          ({ user, token }) => app.tokens.revoke(user.id, token.deviceId),
-          ({ user, other }) => app.users.changePassword(user.id, 'another password', { except: other.token.deviceId }),
-        ];
-        for (const end of ways) {
+          revoke: ({ user, token }) => app.tokens.revoke(user.id, token.deviceId),
+          changePassword: ({ user, other }) =>
+            app.users.changePassword(user.id, 'another password', { except: other.token.deviceId }),
+        };
+        for (const [way, end] of Object.entries(ways)) {
           const device = await twoDevices(app);
           await end(device);
           const endedAt = performance.now();
-          expect(await device.client.closed).toBe(dead);
-          expect(performance.now() - endedAt).toBeLessThan(AT_ONCE_MS);
-          expect(device.client.exceptions).toEqual([exception('token_invalid', 'Invalid token')]);
-          expect(await device.otherClient.ask('whoami')).toMatchObject({ user: device.user.username });
+          expect(await device.client.closed, way).toBe(dead);
+          expect(performance.now() - endedAt, way).toBeLessThan(AT_ONCE_MS);
+          expect(device.client.exceptions, way).toEqual([exception('token_invalid', 'Invalid token')]);
+          expect(await device.otherClient.ask('whoami'), way).toMatchObject({ user: device.user.username });
           device.otherClient.leave();
         }
       });
 
       it('closes all connections of a user who is gone, or no longer active', async () => {
         const app = await boot(environment);
-        for (const [end, code] of [
-          [(id: string) => app.users.delete(id), 'token_invalid'],
-          [(id: string) => app.users.setActive(id, false), 'user_inactive'],
-          [(id: string) => app.tokens.revokeAll(id), 'token_invalid'],
+        for (const [way, end, code] of [
+          ['delete', (id: string) => app.users.delete(id), 'token_invalid'],
+          ['setActive', (id: string) => app.users.setActive(id, false), 'user_inactive'],
+          ['revokeAll', (id: string) => app.tokens.revokeAll(id), 'token_invalid'],
         ] as const) {
           const { user, client, otherClient } = await twoDevices(app);
           await end(user.id);
           const endedAt = performance.now();
-          for (const one of [client, otherClient]) {
-            expect(await one.closed).toBe(dead.replace('token_invalid', code));
-            expect(one.exceptions.map((told) => told.code)).toEqual([code]);
+          for (const [name, one] of Object.entries({ client, otherClient })) {
+            expect(await one.closed, `${way}, ${name}`).toBe(dead.replace('token_invalid', code));
+            expect(
+              one.exceptions.map((told) => told.code),
+              `${way}, ${name}`,
+            ).toEqual([code]);
           }
-          expect(performance.now() - endedAt).toBeLessThan(AT_ONCE_MS);
+          expect(performance.now() - endedAt, way).toBeLessThan(AT_ONCE_MS);
         }
       });
 
@@ -343,9 +348,9 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         const usual = await app.tokens.issue(id);
         const clients = await Promise.all([short, usual].map(({ plainText }) => connect(app, bearerOf(plainText))));
         for (const client of clients) await client.ask('whoami');
-        for (const client of clients) {
-          expect(await client.closed).toBe(dead.replace('token_invalid', 'token_expired'));
-          expect(client.exceptions).toEqual([exception('token_expired', 'Token has expired')]);
+        for (const [index, client] of clients.entries()) {
+          expect(await client.closed, `client ${index}`).toBe(dead.replace('token_invalid', 'token_expired'));
+          expect(client.exceptions, `client ${index}`).toEqual([exception('token_expired', 'Token has expired')]);
         }
         const livedMs = Date.now() - usual.token.created.getTime();
         expect(livedMs).toBeGreaterThanOrEqual(700);
@@ -446,8 +451,8 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
           const options = { cache: { ttl: '1h', redis: SERVERS.redis } };
           const [app, elsewhere] = [await boot(environment, options), await environment.boot({ options })];
           const { user, token, client, otherClient } = await twoDevices(app);
-          for (const { nest } of [app, elsewhere]) {
-            await vi.waitFor(() => expect(nest.get(TokenCache)['bus']!.isUp).toBe(true), { timeout: 5000 });
+          for (const [name, { nest }] of Object.entries({ app, elsewhere })) {
+            await vi.waitFor(() => expect(nest.get(TokenCache)['bus']!.isUp, name).toBe(true), { timeout: 5000 });
           }
           const revokedAt = performance.now();
           await elsewhere.tokens.revoke(user.id, token.deviceId);

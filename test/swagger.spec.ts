@@ -65,12 +65,12 @@ describe('The document of @nestjs/swagger', () => {
           'patch /auth/devices/{id}': '200 400 401 404 503',
           'delete /auth/devices/{id}': '204 400 401 404 503',
         });
-        for (const [json, codes] of [
-          [document, ['request_invalid', 'token_expired']],
-          [plainDocument, ['request_invalid']],
+        for (const [name, json, codes] of [
+          ['with expiredStatus 400', document, ['request_invalid', 'token_expired']],
+          ['with the default status', plainDocument, ['request_invalid']],
         ] as const) {
           const { examples } = json.operation('get', '/auth/token').responses['400']!.content!['application/json']!;
-          expect(Object.keys(examples!).toSorted()).toEqual(codes);
+          expect(Object.keys(examples!).toSorted(), name).toEqual(codes);
         }
       });
 
@@ -93,12 +93,12 @@ describe('The document of @nestjs/swagger', () => {
       it('has the bodies and headers that the routes read', () => {
         const credentials = { email: 'ann', 'pass-phrase': PASSWORD };
         for (const route of ['/auth/login', '/auth/obtain-token']) {
-          expect(document.takes('post', route, { ...credentials, deviceName: 'Laptop' })).toBe(true);
-          expect(document.takes('post', route, credentials)).toBe(true);
-          expect(document.takes('post', route, { email: 'ann' })).toBe(false);
-          expect(document.takes('post', route, { username: 'ann', password: PASSWORD })).toBe(false);
-          expect(document.operation('post', route).requestBody!.required).toBe(true);
-          expect(document.operation('post', route).parameters).toMatchObject([
+          expect(document.takes('post', route, { ...credentials, deviceName: 'Laptop' }), route).toBe(true);
+          expect(document.takes('post', route, credentials), route).toBe(true);
+          expect(document.takes('post', route, { email: 'ann' }), route).toBe(false);
+          expect(document.takes('post', route, { username: 'ann', password: PASSWORD }), route).toBe(false);
+          expect(document.operation('post', route).requestBody!.required, route).toBe(true);
+          expect(document.operation('post', route).parameters, route).toMatchObject([
             { in: 'header', name: 'X-Device-Model' },
           ]);
         }

@@ -117,11 +117,11 @@ describe('ExpiringTokenTestingModule', () => {
   it('begins at the same instant, with an empty database, each time', async () => {
     for (let time = 0; time < 2; time++) {
       const { app } = await start(await compile());
-      expect(app.get(TestClock).now).toBe(Date.parse('2030-01-02T03:04:05.678Z'));
+      expect(app.get(TestClock).now, `application ${time}`).toBe(Date.parse('2030-01-02T03:04:05.678Z'));
       const ann = await app.get(UserService).create('ann', PASSWORD);
       const { token } = await app.get(ExpiringTokenService).issue(ann.id);
-      expect(token.created).toEqual(new Date('2030-01-02T03:04:05.678Z'));
-      expect(await app.get(DataSource).getRepository(User).count()).toBe(1);
+      expect(token.created, `application ${time}`).toEqual(new Date('2030-01-02T03:04:05.678Z'));
+      expect(await app.get(DataSource).getRepository(User).count(), `application ${time}`).toBe(1);
     }
   });
 
@@ -243,7 +243,7 @@ describe('actingAs', () => {
       const app = await environment.boot();
       const { id } = await app.createUser();
       for (const user of [id, null, undefined])
-        await expect(actingAs(app.nest, user as never)).rejects.toThrow('actingAs takes the user itself');
+        await expect(actingAs(app.nest, user as never), String(user)).rejects.toThrow('actingAs takes the user itself');
     });
 
     it('and TestClock work in the real application too, on its own database', async () => {

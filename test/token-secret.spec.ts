@@ -54,7 +54,7 @@ describe('A token', () => {
     for (let first = 0; first < token.length; first++) {
       for (let second = first + 1; second < token.length; second++) {
         const changed = [...token].map((character, at) => (at === first || at === second ? other : character)).join('');
-        if (changed !== token) expect(parseToken(PREFIX, changed)).toBeNull();
+        if (changed !== token) expect(parseToken(PREFIX, changed), `first ${first}, second ${second}`).toBeNull();
       }
     }
   });
@@ -64,7 +64,7 @@ describe('A token', () => {
     expect(parseToken('abc_', token)).toBeNull();
     expect(parseToken('ext', token)).toBeNull();
     for (const value of [undefined, null, 7, {}, [token], Buffer.from(token)])
-      expect(parseToken(PREFIX, value)).toBeNull();
+      expect(parseToken(PREFIX, value), JSON.stringify(value)).toBeNull();
   });
 
   /** How many tokens differ, and how unevenly the symbols are spread over each place that holds nothing but random bits. */
@@ -121,13 +121,13 @@ describe('A token', () => {
     const digest = digestToken(token);
     expect(matchesDigest(token, digest)).toBe(true);
     for (const length of [0, 1, 31, 33, 64]) {
-      expect(matchesDigest(token, Buffer.alloc(length))).toBe(false);
-      expect(matchesDigest(token, Buffer.concat([digest, digest]).subarray(0, length))).toBe(false);
+      expect(matchesDigest(token, Buffer.alloc(length)), `length ${length}`).toBe(false);
+      expect(matchesDigest(token, Buffer.concat([digest, digest]).subarray(0, length)), `length ${length}`).toBe(false);
     }
     for (let bit = 0; bit < 256; bit++) {
       const other = Buffer.from(digest);
       other[bit >> 3]! ^= 1 << (bit & 7);
-      expect(matchesDigest(token, other)).toBe(false);
+      expect(matchesDigest(token, other), `bit ${bit}`).toBe(false);
     }
   });
 
@@ -161,7 +161,7 @@ describe('An id', () => {
       7,
       null,
     ]) {
-      expect(isUuid(spelling)).toBe(false);
+      expect(isUuid(spelling), JSON.stringify(spelling)).toBe(false);
     }
   });
 });
@@ -177,16 +177,16 @@ describe('An imported token', () => {
   it('of Django REST framework is digested whole', () => {
     expect(digested(DRF, ['drf'])).toBe(DRF);
     for (const other of [DRF.toUpperCase(), DRF.slice(1), `${DRF}0`, `${DRF}\n`, `1|${DRF}`, SANCTUM]) {
-      expect(digested(other, ['drf'])).toBeUndefined();
+      expect(digested(other, ['drf']), other).toBeUndefined();
     }
   });
 
   it('of Sanctum is digested without the key of its row, of whatever kind, and with its prefix', () => {
     const keys = ['', '7|', '4b0c5a3e-7a1f-4b57-9d3c-0f1e2d3c4b5a|', '01JD3Q5V8Z9YH2M4N6P7R8S9T0|'];
-    for (const key of keys) expect(digested(key + SANCTUM, ['sanctum'])).toBe(SANCTUM);
+    for (const key of keys) expect(digested(key + SANCTUM, ['sanctum']), key).toBe(SANCTUM);
     expect(digested(`7|my-app_${SANCTUM}`, ['drf', 'sanctum'])).toBe(`my-app_${SANCTUM}`);
     for (const other of [`|${SANCTUM}`, `7|7|${SANCTUM}`, `7|${SANCTUM} `, '7|short', `7|${SANCTUM.repeat(3)}`]) {
-      expect(digested(other, ['sanctum'])).toBeUndefined();
+      expect(digested(other, ['sanctum']), other).toBeUndefined();
     }
   });
 
@@ -194,7 +194,8 @@ describe('An imported token', () => {
     const id = uuidFromBytes(digestToken(DRF).subarray(0, 16));
     expect(identifyToken(PREFIX, DRF, ['drf'])).toEqual({ id, digested: DRF });
     fc.assert(fc.property(fc.anything(), (presented) => identifyToken(PREFIX, presented, []) === null));
-    for (const presented of [DRF, SANCTUM, `7|${SANCTUM}`]) expect(digested(presented, [])).toBeUndefined();
+    for (const [index, presented] of [DRF, SANCTUM, `7|${SANCTUM}`].entries())
+      expect(digested(presented, []), `presented ${index}`).toBeUndefined();
   });
 
   it('does not stand in the way of our own', () => {

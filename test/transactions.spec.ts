@@ -152,7 +152,7 @@ describe('Where the lock of a user is no lock, as on a server that lost it', () 
               const { access, refresh: next } = outcome.value;
               pairs.add(`${access.plainText} ${next.plainText}`);
             } else if (outcome.reason.code === 'unavailable') refused++;
-            else expect([grace, outcome.reason.code]).toEqual([0, 'refresh_invalid']);
+            else expect([grace, outcome.reason.code], `round ${round}`).toEqual([0, 'refresh_invalid']);
           }
           await check(one, refresh!.token.deviceId, refresh!.plainText, pairs);
         }

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { HttpException, Injectable, UnauthorizedException } from '@nestjs/common';
 import { type Credentials, ExpiringTokenException, type UserStore } from 'nestjs-expiring-token';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -72,14 +73,14 @@ describe('A user store of the application', () => {
         ];
         for (const active of [false, ...no]) {
           users.answers.active = () => active;
-          expect(await knock()).toEqual(OUT);
+          expect(await knock(), inspect(active)).toEqual(OUT);
         }
       });
 
       it('has no user where it gives none, whatever it gives instead', async () => {
         for (const found of [null, undefined, false, true, 0, 7, '', 'ann', Symbol('ann')]) {
           users.answers.found = () => found;
-          expect(await knock()).toEqual(OUT);
+          expect(await knock(), inspect(found)).toEqual(OUT);
         }
       });
 
@@ -90,11 +91,14 @@ describe('A user store of the application', () => {
           const lines = warnings.length;
           for (const path of ['/auth/login', '/auth/obtain-token']) {
             const answer = await app.post(path, { username: 'ann', password: PASSWORD });
-            expect(answer).toMatchObject({ status: 503, json: { code: 'unavailable' } });
-            expect(answer.headers['retry-after']).toBe('1');
+            expect(answer, `${inspect(id)}, ${path}`).toMatchObject({
+              status: 503,
+              json: { code: 'unavailable' },
+            });
+            expect(answer.headers['retry-after'], `${inspect(id)}, ${path}`).toBe('1');
           }
           const told = expect.stringMatching(/Answering 503: A user id must be .*: return one from UserStore\.getId /);
-          expect(warnings.slice(lines)).toEqual([told, told]);
+          expect(warnings.slice(lines), inspect(id)).toEqual([told, told]);
         }
         expect(await app.countTokens()).toBe(before);
       });
@@ -115,8 +119,11 @@ describe('A user store of the application', () => {
             await app.get('/auth/token', access.plainText),
             await app.post('/auth/refresh', { refreshToken: refresh!.plainText }),
           ];
-          for (const { status, headers } of answers) {
-            expect([status, headers['www-authenticate']]).toEqual([401, 'Bearer realm="api"']);
+          for (const [index, { status, headers }] of answers.entries()) {
+            expect([status, headers['www-authenticate']], `${String(error)}, answer ${index}`).toEqual([
+              401,
+              'Bearer realm="api"',
+            ]);
           }
         }
       });

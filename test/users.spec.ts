@@ -52,13 +52,13 @@ describe('UserService.create', () => {
 
     it('refuses names and passwords that cannot be', async () => {
       for (const username of ['', ' ann', 'ann ', 'a\0b', 'a\nb', 'a\ud800', 'x'.repeat(256), 7, null, ['ann']]) {
-        await expect(app.users.create(username as string, PASSWORD)).rejects.toMatchObject({
+        await expect(app.users.create(username as string, PASSWORD), JSON.stringify(username)).rejects.toMatchObject({
           code: 'validation_failed',
         });
       }
       for (const password of ['', 'a\ud800', 'x'.repeat(1025), 7, undefined]) {
         const created = app.users.create(randomUUID(), password as string);
-        await expect(created).rejects.toMatchObject({ code: 'validation_failed' });
+        await expect(created, JSON.stringify(password)).rejects.toMatchObject({ code: 'validation_failed' });
       }
       expect((await app.users.create('名'.repeat(255), PASSWORD)).username).toHaveLength(255);
     });
@@ -66,7 +66,7 @@ describe('UserService.create', () => {
     it('keeps passwords exactly as given', async () => {
       for (const password of ['  spaces  ', 'nul\0byte', 'e\u0301', '😀'.repeat(256), 'x'.repeat(1024)]) {
         const { username } = await app.users.create(randomUUID(), password);
-        expect((await app.login(username, password)).status).toBe(200);
+        expect((await app.login(username, password)).status, JSON.stringify(password)).toBe(200);
         const variants = [
           password.trim(),
           password.replace(/\0.*/, ''),
@@ -74,14 +74,14 @@ describe('UserService.create', () => {
           password.slice(0, -2),
         ];
         for (const variant of variants.filter((other) => other !== password)) {
-          expect([400, 401]).toContain((await app.login(username, variant)).status);
+          expect([400, 401], JSON.stringify(variant)).toContain((await app.login(username, variant)).status);
         }
       }
     });
 
     it('has no user of an invented id', async () => {
       for (const userId of ['nobody', '42', '01b8e094-9b2e-7000-8000-000000000000']) {
-        expect((await app.get('/me', await app.token(userId))).json.code).toBe('user_inactive');
+        expect((await app.get('/me', await app.token(userId))).json.code, userId).toBe('user_inactive');
       }
     });
 
@@ -111,7 +111,10 @@ describe('UserService.create', () => {
         ['x'.repeat(1025), undefined],
         ['fine', 'no device'],
       ] as const) {
-        await expect(app.users.changePassword(user.id, password, { except })).rejects.toMatchObject({
+        await expect(
+          app.users.changePassword(user.id, password, { except }),
+          `password of ${password.length} characters, except ${except}`,
+        ).rejects.toMatchObject({
           code: 'validation_failed',
         });
       }
@@ -129,7 +132,8 @@ describe('UserService.create', () => {
         await app.users.changePassword(user.id, `password ${round}`);
         const tokens = (await logins).filter(({ status }) => status === 200).map(({ json }) => json.token);
         await app.users.changePassword(user.id, PASSWORD);
-        for (const token of tokens) expect((await app.get('/me', token)).status).toBe(401);
+        for (const [index, token] of tokens.entries())
+          expect((await app.get('/me', token)).status, `round ${round}, token ${index}`).toBe(401);
       }
     });
 
@@ -209,7 +213,7 @@ describe('typeOrmUsers', () => {
       const { id } = await createAccount();
       for (const userId of [`${id}abc`, 'nobody', '99999999999999999999', '01b8e094-9b2e-7000-8000-000000000000']) {
         const { status, json } = await app.get('/me', await app.token(userId));
-        expect({ status, code: json.code }).toEqual({ status: 401, code: 'user_inactive' });
+        expect({ status, code: json.code }, userId).toEqual({ status: 401, code: 'user_inactive' });
       }
     });
   });
@@ -354,9 +358,12 @@ describe('A user store of the application', () => {
     it('that fails is answered 503, and an HTTP exception of its own as it is', async () => {
       const token = (await app.login('ann')).json.token;
       directory.failure = new Error('directory server is down');
-      for (const answer of [await app.login('ann'), await app.get('/me', token)]) {
-        expect(answer).toMatchObject({ status: 503, json: { code: 'unavailable' } });
-        expect(answer.headers['retry-after']).toMatch(/^[1-9]\d*$/);
+      for (const [request, answer] of Object.entries({
+        login: await app.login('ann'),
+        guarded: await app.get('/me', token),
+      })) {
+        expect(answer, request).toMatchObject({ status: 503, json: { code: 'unavailable' } });
+        expect(answer.headers['retry-after'], request).toMatch(/^[1-9]\d*$/);
       }
       directory.failure = null;
       Object.defineProperty(directory.people.get('7')!, 'locked', {
@@ -417,7 +424,7 @@ describe('typeOrmUsers over a column that holds Latin-1', () => {
         const nobody = await app.login('nobody');
         expect(nobody.status).toBe(401);
         for (const username of ['😀', 'ア', 'Jose\u0301', 'josé', 'Jose', '\ufffd', 'José\u{10ffff}']) {
-          expect(await app.login(username)).toMatchObject({ status: 401, text: nobody.text });
+          expect(await app.login(username), username).toMatchObject({ status: 401, text: nobody.text });
         }
         expect((await app.login('José')).status).toBe(200);
         expect(warnings.slice(before)).toEqual([]);

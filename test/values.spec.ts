@@ -27,11 +27,11 @@ describe('In code, where no type is checked', () => {
         Buffer.from(token),
       ];
       meter.take();
-      for (const value of wrongTypes(access.plainText) as string[]) {
-        await expect(app.tokens.authenticate(value)).rejects.toMatchObject({ code: 'token_invalid' });
+      for (const [index, value] of (wrongTypes(access.plainText) as string[]).entries()) {
+        await expect(app.tokens.authenticate(value), `value ${index}`).rejects.toMatchObject({ code: 'token_invalid' });
       }
-      for (const value of wrongTypes(refresh!.plainText) as string[]) {
-        await expect(app.tokens.refresh(value)).rejects.toMatchObject({ code: 'refresh_invalid' });
+      for (const [index, value] of (wrongTypes(refresh!.plainText) as string[]).entries()) {
+        await expect(app.tokens.refresh(value), `value ${index}`).rejects.toMatchObject({ code: 'refresh_invalid' });
       }
       expect(meter.take()).toBe(0);
       expect((await app.tokens.authenticate(access.plainText)).token.userId).toBe(userId);
@@ -57,7 +57,7 @@ describe('In code, where no type is checked', () => {
         () => tokens.import([{ userId: id, key: '0'.repeat(40), created: new Date(0) }]),
       ];
       meter.take();
-      for (const call of calls) await expect(call()).rejects.toThrow(TypeError);
+      for (const call of calls) await expect(call(), String(call)).rejects.toThrow(TypeError);
       expect(meter.take()).toBe(0);
     });
 

@@ -108,7 +108,8 @@ describe('Coming from a hand-written ExpiringTokenAuthentication', () => {
       const { username } = await plain.createUser();
       const logins = [await login(plain, username), await login(plain, username), await login(plain, username)];
       expect(new Set(logins.map(({ token }) => token)).size).toBe(3);
-      for (const { token } of logins) expect((await plain.get('/auth/devices', token)).json).toHaveLength(3);
+      for (const [index, { token }] of logins.entries())
+        expect((await plain.get('/auth/devices', token)).json, `login ${index}`).toHaveLength(3);
     });
 
     it('Tokens that never expire: are issued with the lifespan null', async () => {

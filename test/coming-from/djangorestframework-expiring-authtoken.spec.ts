@@ -127,7 +127,7 @@ describe('Coming from djangorestframework-expiring-authtoken', () => {
           const { username } = await app.createUser();
           const statuses: number[] = [];
           for (let attempt = 0; attempt < 11; attempt++) statuses.push((await app.login(username, 'wrong')).status);
-          expect(statuses).toEqual([...Array.from({ length: 10 }, () => 401), last]);
+          expect(statuses, `last status ${last}`).toEqual([...Array.from({ length: 10 }, () => 401), last]);
         }
       }));
 
@@ -186,9 +186,9 @@ describe('Coming from djangorestframework-expiring-authtoken', () => {
       const { plainText } = await drf.tokens.issue(user.id);
       const dump = JSON.stringify(await drf.dump());
       const bytes = (text: string) => JSON.stringify([...Buffer.from(text)]);
-      for (const token of [key, plainText]) {
-        expect(dump).not.toContain(token);
-        expect(dump).not.toContain(bytes(token).slice(1, -1));
+      for (const [name, token] of Object.entries({ key, plainText })) {
+        expect(dump, name).not.toContain(token);
+        expect(dump, name).not.toContain(bytes(token).slice(1, -1));
       }
       expect(dump).not.toContain([...Buffer.from(key, 'hex')].join());
     });

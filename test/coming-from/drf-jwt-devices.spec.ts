@@ -62,7 +62,7 @@ describe('Coming from drf-jwt-devices', () => {
       for (let day = 6; day < 90; day += 6) {
         devices.clock.advance(6 * DAY_MS);
         const { status, json } = await refresh(devices, current.refreshToken);
-        expect(status).toBe(200);
+        expect(status, `day ${day}`).toBe(200);
         current = json;
       }
       refused(await refresh(devices, unused.refreshToken), 401, 'refresh_invalid');
@@ -115,9 +115,9 @@ describe('Coming from drf-jwt-devices', () => {
       const user = await devices.createUser('jane.doe');
       const token = await devices.token(user.id);
       const bytes = Buffer.from(token.slice('ext_'.length), 'base64url');
-      for (const text of [token, bytes.toString('latin1'), bytes.toString('hex')]) {
-        expect(text).not.toContain(user.username);
-        expect(text).not.toContain(user.id.replaceAll('-', ''));
+      for (const [index, text] of [token, bytes.toString('latin1'), bytes.toString('hex')].entries()) {
+        expect(text, `text ${index}`).not.toContain(user.username);
+        expect(text, `text ${index}`).not.toContain(user.id.replaceAll('-', ''));
       }
       expect((await devices.get('/me', token)).json).toMatchObject({
         user: { username: 'jane.doe' },
@@ -229,7 +229,7 @@ describe('Coming from drf-jwt-devices', () => {
         ]),
       );
       for (const device of json) {
-        expect(Object.keys(device).toSorted()).toEqual(
+        expect(Object.keys(device).toSorted(), device.id).toEqual(
           ['createdAt', 'current', 'expiresAt', 'id', 'lastUsedAt', 'name', 'userAgent'].toSorted(),
         );
       }

@@ -162,8 +162,8 @@ describe('Coming from Laravel Sanctum', () => {
         await plain.tokens.issue(user.id, { name: 'first' }),
         await plain.tokens.issue(user.id, { name: 'second' }),
       ];
-      for (const { plainText, token } of [first, second]) {
-        expect((await plain.get('/auth/token', plainText)).json.name).toBe(token.name);
+      for (const [index, { plainText, token }] of [first, second].entries()) {
+        expect((await plain.get('/auth/token', plainText)).json.name, `token ${index}`).toBe(token.name);
       }
     });
 
@@ -327,9 +327,9 @@ describe('Coming from Laravel Sanctum', () => {
       ] as const;
       expect(await sanctum.tokens.import(tokens)).toBe(3);
       expect(await sanctum.tokens.import(tokens)).toBe(0);
-      for (const { plainText, secret } of [usual, prefixed, week]) {
-        for (const presented of [plainText, secret]) {
-          expect((await sanctum.get('/me', presented)).json.user?.username).toBe(user.username);
+      for (const [kind, { plainText, secret }] of Object.entries({ usual, prefixed, week })) {
+        for (const [form, presented] of Object.entries({ plainText, secret })) {
+          expect((await sanctum.get('/me', presented)).json.user?.username, `${kind}, ${form}`).toBe(user.username);
         }
       }
       expect((await sanctum.get('/auth/token', usual.plainText)).json).toMatchObject({

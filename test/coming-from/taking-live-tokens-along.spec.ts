@@ -57,9 +57,9 @@ describe('Taking live tokens along', () => {
           () => new Error('imported'),
           (thrown: Error) => thrown,
         );
-        expect(error.message).toContain(`tokens[1]: ${problem}`);
-        expect(error.message).not.toContain(SECRET_LOOKING);
-        expect(await app.tokens.list(user.id)).toHaveLength(index + 1);
+        expect(error.message, problem).toContain(`tokens[1]: ${problem}`);
+        expect(error.message, problem).not.toContain(SECRET_LOOKING);
+        expect(await app.tokens.list(user.id), problem).toHaveLength(index + 1);
       }
     });
 
@@ -113,7 +113,8 @@ describe('Taking live tokens along', () => {
       const { id: userId, username } = await limited.createUser();
       const tokens = Array.from({ length: 3 }, () => ({ userId, key: drfKey(), created: now() }));
       expect(await limited.tokens.import(tokens)).toBe(3);
-      for (const { key } of tokens) expect((await limited.get('/me', key)).status).toBe(200);
+      for (const [index, { key }] of tokens.entries())
+        expect((await limited.get('/me', key)).status, `token ${index}`).toBe(200);
       refused(await limited.login(username), 403, 'limit_reached');
     });
 
@@ -125,8 +126,8 @@ describe('Taking live tokens along', () => {
         { userId: user.id, digest: other.digest, created: now() },
       ]);
       const strict = await environment.boot({ options: { schemes: ['Bearer', 'Token'] }, clock: app.clock });
-      for (const token of [key, other.plainText]) {
-        expect((await withScheme(app, 'Token', token)).status).toBe(200);
+      for (const [shape, token] of Object.entries({ drf: key, sanctum: other.plainText })) {
+        expect((await withScheme(app, 'Token', token)).status, shape).toBe(200);
         refused(await withScheme(strict, 'Token', token), 401, 'token_invalid');
       }
     });
@@ -184,8 +185,8 @@ describe('Taking live tokens along', () => {
           (thrown: unknown) => String(thrown),
         );
         expect(error, JSON.stringify(token)).not.toBeNull();
-        expect(error).not.toContain(key.slice(1));
-        expect(error).not.toContain(digest.slice(1));
+        expect(error, JSON.stringify(token)).not.toContain(key.slice(1));
+        expect(error, JSON.stringify(token)).not.toContain(digest.slice(1));
       }
       expect(await app.tokens.list(user.id)).toEqual([]);
     });

@@ -67,7 +67,7 @@ describe('Taking users along', () => {
         ['bob', '8'],
       ] as const) {
         const { token } = await login(app, username);
-        expect((await app.get('/me', token)).json.token.userId).toBe(id);
+        expect((await app.get('/me', token)).json.token.userId, username).toBe(id);
       }
       refused(await app.login('cid'), 401, 'credentials_invalid');
     });

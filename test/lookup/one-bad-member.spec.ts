@@ -30,9 +30,10 @@ describe('One bad member of a batch', () => {
       const tokens = await tokensOf(app, dataSource, ['1', ...ids, '1']);
       const lines = warnings.length;
       const expected = [{ id: 1 }, ...ids.map(() => 'user_inactive'), { id: 1 }];
-      for (let turn = 0; turn < 2; turn++) expect(await authenticate(app, tokens)).toMatchObject(expected);
+      for (let turn = 0; turn < 2; turn++)
+        expect(await authenticate(app, tokens), `turn ${turn}`).toMatchObject(expected);
       for (const [at, token] of tokens.entries())
-        expect(await authenticate(app, [token])).toMatchObject([expected[at]]);
+        expect(await authenticate(app, [token]), `token ${at}`).toMatchObject([expected[at]]);
       expect(warnings.slice(lines)).toEqual([]);
     });
 
@@ -46,7 +47,8 @@ describe('One bad member of a batch', () => {
       const tokens = await tokensOf(app, dataSource, [id, ...others, id]);
       const lines = warnings.length;
       const expected = [{ id }, ...others.map(() => 'user_inactive'), { id }];
-      for (let turn = 0; turn < 2; turn++) expect(await authenticate(app, tokens)).toMatchObject(expected);
+      for (let turn = 0; turn < 2; turn++)
+        expect(await authenticate(app, tokens), `turn ${turn}`).toMatchObject(expected);
       expect(warnings.slice(lines)).toEqual([]);
     });
 
@@ -120,7 +122,7 @@ describe('One bad member of a batch', () => {
           store.one = throwsFor;
           if (store instanceof Crowd) store.many = (asked) => asked.map(throwsFor);
           for (let turn = 0; turn < 2; turn++) {
-            expect(await authenticate(app, [...tokens, tokens[EVE]!])).toEqual([
+            expect(await authenticate(app, [...tokens, tokens[EVE]!]), `turn ${turn}`).toEqual([
               ...allBut('unavailable'),
               'unavailable',
             ]);
@@ -212,7 +214,7 @@ describe('One bad member of a batch', () => {
           store.asked = [];
           for (const some of [ids.slice(0, 2), ids]) {
             await authenticate(app, tokens.slice(0, some.length));
-            expect(store.asked.pop()).toEqual(some);
+            expect(store.asked.pop(), JSON.stringify(some)).toEqual(some);
           }
           expect(store.asked).toEqual([]);
         });
@@ -242,15 +244,15 @@ describe('One bad member of a batch', () => {
             // oxlint-disable-next-line prefer-promise-reject-errors
             () => Promise.reject(undefined),
           ];
-          for (const many of fine) {
+          for (const [index, many] of fine.entries()) {
             crowd.many = many;
-            expect(await authenticate(app, tokens)).toEqual(everybody);
+            expect(await authenticate(app, tokens), `findByIds ${index}`).toEqual(everybody);
           }
           crowd.many = (asked) => all(asked.filter((id) => id !== 'eve'));
           expect(await authenticate(app, tokens)).toEqual(allBut('user_inactive'));
           for (const nobody of [[], [stranger], [7, 'ann', true]]) {
             crowd.many = () => nobody;
-            expect(await authenticate(app, tokens)).toEqual(ids.map(() => 'user_inactive'));
+            expect(await authenticate(app, tokens), JSON.stringify(nobody)).toEqual(ids.map(() => 'user_inactive'));
           }
         });
       });

@@ -30,8 +30,11 @@ describe('The look-ups of one turn of the event loop', () => {
         it('are one statement, and those of the next are another', async () => {
           for (const many of [1, 2, 50, 256]) {
             const found = await authenticate(app, tokens.slice(0, many));
-            expect(found.filter((user) => typeof user === 'object')).toHaveLength(many);
-            expect(statements.take()).toHaveLength(1);
+            expect(
+              found.filter((user) => typeof user === 'object'),
+              `${many} tokens`,
+            ).toHaveLength(many);
+            expect(statements.take(), `${many} tokens`).toHaveLength(1);
           }
           await authenticate(app, tokens.slice(0, 257));
           expect(statements.take()).toHaveLength(2);

@@ -26,7 +26,10 @@ describe('On PostgreSQL a look-up', () => {
           for (let turn = 0; turn < 320; turn++) {
             const from = (turn * 31) % 2900;
             const found = await authenticate(app, tokens.slice(from, from + sizes[turn % sizes.length]!));
-            expect(found.every((user) => typeof user === 'object')).toBe(true);
+            expect(
+              found.every((user) => typeof user === 'object'),
+              `turn ${turn}`,
+            ).toBe(true);
           }
           const plans: { kept: number; made: number }[] = await dataSource.query(
             `SELECT generic_plans::int AS kept, custom_plans::int AS made FROM pg_prepared_statements
@@ -54,7 +57,7 @@ describe('On PostgreSQL a look-up', () => {
           };
           const lines = warnings.length;
           for (let round = 0; round < 3; round++) {
-            expect(await statuses()).toEqual(new Set([200]));
+            expect(await statuses(), `round ${round}`).toEqual(new Set([200]));
             await app.usesWritten();
             await everywhere(command);
           }

@@ -74,7 +74,7 @@ describe('The statement of a look-up', () => {
         const statements = await Statements.of(dataSource);
         for (const many of [1, 5, 100]) {
           const found = await authenticate(app, tokens.slice(0, many));
-          expect(found).toHaveLength(many);
+          expect(found, `${many} tokens`).toHaveLength(many);
           const [sent] = statements.take().filter(({ sql }) => / JOIN /.test(sql));
           const scans = await scansOf(dataSource, sent!);
           const expected = {
@@ -91,7 +91,7 @@ describe('The statement of a look-up', () => {
               expect.stringMatching(/^u (?:const|eq_ref) PRIMARY$/),
             ],
           }[environment.databaseName];
-          expect(scans).toEqual(expected);
+          expect(scans, `${many} tokens`).toEqual(expected);
         }
         statements.close();
       });
@@ -126,18 +126,21 @@ describe('The statement of a look-up', () => {
         await dataSource.getRepository(entity).insert(ids.map((id) => ({ id, name: 'x' })));
         const tokens = await tokensOf(app, dataSource, ids);
         // Prepared before, and after.
-        expect(await authenticate(app, tokens)).toMatchObject(ids.map((id) => ({ id })));
+        expect(await authenticate(app, tokens), key).toMatchObject(ids.map((id) => ({ id })));
         const lines = warnings.length;
         for (const sql of statements[environment.databaseName]!) {
           await dataSource.query(sql.replace('{}', dataSource.getMetadata(entity).tableName));
         }
         for (let turn = 0; turn < 2; turn++) {
           const found = (await authenticate(app, tokens)) as { id: unknown }[];
-          expect(found.map(({ id }) => String(id))).toEqual(ids.map(String));
+          expect(
+            found.map(({ id }) => String(id)),
+            `${key}, turn ${turn}`,
+          ).toEqual(ids.map(String));
         }
         if (environment.databaseName !== 'postgres') continue;
         const told = warnings.slice(lines).filter((line) => line.includes('Users are looked up apart'));
-        expect(told).toHaveLength(1);
+        expect(told, key).toHaveLength(1);
       }
     });
   });

@@ -46,20 +46,25 @@ describe('Tokens that are looked up together', () => {
                 answers.push(...tokens.flatMap((at) => (at % 10 ? [at] : [at, at])).map((at) => ask(known[at]!)));
                 await pauses[passes]();
               }
-              for (const [answer, expected] of await Promise.all(answers)) expect(answer).toBe(expected);
+              for (const [index, [answer, expected]] of (await Promise.all(answers)).entries()) {
+                expect(answer, `answer ${index}`).toBe(expected);
+              }
             },
           );
           await fc.assert(property, { numRuns: 6 });
         });
 
         it('are told apart where all are the same one, and where each is another', async () => {
-          for (const some of [Array.from({ length: 600 }, () => known[0]!), known.slice(0, 1200)]) {
+          for (const [kind, some] of Object.entries({
+            'the same token': Array.from({ length: 600 }, () => known[0]!),
+            'different tokens': known.slice(0, 1200),
+          })) {
             const found = await authenticate(
               app,
               some.map(({ plainText }) => plainText),
             );
             const told = found.map((user) => (typeof user === 'string' ? user : String((user as Person | Member).id)));
-            expect(told).toEqual(some.map(({ expected }) => expected));
+            expect(told, kind).toEqual(some.map(({ expected }) => expected));
           }
         });
       });

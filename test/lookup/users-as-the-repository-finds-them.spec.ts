@@ -204,7 +204,8 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       const expected = await Promise.all(ids.map((id) => repository.findOneBy({ id: id as string })));
       expect(found).toEqual(expected.map((user) => user ?? 'user_inactive'));
       for (const [at, user] of found.entries()) {
-        if (typeof user === 'object') expect(Object.getPrototypeOf(user)).toBe(Object.getPrototypeOf(expected[at]));
+        if (typeof user === 'object')
+          expect(Object.getPrototypeOf(user), `user ${at}`).toBe(Object.getPrototypeOf(expected[at]));
       }
       expect(sent.length === 1).toBe(joined);
       expect(warnings.slice(lines)).toEqual([]);
