@@ -5,7 +5,7 @@ import type { Database } from '../lib/database/database.js';
 import type { Statement } from '../lib/database/dialect.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
 import { LastUse } from '../lib/tokens/last-use.js';
-import { onEveryDatabase, onEveryEnvironment, type TestApp } from './fixtures/app.js';
+import { onEveryDatabase, type TestApp } from './fixtures/app.js';
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -34,7 +34,7 @@ function watchUses(app: TestApp, failures = 0): Promise<number>[] {
 }
 
 describe('The last use of a token', () => {
-  onEveryEnvironment((environment) => {
+  onEveryDatabase((environment) => {
     it('is unknown to the first request, and told of it afterwards', async () => {
       const app = await environment.boot();
       const token = await app.token();

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { onEveryDatabase, onEveryEnvironment, PASSWORD, type TestApp } from './fixtures/app.js';
+import { onEveryDatabase, PASSWORD, type TestApp } from './fixtures/app.js';
 
 const HOUR_MS = 3_600_000;
 
@@ -9,7 +9,7 @@ const logIn = async (app: TestApp, username: string, deviceName: string) =>
 const namesOf = async (app: TestApp, userId: string) => (await app.tokens.list(userId)).map(({ name }) => name);
 
 describe('The limit of devices', () => {
-  onEveryEnvironment((environment) => {
+  onEveryDatabase((environment) => {
     it('with reject refuses one more, and nothing is written', async () => {
       const app = await environment.boot({ options: { limit: { perUser: 2, policy: 'reject' } } });
       const user = await app.createUser();

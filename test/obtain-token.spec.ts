@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { onEveryEnvironment, PASSWORD, type TestApp } from './fixtures/app.js';
+import { onEveryDatabase, PASSWORD, type TestApp } from './fixtures/app.js';
 
 const SECRET = 'a secret of thirty-two bytes, or more';
 const NEW_SECRET = 'another secret of thirty-two bytes, or more';
@@ -16,7 +16,7 @@ async function liveCount(app: TestApp, answers: { json: { token: string } }[]): 
 }
 
 describe('POST /auth/obtain-token', () => {
-  onEveryEnvironment((environment) => {
+  onEveryDatabase((environment) => {
     let replace: TestApp;
     let reuse: TestApp;
     let renew: TestApp;

@@ -5,7 +5,7 @@ import { Column, Entity } from 'typeorm';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { TokenPruner } from '../lib/tokens/token.pruner.js';
 import { open, seal } from '../lib/tokens/secret/token-seal.js';
-import { warnings, onEveryEnvironment, PASSWORD, type TestApp, TestClock } from './fixtures/app.js';
+import { warnings, onEveryDatabase, onEveryEnvironment, PASSWORD, type TestApp, TestClock } from './fixtures/app.js';
 import { type Answer, bearer } from './fixtures/http.js';
 
 const SECOND_MS = 1000;
@@ -35,7 +35,7 @@ const rowsOf = async (app: TestApp, deviceId: string) =>
     .getMany() as Promise<(Token & { sealed: Buffer | null; sealedUntil: Date | null })[]>;
 
 describe('A device with a refresh token', () => {
-  onEveryEnvironment((environment) => {
+  onEveryDatabase((environment) => {
     let app: TestApp;
     const reused = vi.fn();
     beforeAll(async () => {
