@@ -1,38 +1,42 @@
 import { describeError } from '../errors/describe-error.js';
 import { ExpiringTokenOptionsError } from '../errors/expiring-token-options.error.js';
 
-/** The part of an `ioredis` or a `redis` client that is used here. */
+/** The methods of an `ioredis` or a `redis` client that this package uses. */
 export interface RedisClient {
   duplicate(): RedisClient;
   publish(channel: string, message: string): Promise<unknown>;
-  on(event: string, listener: (...given: never[]) => void): unknown;
-  subscribe(...given: unknown[]): Promise<unknown>;
+  on(event: string, listener: (...parameters: never[]) => void): unknown;
+  subscribe(...parameters: unknown[]): Promise<unknown>;
   disconnect(): unknown;
   connect(): Promise<unknown>;
-  /** `ioredis`: where it is between two connections. */
+  /** Only `ioredis`: the state of the connection. */
   readonly status?: string;
-  /** `redis`. */
+  /** Only `redis`. */
   readonly isReady?: boolean;
   destroy?(): void;
 }
 
-/** `ioredis` gives scripts their names; `redis` has no such method in any version. */
+/** Only `ioredis` has this method: `redis` has it in no version. */
 const isIoredis = (client: object): boolean => 'defineCommand' in client;
 
-/** Whether a command is sent at once, and does not wait for a connection. */
+/** Whether the client sends a command immediately, without waiting for a connection. */
 export const isReady = (client: RedisClient): boolean => client.status === 'ready' || client.isReady === true;
 
-/** Waits for a connection. */
+/** Waits until the client is connected. */
 export const untilReady = (client: RedisClient): Promise<void> =>
   new Promise((resolve) => {
     client.on('ready', () => resolve());
     if (isReady(client)) resolve();
   });
 
-/** Longest pause between two tries to connect. */
+/** Longest pause between two attempts to connect. */
 const MAX_RETRY_DELAY_MS = 500;
 
-/** A client of whichever package is there, which tries to connect until it can. */
+/**
+ * Creates a client with `ioredis` if it is installed, else with `redis`. The client retries until it is connected.
+ *
+ * @throws ExpiringTokenOptionsError if neither package is installed
+ */
 export async function connectRedis(url: string): Promise<RedisClient> {
   const ioredis = (await importOptional('ioredis')) as {
     Redis: new (address: string, options: object) => RedisClient;
@@ -58,39 +62,43 @@ export async function connectRedis(url: string): Promise<RedisClient> {
   );
 }
 
-/** Ends a connection at once, whatever it waits for, and if it never came to be. */
+/** Closes a connection immediately, even if commands are pending or it was never open. */
 export async function disconnect(client: RedisClient): Promise<void> {
   try {
     await (client.destroy ? client.destroy() : client.disconnect());
   } catch {
-    // There is nothing to end.
+    // The connection is closed already.
   }
 }
 
-/** What happens on a connection that {@link listen | listens}. */
-export interface Listener {
-  /** From now on messages come. */
-  onListening(): void;
+/** Called for what happens on the connection of {@link subscribe}. */
+export interface SubscriptionListener {
+  /** From now on messages arrive. */
+  onSubscribed(): void;
   onMessage(channel: string, message: string): void;
-  /** Messages may be missed from now on. */
+  /** From now on messages may be lost, until `onSubscribed` is called again. */
   onLost(reason: string): void;
 }
 
-/** Listens to channels on a connection of its own, and to them again whenever that was lost. */
-export function listen(client: RedisClient, channels: readonly string[], listener: Listener): RedisClient {
+/** Subscribes to channels on a new connection, and again each time after the connection was lost. Returns the new client. */
+export function subscribe(
+  client: RedisClient,
+  channels: readonly string[],
+  listener: SubscriptionListener,
+): RedisClient {
   const subscriber = client.duplicate();
   const onFailure = (error: unknown) => listener.onLost(describeError(error));
   subscriber.on('error', onFailure);
   for (const event of ['close', 'end', 'reconnecting']) {
     subscriber.on(event, () => listener.onLost('the connection is lost'));
   }
-  // It is the same each time: `redis` calls a function once, however often that subscribed.
+  // One function for all subscriptions: `redis` calls the same function once for a message, even after it subscribed again.
   const onMessage = (message: string, channel: string) => listener.onMessage(channel, message);
   if (isIoredis(subscriber))
     subscriber.on('message', (channel: string, message: string) => onMessage(message, channel));
-  const subscribe = () =>
+  const subscribeAll = () =>
     isIoredis(subscriber) ? subscriber.subscribe(...channels) : subscriber.subscribe(channels, onMessage);
-  subscriber.on('ready', () => void subscribe().then(() => listener.onListening(), onFailure));
+  subscriber.on('ready', () => void subscribeAll().then(() => listener.onSubscribed(), onFailure));
   if (!isIoredis(subscriber) || subscriber.status === 'wait') void subscriber.connect().catch(onFailure);
   return subscriber;
 }

@@ -2,32 +2,32 @@ import { randomUUID } from 'node:crypto';
 import { Logger } from '@nestjs/common';
 import { withTimeout } from '../async/with-timeout.js';
 import { describeError } from '../errors/describe-error.js';
-import { disconnect, isReady, listen, type RedisClient, untilReady } from './redis-client.js';
+import { disconnect, isReady, type RedisClient, subscribe, untilReady } from './redis-client.js';
 
-/** Where processes tell each other whose tokens changed. */
+/** The channel on which a process publishes the ids of users whose tokens changed. */
 const CHANNEL = 'expiring-token:revoked';
 
-/** Told instead of a user's id: all users. */
+/** The message that means all users, in place of the id of one. */
 const ALL_USERS = '';
 
-/** How often a process sends itself a message, the way that the others' messages come. */
+/** How often a process publishes a heartbeat, which it receives itself over the same connection as the messages of others. */
 const HEARTBEAT_MS = 1000;
 
-/** Without one for so long, others' messages may not have come either. */
+/** If no heartbeat was received for this long, messages of other processes may be lost too. */
 const MAX_SILENCE_MS = 2500;
 
-/** Longest that a revocation waits for Redis before it is answered. */
+/** How long the response to a revocation waits for Redis at most. */
 const PUBLISH_TIMEOUT_MS = 100;
 
-/** Who is told what the other processes say. */
-export interface BusListener {
-  /** The tokens of a user may have changed; null: those of any user. */
+/** Called for what other processes publish. */
+export interface RevocationListener {
+  /** The tokens of this user may have changed; null means those of any user. */
   onRevoked(userId: string | null): void;
 }
 
 /**
- * Tells other processes whose tokens changed, over Redis. What it is told may be lost on the way, so it looks whether it
- * hears: each second a message to itself has to come back.
+ * Publishes over Redis whose tokens changed, and receives the same from other processes. Redis does not guarantee delivery, so
+ * the bus checks that it receives: each second it publishes a heartbeat, which must come back.
  */
 export class RevocationBus {
   private readonly logger = new Logger('ExpiringToken');
@@ -35,35 +35,35 @@ export class RevocationBus {
   private readonly subscriber: RedisClient;
   private readonly timer: NodeJS.Timeout;
   private state: 'starting' | 'up' | 'down' | 'closed' = 'starting';
-  private heardAtMs = performance.now();
-  /** How often it was told that tokens changed, by this process or another. */
+  private receivedAtMs = performance.now();
+  /** How many revocations were received, from this process and from others. */
   received = 0;
 
   /**
-   * @param ownsPublisher - whether the client is ended with this
-   * @param hasUnsentRevocations - whether others were not told of a change
+   * @param ownsPublisher - whether {@link close} disconnects the client too
+   * @param hasUnsentRevocations - whether tokens changed before the bus existed
    */
   constructor(
     private readonly publisher: RedisClient,
     private readonly ownsPublisher: boolean,
-    private readonly listener: BusListener,
+    private readonly listener: RevocationListener,
     private hasUnsentRevocations: boolean,
   ) {
-    this.subscriber = listen(publisher, [CHANNEL, this.heartbeatChannel], {
-      onListening: () => void this.heartbeat(),
+    this.subscriber = subscribe(publisher, [CHANNEL, this.heartbeatChannel], {
+      onSubscribed: () => void this.heartbeat(),
       onMessage: (channel, message) => this.receive(channel, message),
       onLost: (reason) => this.markDown(reason),
     });
     this.timer = setInterval(() => void this.heartbeat(), HEARTBEAT_MS).unref();
   }
 
-  /** Whether the other processes are heard. */
+  /** Whether this process receives what others publish. */
   get isUp(): boolean {
-    if (performance.now() - this.heardAtMs > MAX_SILENCE_MS) this.markDown('no message came back');
+    if (performance.now() - this.receivedAtMs > MAX_SILENCE_MS) this.markDown('no heartbeat came back');
     return this.state === 'up';
   }
 
-  /** Tells the others that the tokens of a user changed; as soon as it can be if it cannot be now. */
+  /** Publishes that the tokens of a user changed. If that fails, all users are published as soon as Redis is back. */
   async publish(userId: string): Promise<void> {
     if (!this.isUp) {
       this.hasUnsentRevocations = true;
@@ -78,13 +78,13 @@ export class RevocationBus {
   }
 
   async close(): Promise<void> {
-    // That the connection ends now is nothing to warn of.
+    // From now on a lost connection is expected, so there is no warning.
     this.state = 'closed';
     clearInterval(this.timer);
     void disconnect(this.subscriber);
-    // A connection that is still to come is waited for: nothing is done again after this.
-    const settle = () => untilReady(this.publisher).then(() => this.sendUnsent());
-    if (this.hasUnsentRevocations) await withTimeout(PUBLISH_TIMEOUT_MS, settle, 'Redis').catch(() => undefined);
+    // This is the last chance to publish, so it waits for a connection that is not open yet.
+    const flush = () => untilReady(this.publisher).then(() => this.sendUnsent());
+    if (this.hasUnsentRevocations) await withTimeout(PUBLISH_TIMEOUT_MS, flush, 'Redis').catch(() => undefined);
     if (this.ownsPublisher) void disconnect(this.publisher);
   }
 
@@ -94,10 +94,10 @@ export class RevocationBus {
       this.received++;
       return this.listener.onRevoked(message === ALL_USERS ? null : message);
     }
-    this.heardAtMs = performance.now();
+    this.receivedAtMs = performance.now();
     if (this.state === 'up') return;
     this.state = 'up';
-    // What was said before was not heard.
+    // Revocations that were published before may be lost.
     this.listener.onRevoked(null);
   }
 
@@ -113,11 +113,14 @@ export class RevocationBus {
       if (this.hasUnsentRevocations) await this.sendUnsent();
       await this.send(this.heartbeatChannel, '');
     } catch {
-      // Silence tells.
+      // If no heartbeat comes back, `isUp` notices.
     }
   }
 
-  /** What is owed while this is on its way is owed still: others may have asked the database before that was committed. */
+  /**
+   * Publishes that the tokens of all users may have changed. A revocation that cannot be sent meanwhile sets
+   * `hasUnsentRevocations` again and is sent later: other processes may query the database before that revocation is committed.
+   */
   private async sendUnsent(): Promise<void> {
     this.hasUnsentRevocations = false;
     try {
