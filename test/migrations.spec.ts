@@ -174,6 +174,6 @@ describe('The migrations', () => {
   it('refuse a kind of database that the package does not know', async () => {
     const runner = { dataSource: { options: { type: 'mssql' } } };
     const run = new CreateAuthToken1795564800000().up(runner as never);
-    await expect(run).rejects.toThrow('of type better-sqlite3, postgres, mysql, mariadb, not mssql');
+    await expect(run).rejects.toThrow('of type postgres, mysql, mariadb, better-sqlite3, not mssql');
   });
 });

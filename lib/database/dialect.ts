@@ -51,8 +51,16 @@ export type ColumnType = Partial<Pick<ColumnMetadata, 'type' | 'length' | 'chars
 
 /** How one database words SQL: no connection, no state, so a test needs no server. */
 export interface Dialect {
-  /** The types of columns by their content. A kind that is missing has the type that its decorator names. */
+  /**
+   * The types of columns by their content. A kind that is missing has the type that its decorator names.
+   *
+   * The migrations create columns of these types. After a release, do not change the type of a kind: add another kind, and a
+   * migration that changes the columns.
+   */
   readonly columnTypes: Readonly<Partial<Record<ColumnKind, ColumnType>>>;
+
+  /** False if the database enforces uniqueness by indexes alone, which TypeORM names as indexes then. */
+  readonly hasUniqueConstraints: boolean;
 
   /**
    * Types of columns, other than spatial ones, whose values a statement of this package returns in another form than a

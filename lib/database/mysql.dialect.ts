@@ -20,6 +20,8 @@ export const mysqlDialect: Dialect = {
     text: { charset: 'utf8mb4', collation: 'utf8mb4_bin' },
   },
 
+  hasUniqueConstraints: false,
+
   // The values of a prepared statement have another form than those of TypeORM's statements.
   columnTypesDecodedDifferently: ['float', 'time'],
 

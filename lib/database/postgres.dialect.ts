@@ -27,6 +27,8 @@ const CASTS: Partial<Record<string, Cast>> = {
 export const postgresDialect: Dialect = {
   columnTypes: { digest: { type: 'bytea' }, sealed: { type: 'bytea' } },
 
+  hasUniqueConstraints: true,
+
   columnTypesDecodedDifferently: [],
 
   // If PostgreSQL sees a list, it makes a new plan for each length. The subquery hides the length from the planner.

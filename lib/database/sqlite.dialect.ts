@@ -20,6 +20,8 @@ export const sqliteDialect: Dialect = {
     sealed: { type: 'blob', transformer: blobAsBuffer },
   },
 
+  hasUniqueConstraints: true,
+
   columnTypesDecodedDifferently: ['jsonb'],
 
   anyOf: anyOfPlaces,

@@ -12,27 +12,27 @@ type ColumnMetadata = EntityMetadata['columns'][number];
 
 const isSelected = ({ isSelect }: ColumnMetadata): boolean => isSelect;
 
-/** A table within a statement over several, and its rows. */
+/** A table in a statement over several tables, and how to read its rows. */
 export interface Selection<Entity, Columns> extends AliasedTable {
-  /** The column of a property. */
+  /** The qualified name of the column of a property. */
   column(property: keyof Columns & string): string;
-  /** The entity of a row, as {@link Table.read}. */
+  /** Makes an entity of a row, as {@link Table.read} does. */
   read(row: Row): Entity;
-  /** One column of a row, as {@link Table.readColumn}. */
+  /** Reads one column of a row, as {@link Table.readColumn} does. */
   readColumn(row: Row, property: keyof Columns & string): unknown;
 }
 
 /**
- * Statements over the table of an entity. Names of columns come from its metadata and values pass its transformers, so that
- * an application's subclass, naming strategy and schema are respected.
+ * Words statements over the table of an entity. Names come from the entity's metadata and values pass its transformers, so
+ * that an application's subclass, naming strategy and schema are respected.
  *
- * @typeParam Columns - the properties that may be compared and written
+ * @typeParam Columns - the properties that statements may compare and write
  */
 export class Table<Entity extends ObjectLiteral, Columns extends object> {
   readonly metadata: EntityMetadata;
   private readonly name: string;
   private readonly columns: string;
-  /** The entity of a selected row, without the columns that have `select: false`. */
+  /** Makes an entity of a selected row, without the columns that have `select: false`. */
   readonly read: (row: Row) => Entity;
 
   constructor(
@@ -45,16 +45,17 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
     this.read = this.reader(({ databaseName }) => databaseName, isSelected);
   }
 
-  /** An entity with these properties. */
+  /** Makes an entity with these properties. */
   create(properties: Partial<Entity>): Entity {
     return Object.assign(this.metadata.create(), properties) as Entity;
   }
 
   /**
-   * A part of a statement that selects from several tables, in which this one goes by an alias.
+   * The part of this table in a statement that selects from several tables.
    *
-   * @param isRead - which columns an entity is given
-   * @param others - properties that are selected beside them, for {@link Selection.readColumn}
+   * @param alias - the name of this table in the statement
+   * @param isRead - which columns become properties of the entity
+   * @param others - more properties to select, for {@link Selection.readColumn}
    */
   selection(
     alias: string,
@@ -75,15 +76,15 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
     };
   }
 
-  /** One column of a selected row, also one that has `select: false`. */
+  /** Reads one column of a selected row. The column may have `select: false`. */
   readColumn(row: Row, property: keyof Columns & string): unknown {
     const column = this.column(property);
     return this.value(row[column.databaseName], column);
   }
 
   /**
-   * A statement in SQL: `{}` stands for the table, `{*}` for all its columns, `{property}` for the column of a property.
-   * Values are given as the driver takes them: see {@link driverValue}.
+   * A statement in SQL with placeholders for names: `{}` is the table, `{*}` all its columns, `{property}` the column of a
+   * property. The values must have the form that the driver accepts: see {@link driverValue}.
    */
   statement(sql: string, values: Statement['values']): Statement {
     const named = sql.replaceAll(/\{(\w*|\*)\}/g, (_, name: string) => {
@@ -93,19 +94,19 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
     return { sql: named, values };
   }
 
-  /** The value of a property as the driver takes it. */
+  /** Converts the value of a property to the form that the driver accepts. */
   driverValue<Property extends keyof Columns & string>(property: Property, value: Columns[Property]): SqlValue {
     return this.dataSource.driver.preparePersistentValue(value, this.column(property)) as SqlValue;
   }
 
-  /** The column of a property, as a dialect takes it. */
+  /** What a dialect has to know of the column of a property. */
   comparedColumn(property: keyof Columns & string): ComparedColumn {
     const column = this.column(property);
     const { transformer, unsigned, charset, collation } = column;
     return { type: this.dataSource.driver.normalizeType(column), transformer, unsigned, charset, collation };
   }
 
-  /** What an entity holds in the columns that a subclass added to those of a base, but for those that the database fills. */
+  /** The values of the columns that a subclass added to a base entity, without the columns that the database fills. */
   addedProperties(entity: Entity, base: EntityTarget<ObjectLiteral>): Partial<Columns> {
     const known = new Set(
       getMetadataArgsStorage()
@@ -115,8 +116,8 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
     const added = this.metadata.columns.filter(
       (column) => column.isSelect && column.isInsert && !column.isGenerated && !known.has(column.propertyName),
     );
-    const held = added.map((column) => [column.propertyName, entity[column.propertyName] as unknown] as const);
-    return Object.fromEntries(held.filter(([, value]) => value !== undefined)) as Partial<Columns>;
+    const values = added.map((column) => [column.propertyName, entity[column.propertyName] as unknown] as const);
+    return Object.fromEntries(values.filter(([, value]) => value !== undefined)) as Partial<Columns>;
   }
 
   select(criteria: Partial<Columns>): Statement {
@@ -139,27 +140,27 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
     };
   }
 
-  /** @param except - rows that stay */
+  /** @param except - rows with one of these values are not deleted */
   delete(criteria: Partial<Columns>, except: Partial<Columns> = {}): Statement {
     const where = this.conditions(criteria);
-    const unless = this.pairs(except, ' <> ?');
+    const exceptions = this.pairs(except, ' <> ?');
     return {
-      sql: `DELETE FROM ${this.name} WHERE ${[...where.sql, ...unless.sql].join(' AND ')}`,
-      values: [...where.values, ...unless.values],
+      sql: `DELETE FROM ${this.name} WHERE ${[...where.sql, ...exceptions.sql].join(' AND ')}`,
+      values: [...where.values, ...exceptions.values],
     };
   }
 
-  /** Those of the rows that a statement is about: never of all rows. */
+  /** The conditions that select the rows of a statement. Without any, the statement would change all rows. */
   private conditions(criteria: Partial<Columns>) {
     const conditions = this.pairs(criteria, ' = ?');
     if (conditions.sql.length === 0) throw new TypeError('criteria are empty');
     return conditions;
   }
 
-  /** Each property as its quoted column with something behind it, and its value as the driver takes it. */
+  /** The quoted column of each property, followed by a suffix, and the value of each property as the driver accepts it. */
   private pairs(properties: Partial<Columns>, suffix: string): { sql: string[]; values: Statement['values'] } {
     const entries = Object.entries(properties).map(([property, value]) => {
-      // An undefined value would compare with everything, or with nothing.
+      // With an undefined value, the statement could concern all rows, or none.
       if (value === undefined) throw new TypeError(`${property} is undefined`);
       return { column: this.column(property), value };
     });
@@ -169,15 +170,15 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
     };
   }
 
-  /** @param nameOf - what a column is called in the row */
+  /** @param nameOf - the name of a column in the row */
   private reader(
     nameOf: (column: ColumnMetadata) => string,
     isRead: (column: ColumnMetadata) => boolean,
   ): (row: Row) => Entity {
-    const named = this.metadata.columns.filter(isRead).map((column) => ({ column, name: nameOf(column) }));
+    const read = this.metadata.columns.filter(isRead).map((column) => ({ column, name: nameOf(column) }));
     return (row) => {
       const entity = this.metadata.create(undefined, { fromDeserializer: true }) as Entity;
-      for (const { column, name } of named) column.setEntityValue(entity, this.value(ownOf(row[name]), column));
+      for (const { column, name } of read) column.setEntityValue(entity, this.value(cloneValue(row[name]), column));
       return entity;
     };
   }
@@ -194,15 +195,15 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
 }
 
 /**
- * What a driver returned, as nobody else holds it: of dates, lists and JSON drivers make objects, and a row that is looked up
- * for several requests is read for each of them.
+ * Clones a value that a driver returned. Drivers return objects for dates, lists and JSON, and one row may be read for several
+ * requests: one request must not change what another one sees.
  */
-function ownOf(value: unknown): unknown {
+function cloneValue(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   if (value instanceof Date) return new Date(value);
   if (Buffer.isBuffer(value)) return Buffer.from(value);
-  if (Array.isArray(value)) return value.map(ownOf);
-  // What is of a class of the driver's own stays as it is.
+  if (Array.isArray(value)) return value.map(cloneValue);
+  // An object of a class of the driver, which cannot be cloned.
   if (Object.getPrototypeOf(value) !== Object.prototype) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, held]) => [name, ownOf(held)]));
+  return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, cloneValue(member)]));
 }

@@ -1,16 +1,16 @@
 import { randomBytes } from 'node:crypto';
 
-/** The one form in which an id is accepted: lower case, hyphens, nothing around it. */
+/** The only accepted form of an id: lower case, with hyphens, without anything around it. */
 const CANONICAL_UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-/** Whether a value is a UUID in its canonical form. Other spellings of the same bits are refused, before any SQL. */
+/** Whether a value is a UUID in its canonical form. Other spellings of the same bits are rejected before any SQL runs. */
 export const isUuid = (value: unknown): value is string => typeof value === 'string' && CANONICAL_UUID.test(value);
 
-/** The canonical form of the first 32 hexadecimal digits, which are in lower case. */
+/** The canonical form of a UUID, from the first 32 digits of hexadecimal text in lower case. */
 export const uuidFromHex = (hex: string): string =>
   `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20, 32)}`;
 
-/** The canonical form of the first 16 bytes. */
+/** The canonical form of a UUID, from the first 16 bytes. */
 export const uuidFromBytes = (bytes: Uint8Array): string =>
   uuidFromHex(Buffer.from(bytes.buffer, bytes.byteOffset, 16).toString('hex'));
 
@@ -18,8 +18,8 @@ export const uuidFromBytes = (bytes: Uint8Array): string =>
 export const bytesFromUuid = (uuid: string): Buffer => Buffer.from(uuid.replaceAll('-', ''), 'hex');
 
 /**
- * A UUIDv7 (RFC 9562 §5.7): 48 bits of time, then random bits. Ids made later sort after ids made earlier, so a primary
- * key over them grows at one end.
+ * Creates a UUIDv7 (RFC 9562 §5.7): 48 bits of time, then random bits. A later id sorts after an earlier one, so the index of
+ * a primary key grows at one end.
  *
  * @param now - milliseconds since the epoch
  */

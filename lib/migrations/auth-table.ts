@@ -1,66 +1,75 @@
-import { type QueryRunner, Table, type TableColumnOptions } from 'typeorm';
+import { type EntityMetadata, type QueryRunner, Table, type TableColumnOptions } from 'typeorm';
+import type { ColumnKind } from '../database/dialect.js';
+import { dialectOf, SUPPORTED_DATABASES } from '../database/open-database.js';
 
-/** The kinds of database that a migration tells apart. */
-export type Dialect = 'sqlite' | 'postgres' | 'mysql';
+type ColumnMetadata = EntityMetadata['columns'][number];
 
-/** By TypeORM's name of the type of a data source. */
-const DIALECTS: Record<string, Dialect> = {
-  'better-sqlite3': 'sqlite',
-  postgres: 'postgres',
-  mysql: 'mysql',
-  mariadb: 'mysql',
-};
+/** One column of a {@link TableDefinition}. */
+interface ColumnDefinition extends Pick<TableColumnOptions, 'name' | 'length' | 'isPrimary' | 'isNullable'> {
+  /** What the column contains, where the databases have different types for it. */
+  kind?: ColumnKind;
+  /** The type that the decorator names. A type of the dialect replaces it. */
+  type: 'uuid' | 'varchar' | 'bigint' | 'boolean';
+  default?: boolean;
+}
 
-/** A table as the decorators of its entity say it, in names of properties. */
+/** A table as the decorators of its entity describe it, in names of properties. */
 interface TableDefinition {
-  /** Name of the entity's class. */
+  /** The name of the entity's class. */
   entity: string;
-  /** What `@Entity` names the table. */
+  /** The name that `@Entity` gives the table. */
   name: string;
   withoutRowid?: boolean;
-  /** By property, with the name that `@Column` gives each. */
-  columns(dialect: Dialect): Record<string, TableColumnOptions>;
+  /** By property, each with the name that `@Column` gives it. */
+  columns: Record<string, ColumnDefinition>;
   indices?: readonly (readonly string[])[];
   uniques?: readonly (readonly string[])[];
 }
 
 /**
- * The table that a definition describes, in the names that the entity has in this data source: its naming strategy and
- * `entityPrefix` may change each of them.
+ * The table that a definition describes. Its names are those that the entity has in this data source, whose naming strategy
+ * and `entityPrefix` can change each of them.
  */
 export function authTable(queryRunner: QueryRunner, definition: TableDefinition): Table {
-  // TypeORM 0.3 has no `dataSource` here.
-  const { dataSource } = queryRunner as Partial<QueryRunner>;
-  const { namingStrategy, options } = dataSource ?? queryRunner.connection;
-  const dialect = DIALECTS[options.type];
+  // In TypeORM 0.3 a query runner has no `dataSource`.
+  const dataSource = (queryRunner as Partial<QueryRunner>).dataSource ?? queryRunner.connection;
+  const { driver, namingStrategy, options } = dataSource;
+  const dialect = dialectOf(dataSource);
   if (!dialect) {
-    const known = Object.keys(DIALECTS).join(', ');
+    const known = SUPPORTED_DATABASES.join(', ');
     throw new Error(
       `The migrations of nestjs-expiring-token are for data sources of type ${known}, not ${options.type}`,
     );
   }
+  const columns = Object.entries(definition.columns).map(([property, { kind, default: value, ...column }]) => {
+    const { transformer, type = column.type, ...properties } = (kind && dialect.columnTypes[kind]) ?? {};
+    return {
+      property,
+      ...column,
+      ...properties,
+      type: driver.normalizeType({ type }),
+      default: value === undefined ? undefined : driver.normalizeDefault({ default: value } as ColumnMetadata),
+      name: namingStrategy.columnName(property, column.name, []),
+    };
+  });
   const { entity, withoutRowid, indices = [], uniques = [] } = definition;
-  const given = namingStrategy.tableName(entity, definition.name);
-  const name = options.entityPrefix ? namingStrategy.prefixTableName(options.entityPrefix, given) : given;
-  const columns = Object.entries(definition.columns(dialect)).map(([property, column]) => ({
-    property,
-    ...column,
-    name: namingStrategy.columnName(property, column.name, []),
-  }));
+  const unprefixed = namingStrategy.tableName(entity, definition.name);
+  const name = options.entityPrefix ? namingStrategy.prefixTableName(options.entityPrefix, unprefixed) : unprefixed;
   const named = (properties: readonly string[], nameOf: 'indexName' | 'uniqueConstraintName', isUnique: boolean) => {
     const columnNames = properties.map((property) => columns.find((column) => column.property === property)!.name);
     return { name: namingStrategy[nameOf](name, columnNames), columnNames, isUnique };
   };
-  // MySQL has no unique constraints: TypeORM makes indexes of them, and names them as such.
-  const isMysql = dialect === 'mysql';
+  const uniqueIndices = uniques.map((properties) => named(properties, 'indexName', true));
   return new Table({
     name,
     withoutRowid,
     columns,
     indices: [
       ...indices.map((properties) => named(properties, 'indexName', false)),
-      ...(isMysql ? uniques.map((properties) => named(properties, 'indexName', true)) : []),
+      ...(dialect.hasUniqueConstraints ? [] : uniqueIndices),
     ],
-    uniques: isMysql ? [] : uniques.map((properties) => named(properties, 'uniqueConstraintName', true)),
+    uniques: dialect.hasUniqueConstraints
+      ? uniques.map((properties) => named(properties, 'uniqueConstraintName', true))
+      : [],
   });
 }

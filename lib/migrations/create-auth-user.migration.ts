@@ -1,55 +1,32 @@
-import type { MigrationInterface, QueryRunner, TableColumnOptions } from 'typeorm';
-import { authTable, type Dialect } from './auth-table.js';
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { authTable } from './auth-table.js';
 
-// What the table was on the day of this migration, written out: the entity goes on changing, and this does not.
-const TYPES: Record<Dialect, Record<'key' | 'username' | 'password' | 'active', Omit<TableColumnOptions, 'name'>>> = {
-  sqlite: {
-    key: { type: 'varchar' },
-    username: { type: 'varchar', length: '255' },
-    password: { type: 'varchar', length: '255' },
-    active: { type: 'boolean', default: '1' },
-  },
-  postgres: {
-    key: { type: 'uuid' },
-    username: { type: 'character varying', length: '255' },
-    password: { type: 'character varying', length: '255' },
-    active: { type: 'boolean', default: 'true' },
-  },
-  mysql: {
-    key: { type: 'varchar', length: '36', charset: 'ascii', collation: 'ascii_bin' },
-    username: { type: 'varchar', length: '255', charset: 'utf8mb4', collation: 'utf8mb4_bin' },
-    password: { type: 'varchar', length: '255' },
-    active: { type: 'tinyint', default: '1' },
-  },
-};
-
+// The table as it was on the day of this migration, written out, because the entity will change and this must not. For the
+// same reason a dialect never changes the type of a released kind of column.
 const table = (queryRunner: QueryRunner) =>
   authTable(queryRunner, {
     entity: 'User',
     name: 'auth_user',
-    columns: (dialect) => {
-      const { key, username, password, active } = TYPES[dialect];
-      return {
-        id: { name: 'id', ...key, isPrimary: true },
-        username: { name: 'username', ...username },
-        password: { name: 'password', ...password, isNullable: true },
-        active: { name: 'active', ...active },
-      };
+    columns: {
+      id: { name: 'id', type: 'uuid', kind: 'key', isPrimary: true },
+      username: { name: 'username', type: 'varchar', kind: 'text', length: '255' },
+      password: { name: 'password', type: 'varchar', length: '255', isNullable: true },
+      active: { name: 'active', type: 'boolean', default: true },
     },
     uniques: [['username']],
   });
 
-/** Makes the table `auth_user` of the entity `User`, for the built-in store. */
+/** Creates the table `auth_user` of the entity `User`, for the built-in store. */
 export class CreateAuthUser1795564800001 implements MigrationInterface {
-  /** What TypeORM remembers it by, also where the code is minified. */
+  /** The name under which TypeORM records the migration. It is written out, because minified code has another class name. */
   readonly name = 'CreateAuthUser1795564800001';
 
-  /** Makes the table. */
+  /** Creates the table. */
   async up(queryRunner: QueryRunner): Promise<void> {
     await queryRunner.createTable(table(queryRunner));
   }
 
-  /** Drops the table, and with it all users. */
+  /** Drops the table, and all users with it. */
   async down(queryRunner: QueryRunner): Promise<void> {
     await queryRunner.dropTable(table(queryRunner).name);
   }

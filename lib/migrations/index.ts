@@ -4,12 +4,12 @@ import { CreateAuthUser1795564800001 } from './create-auth-user.migration.js';
 
 export { CreateAuthToken1795564800000, CreateAuthUser1795564800001 };
 
-/** The migrations of the table `auth_token` alone, for an application whose users are in a store of its own. */
+/** The migrations of the table `auth_token` only, for an application that has its own `UserStore`. */
 export const tokenMigrations: (new () => MigrationInterface)[] = [CreateAuthToken1795564800000];
 
 /**
- * All migrations of the package, for SQLite, PostgreSQL, MariaDB and MySQL: the tables `auth_token` and `auth_user`, with
- * their indexes, in the names that the data source's naming strategy gives them.
+ * All migrations of the package, for SQLite, PostgreSQL, MariaDB and MySQL. They create the tables `auth_token` and `auth_user`
+ * and their indexes, with the names that the data source's naming strategy gives them.
  *
  * @example
  * ```ts
