@@ -52,11 +52,17 @@ import { TokenResponses } from './routes/token-response.js';
 import { TokenEvents } from './tokens/events/token.events.js';
 import { ExpiringTokenService } from './tokens/expiring-token.service.js';
 import { LastUse } from './tokens/last-use.js';
-import { TokenCache } from './tokens/token.cache.js';
-import { TokenLookup } from './tokens/token.lookup.js';
+import { TokenCache } from './tokens/lookup/token.cache.js';
+import { TokenLookup } from './tokens/lookup/token.lookup.js';
+import { RemoteChanges, TokenChanges } from './tokens/token-changes.js';
+import { TokenValidity } from './tokens/token-lifetime.js';
+import { TokenAuthenticator } from './tokens/token.authenticator.js';
 import { TokenPruner } from './tokens/token.pruner.js';
+import { TokenQueries } from './tokens/token.queries.js';
+import { TokenRefresher } from './tokens/token.refresher.js';
 import { TokenStore } from './tokens/token.store.js';
 import { TokenTransactions } from './tokens/token.transactions.js';
+import { UserTransactions } from './tokens/user.transactions.js';
 import { OpenConnections } from './transports/open-connections.js';
 import { UpgradeRequests } from './transports/upgrade-requests.js';
 import { setHashConcurrency } from './users/password-hash.js';
@@ -189,11 +195,19 @@ function assemble(definition: DynamicModule, resolve: () => ResolvedModuleOption
 const TOKEN_PROVIDERS: Provider[] = [
   ExpiringTokenService,
   LastUse,
+  RemoteChanges,
+  TokenAuthenticator,
   TokenCache,
+  TokenChanges,
   TokenEvents,
   TokenLookup,
   TokenPruner,
+  TokenQueries,
+  TokenRefresher,
+  TokenStore,
   TokenTransactions,
+  TokenValidity,
+  UserTransactions,
 ];
 
 const AUTHENTICATION_PROVIDERS: Provider[] = [
@@ -233,12 +247,6 @@ const databaseProviders = (extras: ResolvedModuleOptions): Provider[] => [
     inject: [RESOLVED_OPTIONS, { token: getDataSourceToken(extras.dataSource), optional: true }],
   },
   { provide: DATABASE, useFactory: openDatabase, inject: [DATA_SOURCE] },
-  {
-    provide: TokenStore,
-    useFactory: (database: Database, dataSource: DataSource, { lifetimes }: ResolvedOptions) =>
-      new TokenStore(database, dataSource, extras.tokenEntity, lifetimes),
-    inject: [DATABASE, DATA_SOURCE, RESOLVED_OPTIONS],
-  },
 ];
 
 /** The store of the users, and for the built-in store the service that manages them. */

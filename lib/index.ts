@@ -51,7 +51,8 @@ export type {
   PruneJob,
   PruneProgress,
 } from './tokens/token.interfaces.js';
-export { Token, type TokenPurpose } from './tokens/token.entity.js';
+export { Token } from './tokens/token.entity.js';
+export type { TokenPurpose } from './tokens/token-purpose.js';
 export type { Credentials, UserStore } from './users/user-store.js';
 export { typeOrmUsers, type UserProperties } from './users/typeorm-users.js';
 export { User } from './users/user.entity.js';

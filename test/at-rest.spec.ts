@@ -13,7 +13,8 @@ import {
 } from 'typeorm';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
-import { TokenStore } from '../lib/tokens/token.store.js';
+import { TokenQueries } from '../lib/tokens/token.queries.js';
+import { UserTransactions } from '../lib/tokens/user.transactions.js';
 import { warnings, onEveryDatabase, PASSWORD, type TestApp } from './fixtures/app.js';
 
 /** Bytes of a column, whatever the driver returns blobs as. */
@@ -117,18 +118,14 @@ describe('At rest', () => {
     });
 
     it('an id that is taken is made anew, and no row is overwritten', async () => {
-      const store = app.nest.get(TokenStore);
+      const queries = app.nest.get(TokenQueries);
       const user = await app.createUser();
       const { token, plainText } = await app.tokens.issue(user.id);
       const ids = [token.id, token.id, uuidV7(app.clock.now)];
       const insert = () =>
-        store.withUserLock(
-          user.id,
-          function* () {
-            yield store.insert(Object.assign({}, token, { id: ids.shift()!, digest: Buffer.alloc(32) }));
-          },
-          new AbortController().signal,
-        );
+        app.nest.get(UserTransactions).run(user.id, function* () {
+          yield queries.insert(Object.assign({}, token, { id: ids.shift()!, digest: Buffer.alloc(32) }));
+        });
       await insert();
       expect(ids).toEqual([]);
       expect((await app.get('/me', plainText)).status).toBe(200);

@@ -4,7 +4,8 @@ import { ExpiringTokenModule, typeOrmUsers } from 'nestjs-expiring-token';
 import { createClient } from 'redis';
 import { Column, CreateDateColumn, Entity, PrimaryColumn } from 'typeorm';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { TokenCache } from '../lib/tokens/token.cache.js';
+import { TokenCache } from '../lib/tokens/lookup/token.cache.js';
+import { RemoteChanges } from '../lib/tokens/token-changes.js';
 import type { Database } from '../lib/database/database.js';
 import { DATABASE } from '../lib/expiring-token.constants.js';
 import { digestToken } from '../lib/tokens/secret/token-secret.js';
@@ -338,7 +339,7 @@ describe('With the option cache', () => {
       expect(statements.take()).toEqual([]);
       await app.tokens.authenticate(tokens[0]!);
       expect(statements.take()).toHaveLength(1);
-      const { entries } = (app.tokens as unknown as { cache: { entries: Map<string, object> } }).cache;
+      const entries = app.nest.get(TokenCache)['entries']!;
       const digests = tokens.map((token) => digestToken(token).toString('base64url'));
       expect(new Set(entries.keys())).toEqual(new Set([digests[0], digests[1]]));
       statements.close();
@@ -548,7 +549,7 @@ describe('With the option cache', () => {
         const statements = await Statements.of(app.dataSource);
         await untilRemembered(app, statements, await app.token());
         statements.close();
-        const subscriber = app.nest.get(TokenCache)['bus']!['subscriber'];
+        const subscriber = app.nest.get(RemoteChanges)['bus']!['subscriber'];
         await environment.closeApplications();
         await vi.waitUntil(() => subscriber.status === 'end');
         expect(cacheWarnings()).toBe(before + 1);

@@ -2,13 +2,13 @@ import { stat } from 'node:fs/promises';
 import fc from 'fast-check';
 import { type PruneProgress, Token } from 'nestjs-expiring-token';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { DATABASE, RESOLVED_OPTIONS } from '../lib/expiring-token.constants.js';
+import { DATABASE } from '../lib/expiring-token.constants.js';
 import type { Database } from '../lib/database/database.js';
 import type { Statement } from '../lib/database/dialect.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
-import type { ResolvedOptions } from '../lib/options/resolve-options.js';
-import { isLive } from '../lib/tokens/token-lifetime.js';
+import { isLive, TokenValidity } from '../lib/tokens/token-lifetime.js';
 import { generateToken, digestToken } from '../lib/tokens/secret/token-secret.js';
+import { TokenQueries } from '../lib/tokens/token.queries.js';
 import { TokenStore } from '../lib/tokens/token.store.js';
 import { onEveryDatabase, type TestApp } from './fixtures/app.js';
 
@@ -67,7 +67,7 @@ describe('Pruning', () => {
       const app = await environment.boot({
         options: { lifespan: '30d', idle: '20d', refresh: { idle: '7d', lifespan: '40d' }, prune: { batch: 7 } },
       });
-      const { lifetimes } = app.nest.get<ResolvedOptions>(RESOLVED_OPTIONS);
+      const { lifetimes } = app.nest.get(TokenValidity);
       const days = (most: number) => fc.integer({ min: -1, max: most * 4 }).map((quarters) => (quarters * DAY_MS) / 4);
       const ages = fc.record({
         purpose: fc.constantFrom('access' as const, 'obtained' as const, 'refresh' as const, 'rotated' as const),
@@ -88,10 +88,12 @@ describe('Pruning', () => {
       expect(stays.length).toBeGreaterThan(50);
       expect(all.length - stays.length).toBeGreaterThan(50);
 
-      const store = app.nest.get(TokenStore);
-      const live = await store.read(store.selectLive('somebody', app.clock.now), new AbortController().signal);
+      const queries = app.nest.get(TokenQueries);
+      const database = app.nest.get<Database>(DATABASE);
+      const select = queries.selectDevices('somebody', app.clock.now);
+      const live = queries.tokens(await database.read(select, new AbortController().signal));
       const expected = all.filter((token) => token.purpose !== 'rotated' && isLive(token, lifetimes, app.clock.now));
-      expect(new Set(live.map(({ token }) => token.id))).toEqual(new Set(expected.map(({ id }) => id)));
+      expect(new Set(live.map(({ id }) => id))).toEqual(new Set(expected.map(({ id }) => id)));
 
       expect(await app.tokens.prune()).toBe(all.length - stays.length);
       expect(await idsOf(app)).toEqual(new Set(stays.map(({ id }) => id)));
@@ -132,9 +134,9 @@ describe('Pruning', () => {
 
     it('sends few forms of a statement, however many rows there are', async () => {
       const app = await environment.boot();
-      const store = app.nest.get(TokenStore);
+      const queries = app.nest.get(TokenQueries);
       const ids = Array.from({ length: 300 }, () => uuidV7(app.clock.now));
-      const forms = new Set(ids.map((_, count) => store.deleteExpired(ids.slice(0, count + 1), 0).sql));
+      const forms = new Set(ids.map((_, count) => queries.deleteExpired(ids.slice(0, count + 1), 0).sql));
       expect(forms.size).toBeLessThanOrEqual(10);
     });
 
@@ -166,14 +168,14 @@ describe('Pruning', () => {
       // Time passes with each statement, and otherwise stands still.
       let now = performance.now();
       const next = store.next.bind(store);
-      const write = store.write.bind(store);
+      const remove = store.deleteExpired.bind(store);
       const asked = vi.spyOn(store, 'next').mockImplementation((...given) => {
         now += readMs;
         return next(...given);
       });
-      vi.spyOn(store, 'write').mockImplementation((...given) => {
+      vi.spyOn(store, 'deleteExpired').mockImplementation((...given) => {
         now += writeMs;
-        return write(...given);
+        return remove(...given);
       });
       const passing = vi.spyOn(performance, 'now').mockImplementation(() => now);
       try {

@@ -26,7 +26,7 @@ import { io, type Socket } from 'socket.io-client';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
 import { BackgroundTask } from '../lib/async/background-task.js';
-import { TokenCache } from '../lib/tokens/token.cache.js';
+import { RemoteChanges } from '../lib/tokens/token-changes.js';
 import { OpenConnections } from '../lib/transports/open-connections.js';
 import { RecoverableClients } from '../lib/transports/recoverable-clients.js';
 import {
@@ -452,7 +452,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
           const [app, elsewhere] = [await boot(environment, options), await environment.boot({ options })];
           const { user, token, client, otherClient } = await twoDevices(app);
           for (const [name, { nest }] of Object.entries({ app, elsewhere })) {
-            await vi.waitFor(() => expect(nest.get(TokenCache)['bus']!.isUp, name).toBe(true), { timeout: 5000 });
+            await vi.waitFor(() => expect(nest.get(RemoteChanges)['bus']!.isUp, name).toBe(true), { timeout: 5000 });
           }
           const revokedAt = performance.now();
           await elsewhere.tokens.revoke(user.id, token.deviceId);

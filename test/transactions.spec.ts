@@ -4,7 +4,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vite
 import type { Database } from '../lib/database/database.js';
 import type { Statement } from '../lib/database/dialect.js';
 import { DATABASE } from '../lib/expiring-token.constants.js';
-import { TokenStore } from '../lib/tokens/token.store.js';
+import { TokenQueries } from '../lib/tokens/token.queries.js';
 import { onEveryDatabase, type TestApp } from './fixtures/app.js';
 
 afterEach(() => vi.restoreAllMocks());
@@ -42,7 +42,7 @@ describe('What takes several statements', () => {
 
     it.each(Object.entries(DEEDS))('is done whole or not at all: %s', async (_, [statement, sentBefore, deed]) => {
       const before = await stateOf(app, user);
-      const store = app.nest.get(TokenStore);
+      const store = app.nest.get(TokenQueries);
       const original = store[statement].bind(store) as (...parameters: unknown[]) => Statement;
       let sent = 0;
       const failing = vi
@@ -78,12 +78,12 @@ describe('An id that is taken', () => {
 
     /** Inserts are given the id of a token that is there, so many times; the one before each such insert is not. */
     function collide(times: number): void {
-      const store = app.nest.get(TokenStore);
+      const store = app.nest.get(TokenQueries);
       const insert = store.insert.bind(store);
       let left = times;
-      vi.spyOn(store, 'insert').mockImplementation((row, like) =>
+      vi.spyOn(store, 'insert').mockImplementation((row) =>
         // A refresh token is inserted first: an access token beside it is the second of two.
-        insert(row.purpose !== 'refresh' && left-- > 0 ? { ...row, id: taken.token.id } : row, like),
+        insert(row.purpose !== 'refresh' && left-- > 0 ? { ...row, id: taken.token.id } : row),
       );
     }
 

@@ -55,10 +55,4 @@ export interface Database {
    * @param signal - when it is aborted, no further statement is sent and the transaction is rolled back
    */
   transaction<T>(lock: string, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T>;
-
-  /**
-   * Called with the lock of each transaction that ended, even if it is not known whether it was committed, before its caller
-   * gets the result.
-   */
-  onTransactionEnd: (lock: string) => Promise<void>;
 }

@@ -20,7 +20,6 @@ const CLOSING_WINDOW_MS = 600_000;
 
 /** A database server, reached over the connections of the data source's pool. */
 export abstract class ServerDatabase<Connection> implements Database {
-  onTransactionEnd: Database['onTransactionEnd'] = async () => undefined;
   private readonly queue = new KeyedQueue();
   private closedAtMs: number[] = [];
 
@@ -44,14 +43,10 @@ export abstract class ServerDatabase<Connection> implements Database {
     return (await retry(send, ['conflict'], signal)).affected;
   }
 
-  async transaction<T>(lock: string, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T> {
+  transaction<T>(lock: string, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T> {
     const transact = () =>
       this.withConnection((_, connection) => this.transact(connection, lock, script(), signal), signal);
-    try {
-      return await this.queue.run(lock, () => retry(transact, RETRYABLE, signal));
-    } finally {
-      await this.onTransactionEnd(lock);
-    }
+    return this.queue.run(lock, () => retry(transact, RETRYABLE, signal));
   }
 
   /** Runs a statement. */

@@ -31,7 +31,6 @@ const MAX_PREPARED = 200;
 
 /** SQLite, through `better-sqlite3` or a driver with the same interface. */
 export class SqliteDatabase implements Database {
-  onTransactionEnd: Database['onTransactionEnd'] = async () => undefined;
   private readonly logger = new Logger('ExpiringToken');
   private readonly queue = new KeyedQueue();
   private prepared: { handle?: SqliteHandle; statements: Map<string, Prepared> } = { statements: new Map() };
@@ -63,12 +62,8 @@ export class SqliteDatabase implements Database {
     });
   }
 
-  async transaction<T>(lock: string, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T> {
-    try {
-      return await this.outsideTransactions(signal, () => this.withoutBusyTimeout(() => this.transact(script())));
-    } finally {
-      await this.onTransactionEnd(lock);
-    }
+  transaction<T>(_lock: string, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T> {
+    return this.outsideTransactions(signal, () => this.withoutBusyTimeout(() => this.transact(script())));
   }
 
   private transact<T>(script: TransactionScript<T>): T {

@@ -4,7 +4,6 @@ import { parseDuration } from './duration.js';
 import type { ExpiringTokenOptions, ObtainPolicy } from './expiring-token.options.js';
 import { checkFields, checkInteger, checkPattern, checkOneOf, rejectOption } from './option-checks.js';
 import { ExpiringTokenOptionsError } from '../errors/expiring-token-options.error.js';
-import type { Lifetime, Lifetimes } from '../tokens/token-lifetime.js';
 
 /** RFC 2104 §3: an HMAC key shorter than the hash weakens it. */
 const MIN_SECRET_BYTES = 32;
@@ -32,6 +31,14 @@ const MAX_CONCURRENT_HASHES = 1024;
 
 /** Largest number of rows of one statement. */
 const MAX_BATCH_SIZE = 10_000;
+
+/** How long tokens live, in milliseconds; `Infinity` means that there is no end. */
+export interface Lifetime {
+  /** After creation. It does not apply to a token that has its own lifespan. */
+  readonly lifespanMs: number;
+  /** After the last use. */
+  readonly idleMs: number;
+}
 
 /** The options as the package uses them: checked, with defaults, durations in milliseconds. */
 export type ResolvedOptions = ReturnType<typeof resolveOptions>;
@@ -93,17 +100,6 @@ function parseRefresh(value: ExpiringTokenOptions['refresh']) {
     }),
     graceMs: parseDuration('refresh.grace', grace, { range: GRACE_RANGE }),
     header: name,
-  });
-}
-
-/** How long each kind of token lives. Refresh tokens left over from when there were some age as they would by default. */
-function lifetimesOf(access: Lifetime, refresh: Lifetime): Lifetimes {
-  return Object.freeze({
-    access,
-    obtained: access,
-    refresh,
-    // After that its replay would be refused anyway.
-    rotated: Object.freeze({ lifespanMs: refresh.idleMs, idleMs: Infinity }),
   });
 }
 
@@ -231,17 +227,19 @@ export function resolveOptions(options: ExpiringTokenOptions) {
   if (usernameField === passwordField) {
     rejectOption('passwordField', passwordField, 'Give another field than usernameField names.');
   }
-  const access = Object.freeze({
+  const accessLifetime: Lifetime = Object.freeze({
     lifespanMs: parseDuration('lifespan', lifespan, { never: true }),
     idleMs: parseDuration('idle', idle, { never: true }),
   });
   const rotation = parseRefresh(refresh);
-  const refreshLifetime = (rotation ?? parseRefresh({})!).lifetime;
+  // Without the option, refresh tokens that were issued while it was on live as long as they do by default.
+  const refreshLifetime: Lifetime = (rotation ?? parseRefresh({})!).lifetime;
   return Object.freeze({
-    lifetimes: lifetimesOf(access, refreshLifetime),
+    accessLifetime,
+    refreshLifetime,
     lastUsedAccuracyMs: parseLastUsedAccuracy(
       lastUsedAccuracy,
-      Math.min(access.idleMs, rotation ? refreshLifetime.idleMs : Infinity),
+      Math.min(accessLifetime.idleMs, rotation ? refreshLifetime.idleMs : Infinity),
     ),
     refresh: rotation && Object.freeze({ graceMs: rotation.graceMs, header: rotation.header }),
     secrets,

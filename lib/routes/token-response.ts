@@ -1,7 +1,5 @@
-import { Inject, Injectable } from '@nestjs/common';
-import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
-import type { ResolvedOptions } from '../options/resolve-options.js';
-import { expiryOf, secondsUntil } from '../tokens/token-lifetime.js';
+import { Injectable } from '@nestjs/common';
+import { secondsUntil, TokenValidity } from '../tokens/token-lifetime.js';
 import type { LoggedIn } from '../tokens/token.interfaces.js';
 
 /** The JSON that gives a client its new tokens (after RFC 6749 §5.1). */
@@ -23,16 +21,15 @@ export interface TokenResponse {
 /** Creates the responses of all routes that give a client tokens. */
 @Injectable()
 export class TokenResponses {
-  constructor(@Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions) {}
+  constructor(private readonly validity: TokenValidity) {}
 
   /**
    * @param issuedSince - the time before the tokens were requested. Remaining seconds are counted from it, or from the creation
    * of a token that was created later: a client that asks for an hour should read 3600, however long the database took
    */
   create({ access, refresh }: LoggedIn, issuedSince: number): TokenResponse {
-    const { lifetimes } = this.options;
     const from = Math.max(issuedSince, access.token.created.getTime());
-    const expiresAt = expiryOf(access.token, lifetimes);
+    const expiresAt = this.validity.expiryOf(access.token);
     const response: TokenResponse = {
       token: access.plainText,
       tokenType: 'Bearer',
@@ -41,7 +38,7 @@ export class TokenResponses {
       deviceId: access.token.deviceId,
     };
     if (!refresh) return response;
-    const refreshExpiresAt = expiryOf(refresh.token, lifetimes);
+    const refreshExpiresAt = this.validity.expiryOf(refresh.token);
     return {
       ...response,
       refreshToken: refresh.plainText,

@@ -3,13 +3,13 @@ import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { expiryOf, isLive, type Lifetimes } from './token-lifetime.js';
 import type { Token } from './token.entity.js';
 
-/** What one login or one obtain made: a browser, a telephone, a script. Live while any of its tokens is. */
+/** What one login or one obtain created: a browser, a phone, a script. It is live while any of its tokens is. */
 export interface Device {
-  /** Opaque; the `deviceId` of its tokens. */
+  /** An opaque id; the `deviceId` of its tokens. */
   id: string;
-  /** As the client or the user named it. */
+  /** The name that the client or the user gave it. */
   name: string | null;
-  /** User agent that it was made with. */
+  /** The user agent that it was created with. */
   userAgent: string | null;
   /** When its first token was created. */
   createdAt: Date;
@@ -20,9 +20,9 @@ export interface Device {
 }
 
 /**
- * The device that a revocation spares, as a condition on its rows.
+ * The device that a revocation does not end, as a condition on its rows.
  *
- * @throws ExpiringTokenException `validation_failed` for what cannot be a `deviceId`: nothing is revoked then
+ * @throws ExpiringTokenException `validation_failed` for a value that cannot be a `deviceId`: then nothing is revoked
  */
 export function checkExcept(deviceId: string | undefined): { deviceId?: string } {
   if (deviceId === undefined) return {};
@@ -32,9 +32,9 @@ export function checkExcept(deviceId: string | undefined): { deviceId?: string }
   return { deviceId };
 }
 
-/** Longest name and user agent, in code points. */
+/** Maximum length of a name and of a user agent, in code points. */
 const MAX_LABEL_LENGTH = 255;
-/** Control characters, line separators and the marks that turn the direction of what follows them. */
+/** Control characters, line separators, and marks that reverse the direction of the text after them. */
 const CONTROLS = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
 
 /** A name or user agent as it is stored: without control characters, cut at 255 code points; null if nothing is left. */
@@ -43,11 +43,7 @@ export function sanitizeLabel(label: string | null | undefined): string | null {
   return clean.trim() === '' ? null : clean;
 }
 
-/**
- * The live devices of a user's tokens, newest first.
- *
- * @param lifetimes - how long each kind of token lives
- */
+/** The live devices that the tokens of a user make, newest first. */
 export function liveDevices(tokens: readonly Token[], lifetimes: Lifetimes, now: number): Device[] {
   const byDevice = new Map<string, Token[]>();
   for (const token of tokens.filter((candidate) => isLive(candidate, lifetimes, now))) {
@@ -67,7 +63,7 @@ export function liveDevices(tokens: readonly Token[], lifetimes: Lifetimes, now:
   return devices.toSorted((a, b) => b.createdAt.getTime() - a.createdAt.getTime() || (a.id < b.id ? 1 : -1));
 }
 
-/** The devices, given newest first, that were not used for the longest time; of equals, the older ones. */
+/** Of devices that are sorted newest first, those that were not used for the longest time; of equals, the older ones. */
 export const leastRecentlyUsed = (devices: readonly Device[], count: number): Device[] =>
   devices
     .toReversed()

@@ -1,23 +1,23 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type BeforeApplicationShutdown, Inject, Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
 import { withTimeout } from '../async/with-timeout.js';
+import { describeError } from '../errors/describe-error.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import type { Token } from './token.entity.js';
-import { describeError } from '../errors/describe-error.js';
 import { TokenStore } from './token.store.js';
 
-/** Uses that wait to be written, at most: more are not noted until these are. */
+/** Maximum number of uses that wait to be stored: further uses are ignored until then. */
 const MAX_WAITING = 10_000;
 
 /**
- * Writes down when tokens were used: one after another beside the requests, at most once per token and
- * `lastUsedAccuracy`. A use that cannot be written is forgotten: the next one is noted instead.
+ * Stores when tokens were used: in the background, one after another, at most once per token and `lastUsedAccuracy`. A use
+ * that cannot be stored is dropped: the next use of the token is stored instead.
  */
 @Injectable()
 export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown {
   private readonly logger = new Logger('ExpiringToken');
-  /** The instants of use, by token id. */
+  /** The times of uses that wait to be stored, by token id. */
   private readonly waiting = new Map<string, number>();
   private writing?: Promise<void>;
 
@@ -28,9 +28,9 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
   ) {}
 
   /**
-   * Notes that a request was admitted with a token.
+   * Notes that a request was accepted with a token.
    *
-   * @returns when it was last used as far as is known now
+   * @returns when the token was last used, as far as this process now knows
    */
   note({ id, lastUsedAt }: Token): Date | null {
     const now = this.clock();
@@ -41,7 +41,7 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
     return new Date(now);
   }
 
-  /** What was admitted is written before the database is closed. */
+  /** Uses are stored before the database is closed. */
   async beforeApplicationShutdown(): Promise<void> {
     await this.flush();
   }
@@ -51,23 +51,22 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
     await this.flush();
   }
 
-  /** Waits until nothing waits to be written, but not for ever. */
+  /** Waits until all uses are stored, within the option `timeout`. */
   private async flush(): Promise<void> {
     await withTimeout(this.options.timeoutMs, async () => this.writing).catch(() => this.waiting.clear());
   }
 
   private async writeAll(): Promise<void> {
     try {
-      // A map shows its iterator what is added meanwhile.
+      // The iterator of a map also visits entries that are added meanwhile.
       for (const [id, at] of this.waiting) {
-        // Requests first: SQLite would write all of them in one go.
+        // Requests first: SQLite would store all of the uses without a pause.
         await nextTurn();
-        const touch = this.store.touch(id, at, this.options.lastUsedAccuracyMs);
-        await withTimeout(this.options.timeoutMs, (signal) => this.store.write(touch, signal));
+        await this.store.touch(id, at, this.options.lastUsedAccuracyMs);
         this.waiting.delete(id);
       }
     } catch (error) {
-      this.logger.warn(`Last use of tokens not written: ${describeError(error)}`);
+      this.logger.warn(`Last use of tokens not stored: ${describeError(error)}`);
       this.waiting.clear();
     } finally {
       this.writing = undefined;

@@ -1,31 +1,42 @@
-import type { TokenPurpose } from './token.entity.js';
+import { Inject, Injectable } from '@nestjs/common';
+import type { Statement } from '../database/dialect.js';
+import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import type { Lifetime, ResolvedOptions } from '../options/resolve-options.js';
+import { NEVER_MS } from './token.entity.js';
+import { PURPOSE_RULES, type PurposeRules, PURPOSES, type TokenPurpose } from './token-purpose.js';
 
-/** How long tokens of a kind live, in milliseconds; `Infinity` where there is no end. */
-export interface Lifetime {
-  /** After creation. Does not apply to a token that has a lifespan of its own. */
-  readonly lifespanMs: number;
-  /** After last use. */
-  readonly idleMs: number;
-}
-
-/** The lifetime of each kind of token. */
+/** The lifetime of each purpose. */
 export type Lifetimes = Readonly<Record<TokenPurpose, Lifetime>>;
 
-/** What the age of a token is reckoned from. */
+/** The columns from which the age of a token is computed. */
 export interface TokenAge {
   purpose: TokenPurpose;
-  /** When it was created; of a refresh token, when its device logged in. */
+  /** When the token was created; for a refresh token, when its device logged in. */
   created: Date;
-  /** Its own lifespan in milliseconds, `Infinity` if it never expires; null where the usual one applies. */
+  /** The token's own lifespan in milliseconds, `Infinity` if it never expires; null if that of its purpose applies. */
   lifespan: number | null;
-  /** When it was last used; null if it never was. */
+  /** When the token was last used; null if it never was. */
   lastUsedAt: Date | null;
+}
+
+/** The lifetime of each purpose, from the options and the table of purposes. */
+export function lifetimesOf({
+  accessLifetime,
+  refreshLifetime,
+}: Pick<ResolvedOptions, 'accessLifetime' | 'refreshLifetime'>): Lifetimes {
+  const byName: Record<PurposeRules['lifetime'], Lifetime> = {
+    access: accessLifetime,
+    refresh: refreshLifetime,
+    // As long as an unused refresh token lives: after that a replay is rejected with the row or without it.
+    rotated: { ...refreshLifetime, lifespanMs: refreshLifetime.idleMs, idleMs: Infinity },
+  };
+  return Object.fromEntries(PURPOSES.map((purpose) => [purpose, byName[PURPOSE_RULES[purpose].lifetime]])) as Lifetimes;
 }
 
 const isNumber = (value: unknown): value is number => typeof value === 'number';
 const millisecondsOf = (date: unknown) => (date instanceof Date ? date.getTime() : Number.NaN);
 
-/** The end of a token in milliseconds since the epoch, by age or by idling; NaN where it cannot be reckoned. */
+/** When a token expires, in milliseconds since the epoch; NaN if that cannot be computed. */
 function expiryMsOf({ purpose, created, lifespan, lastUsedAt }: TokenAge, lifetimes: Lifetimes): number {
   const { lifespanMs, idleMs } = lifetimes[purpose] ?? {};
   const ownLifespanMs: unknown = lifespan ?? lifespanMs;
@@ -34,23 +45,62 @@ function expiryMsOf({ purpose, created, lifespan, lastUsedAt }: TokenAge, lifeti
 }
 
 /**
- * The one rule that says whether a token is live: while now < created + lifespan, and now < last use + idle.
+ * The one rule of validity: a token is live while now < created + lifespan, and now < last use + idle.
  *
- * It fails closed: an instant or a lifespan that is missing or not a number makes the token expired. That is why it asks
- * for "now is before the end" and not for "the end is past", which NaN would answer with a living token.
+ * It fails closed: if an instant or a lifespan is missing or not a number, the token is expired. That is why the rule is
+ * "now is before the end" and not "the end is not past": with NaN, the second one would be true for ever.
  *
  * @param now - the present, in milliseconds since the epoch
  */
 export const isLive = (token: TokenAge, lifetimes: Lifetimes, now: number): boolean =>
   now < expiryMsOf(token, lifetimes);
 
-/** When a token ends unless it is used before; null if never. */
+/**
+ * The opposite of {@link isLive} as an SQL condition, for `Table.statement`. For a row whose age cannot be computed neither
+ * the condition nor its negation holds: it is neither used nor deleted.
+ *
+ * @returns the condition that a token is expired at an instant
+ */
+export function expiredCondition(lifetimes: Lifetimes): (at: number) => Statement {
+  const lifetimeOf = (limit: keyof Lifetime) => {
+    const cases = PURPOSES.map((purpose) => `WHEN '${purpose}' THEN ${Math.min(lifetimes[purpose][limit], NEVER_MS)}`);
+    return `CASE {purpose} ${cases.join(' ')} END`;
+  };
+  // Subtracted from the instant: adding to what a damaged row holds could overflow.
+  const sql =
+    `({created} <= ? - COALESCE({lifespan}, ${lifetimeOf('lifespanMs')})` +
+    ` OR COALESCE({lastUsedAt}, {created}) <= ? - ${lifetimeOf('idleMs')})`;
+  return (at) => ({ sql, values: [at, at] });
+}
+
+/** When a token expires unless it is used before; null if never. */
 export function expiryOf(token: TokenAge, lifetimes: Lifetimes): Date | null {
   const end = expiryMsOf(token, lifetimes);
   return end === Infinity ? null : new Date(end);
 }
 
-/** The whole seconds from now to the end (RFC 6749 §5.1 `expires_in`), never negative; null when there is no end. */
+/** The whole seconds from now to the end (RFC 6749 §5.1 `expires_in`), never negative; null if there is no end. */
 export function secondsUntil(end: Date | null, now: number): number | null {
   return end && Math.max(0, Math.floor((end.getTime() - now) / 1000));
+}
+
+/** The rule of validity with the lifetimes and the clock of this application. */
+@Injectable()
+export class TokenValidity {
+  readonly lifetimes: Lifetimes;
+
+  constructor(
+    @Inject(RESOLVED_OPTIONS) options: ResolvedOptions,
+    @Inject(CLOCK) private readonly clock: Clock,
+  ) {
+    this.lifetimes = lifetimesOf(options);
+  }
+
+  isLive(token: TokenAge): boolean {
+    return isLive(token, this.lifetimes, this.clock());
+  }
+
+  expiryOf(token: TokenAge): Date | null {
+    return expiryOf(token, this.lifetimes);
+  }
 }

@@ -2,15 +2,15 @@ import type { Duration } from '../options/duration.js';
 import type { PruneOptions } from '../options/nested.options.js';
 import type { Token } from './token.entity.js';
 
-/** A token at the one moment when it can be shown. */
+/** A token at the only moment when it can be shown. */
 export interface IssuedToken {
-  /** What the client sends from now on. It is nowhere stored: show it, and forget it. */
+  /** The token that the client sends from now on. It is stored nowhere: send it to the client, and do not keep it. */
   plainText: string;
   /** Its row. */
   token: Token;
 }
 
-/** What a refresh gives a device. Both are new. */
+/** The two tokens that a refresh gives a device. Both are new. */
 export interface IssuedPair {
   /** For the `Authorization` header. */
   access: IssuedToken;
@@ -18,7 +18,7 @@ export interface IssuedPair {
   refresh: IssuedToken;
 }
 
-/** What a login gives a device. */
+/** The tokens that a login gives a device. */
 export interface LoggedIn {
   /** For the `Authorization` header. */
   access: IssuedToken;
@@ -26,7 +26,7 @@ export interface LoggedIn {
   refresh: IssuedToken | null;
 }
 
-/** Who sent a request, and with what token. */
+/** The user who sent a request, and the token that the request presented. */
 export interface Authentication<User = unknown> {
   /** What `UserStore.findById` returned. */
   user: User;
@@ -34,7 +34,7 @@ export interface Authentication<User = unknown> {
   token: Token;
 }
 
-/** What is known of a new token's device. Both are stored without control characters, cut at 255 code points. */
+/** What is known about a new token's device. Both are stored without control characters, cut at 255 code points. */
 export interface DeviceOptions {
   /** Its name. */
   name?: string | null;
@@ -42,65 +42,65 @@ export interface DeviceOptions {
   userAgent?: string | null;
 }
 
-/** What a new token may be given. */
+/** Options of a new token. */
 export interface IssueOptions extends DeviceOptions {
-  /** Its own lifespan, whatever the module's is or becomes; null: it never expires. */
+  /** Its own lifespan, which a change of the module's option does not affect; null: it never expires. */
   lifespan?: Duration | null;
 }
 
-/** A token that another package issued. One of `key` and `digest` is given. */
+/** A token that another package issued. Set either `key` or `digest`. */
 export interface ImportedToken {
   /** What `UserStore.getId` returns for the owner. */
   userId: string;
-  /** The token itself: of Django REST framework the 40 hexadecimal digits of `authtoken_token.key`. Only its digest is stored. */
+  /** The token itself. For Django REST framework: the 40 hexadecimal digits of `authtoken_token.key`. Only its digest is stored. */
   key?: string;
-  /** Its SHA-256 in hexadecimal: of Sanctum `personal_access_tokens.token`. */
+  /** Its SHA-256 in hexadecimal. For Sanctum: `personal_access_tokens.token`. */
   digest?: string;
   /** When it was created. Its age is counted from here. */
   created: Date;
-  /** Its own lifespan, counted from `created`; null: it never expires. Left out: that of the module, an hour with `refresh`. */
+  /** Its own lifespan, counted from `created`; null: it never expires. Default: the option `lifespan`, which is an hour with `refresh`. */
   lifespan?: Duration | null;
-  /** Name of its device. */
+  /** The name of its device. */
   name?: string | null;
-  /** When it was last used. Left out, idling is counted from `created`. */
+  /** When it was last used. Default: the option `idle` counts from `created`. */
   lastUsedAt?: Date | null;
 }
 
-/** How a sweep is done that an application asks for itself. */
+/** Options of a sweep that the application starts. */
 export interface PruneJob extends Pick<PruneOptions, 'retention' | 'batch'> {
-  /** Is told after each batch how far it is. Without it nothing is counted beforehand. */
+  /** Called after each batch. Without it, the tokens are not counted before the sweep. */
   onProgress?: (progress: PruneProgress) => void;
   /** Ends the sweep before its next batch: what was deleted until then stays deleted. */
   signal?: AbortSignal;
 }
 
-/** How far a sweep is. */
+/** The progress of a sweep. */
 export interface PruneProgress {
   /** Tokens deleted so far. */
   deleted: number;
-  /** Tokens looked at so far. */
+  /** Tokens examined so far. */
   examined: number;
-  /** Tokens old enough to be looked at, as they were counted at its start; null where counting them took too long. */
+  /** Tokens that the sweep examines in total, counted at its start; null if counting them took too long. */
   total: number | null;
 }
 
-/** What the option `cache` saves one process, and whether it can: counted since the process started. */
+/** What the option `cache` saves in one process, and whether it works now. Counted since the process started. */
 export interface CacheStatus {
   /**
-   * Whether tokens are remembered now. False without the option `cache`, and while its `redis` is not heard: each request
-   * is looked up then.
+   * Whether tokens are cached now. False without the option `cache`, and while no messages arrive from its `redis`: then each
+   * token is looked up in the database.
    */
   isOpen: boolean;
 
-  /** Tokens that are remembered; at most the option `cache.max`. */
+  /** Cached tokens; at most the option `cache.max`. */
   size: number;
 
-  /** Requests that asked the database nothing: their token was remembered, or being looked up for another one. */
+  /** Requests that caused no query: their token was cached, or another request was already looking it up. */
   hits: number;
 
-  /** Tokens that were looked up in the database; those of one moment are asked for together. */
+  /** Tokens that were looked up in the database. Those of the same moment are found with one query. */
   lookUps: number;
 
-  /** How often Redis told that tokens were revoked or changed, by this process or another. */
+  /** How many messages Redis delivered about revoked or changed tokens, from this process or another. */
   revocations: number;
 }

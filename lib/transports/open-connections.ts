@@ -1,6 +1,6 @@
 import { type BeforeApplicationShutdown, Inject, Injectable } from '@nestjs/common';
 import { BackgroundTask } from '../async/background-task.js';
-import { TokenCache } from '../tokens/token.cache.js';
+import { TokenChanges } from '../tokens/token-changes.js';
 import { MAX_TIMER_MS } from '../async/with-timeout.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { type ExpiringTokenErrorCode, ExpiringTokenException } from '../errors/expiring-token.exception.js';
@@ -48,11 +48,11 @@ export class OpenConnections implements BeforeApplicationShutdown {
     @Inject(RESOLVED_OPTIONS) { cache: cacheOptions }: ResolvedOptions,
     @Inject(CLOCK) private readonly clock: Clock,
     private readonly tokens: ExpiringTokenService,
-    cache: TokenCache,
+    changes: TokenChanges,
   ) {
     this.sweepMs = cacheOptions?.ttlMs ?? SWEEP_MS;
     this.sweeping = new BackgroundTask('Looking up the tokens of open connections', () => this.sweep(), this.sweepMs);
-    cache.onChange = (userId) => void this.checkAll(userId);
+    changes.subscribe((userId) => void this.checkAll(userId));
   }
 
   /** The number of watched connections. A connection counts once for each token that it was authenticated with. */

@@ -55,6 +55,6 @@ export class LoginVerifier {
 
   private emitFailure({ ip }: HttpRequest, error: unknown): void {
     const code = error instanceof ExpiringTokenException ? error.code : null;
-    this.events.emit?.('expiring-token.login-failed', { code, address: ip ?? null });
+    this.events.emit('expiring-token.login-failed', { code, address: ip ?? null });
   }
 }

@@ -1,6 +1,6 @@
 import type { ExpiringTokenErrorCode } from '../../errors/expiring-token.exception.js';
 
-/** A device, and whose it is. */
+/** A device and its user. */
 export interface DeviceEvent {
   /** What `UserStore.getId` returns for the user. */
   userId: string;
@@ -8,52 +8,52 @@ export interface DeviceEvent {
   deviceId: string;
 }
 
-/** Payload of `expiring-token.issued`: a login, an obtain or `ExpiringTokenService` has made a device with its tokens. */
+/** Payload of `expiring-token.issued`: a login, an obtain or `ExpiringTokenService` created a device with its tokens. */
 export interface IssuedEvent extends DeviceEvent {}
 
-/** Payload of `expiring-token.refreshed`: a device has got a new pair. The same pair once more, within the grace, is none. */
+/** Payload of `expiring-token.refreshed`: a device got a new pair. Not emitted for the same pair again, within the grace. */
 export interface RefreshedEvent extends DeviceEvent {}
 
-/** Payload of `expiring-token.reused`: a refresh token was used again after its time, and its device was ended. */
+/** Payload of `expiring-token.reused`: a refresh token was used again after its grace, and its device was revoked. */
 export interface ReusedEvent extends DeviceEvent {}
 
 /**
- * Why a device was ended:
+ * Why a device was revoked:
  *
- * - `revoked`: somebody asked for it, by a logout, the route `devices` or `ExpiringTokenService`
+ * - `revoked`: a logout, the route `devices` or `ExpiringTokenService` revoked it
  * - `replaced`: another token was obtained in its place
- * - `limit`: it was unused longest when a login made one device too many
- * - `reused`: its refresh token was used again after its time
+ * - `limit`: it was the least recently used one when a login exceeded the option `limit`
+ * - `reused`: its refresh token was used again after its grace
  * - `password`: `UserService.changePassword`
  * - `deleted`: `UserService.delete`
  */
 export type RevocationReason = 'revoked' | 'replaced' | 'limit' | 'reused' | 'password' | 'deleted';
 
-/** Payload of `expiring-token.revoked`: a live device was ended. Each one of many has an event of its own. */
+/** Payload of `expiring-token.revoked`: a live device was revoked. If several are revoked, each has a separate event. */
 export interface RevokedEvent extends DeviceEvent {
   /** Why. */
   reason: RevocationReason;
 }
 
-/** Payload of `expiring-token.expired`: an expired token was presented, and refused. Once for each time that it is. */
+/** Payload of `expiring-token.expired`: an expired token was presented and rejected. Emitted each time. */
 export interface ExpiredEvent extends DeviceEvent {}
 
-/** Payload of `expiring-token.pruned`: a sweep, of the background or of `ExpiringTokenService.prune`, has deleted tokens. */
+/** Payload of `expiring-token.pruned`: a sweep, in the background or by `ExpiringTokenService.prune`, deleted tokens. */
 export interface PrunedEvent {
-  /** How many tokens, of all kinds. */
+  /** How many tokens, of all purposes. */
   count: number;
 }
 
-/** Payload of `expiring-token.login-failed`. The name that was typed is not in it: now and then it is a password. */
+/** Payload of `expiring-token.login-failed`. It does not contain the name that was typed, which sometimes is a password. */
 export interface LoginFailedEvent {
-  /** `credentials_invalid` or `throttled`; null where the user store refused with an exception of its own. */
+  /** `credentials_invalid` or `throttled`; null if the user store threw its own exception. */
   code: ExpiringTokenErrorCode | null;
   /** The client's address, as the framework knows it; null if it does not. */
   address: string | null;
 }
 
 /**
- * What is told through `@nestjs/event-emitter`, by the names of the events. All hold ids, and never a secret.
+ * The events that are emitted through `@nestjs/event-emitter`, by name. Payloads hold ids, and never a secret.
  *
  * @example
  * ```ts
@@ -67,18 +67,18 @@ export interface LoginFailedEvent {
  * ```
  */
 export interface ExpiringTokenEvents {
-  /** A device was made. */
+  /** A device was created. */
   'expiring-token.issued': IssuedEvent;
-  /** A device has got a new pair. */
+  /** A device got a new pair. */
   'expiring-token.refreshed': RefreshedEvent;
-  /** A refresh token was used again after its time: somebody may have stolen it. */
+  /** A refresh token was used again after its grace: it may be stolen. */
   'expiring-token.reused': ReusedEvent;
-  /** A live device was ended. */
+  /** A live device was revoked. */
   'expiring-token.revoked': RevokedEvent;
   /** An expired token was presented. */
   'expiring-token.expired': ExpiredEvent;
   /** Expired tokens were deleted. */
   'expiring-token.pruned': PrunedEvent;
-  /** A login was refused. */
+  /** A login was rejected. */
   'expiring-token.login-failed': LoginFailedEvent;
 }

@@ -1,31 +1,31 @@
-import { parseDuration } from '../../options/duration.js';
 import { uuidV7 } from '../../database/uuid-v7.js';
-import { sanitizeLabel } from '../device.js';
-import { digestToken, DRF_KEY, idFromDigest } from './token-secret.js';
-import type { ImportedToken } from '../token.interfaces.js';
-import type { TokenRow } from '../token.store.js';
+import { parseDuration } from '../../options/duration.js';
 import { isUserId, USER_ID_RULE } from '../../users/user-id.js';
+import { sanitizeLabel } from '../device.js';
+import type { ImportedToken } from '../token.interfaces.js';
+import type { TokenRow } from '../token.queries.js';
+import { digestToken, DRF_KEY, idFromDigest } from './token-secret.js';
 
 const SHA256_HEX = /^[0-9a-f]{64}$/;
 
-function refuse(field: string, remedy: string): never {
-  throw new TypeError(`${field} ${remedy}`);
+function reject(field: string, rule: string): never {
+  throw new TypeError(`${field} ${rule}`);
 }
 
 function digestOf({ key, digest }: ImportedToken): Buffer {
-  if ((key === undefined) === (digest === undefined)) refuse('key', 'or digest must be given, and not both');
+  if ((key === undefined) === (digest === undefined)) reject('key', 'or digest must be given, and not both');
   if (digest !== undefined) {
     const isDigest = typeof digest === 'string' && SHA256_HEX.test(digest);
-    return isDigest ? Buffer.from(digest, 'hex') : refuse('digest', 'must be 64 hexadecimal digits in lower case');
+    return isDigest ? Buffer.from(digest, 'hex') : reject('digest', 'must be 64 hexadecimal digits in lower case');
   }
   const isKey = typeof key === 'string' && DRF_KEY.test(key);
-  return isKey ? digestToken(key) : refuse('key', 'must be 40 hexadecimal digits in lower case');
+  return isKey ? digestToken(key) : reject('key', 'must be 40 hexadecimal digits in lower case');
 }
 
 function instant(field: string, date: unknown): Date {
   const time = date instanceof Date ? date.getTime() : Number.NaN;
-  // The first 48 bits of a UUIDv7, which its device gets.
-  return time >= 0 && time < 2 ** 48 ? new Date(time) : refuse(field, 'must be a Date from 1970 on');
+  // The id of the device is a UUIDv7, which has 48 bits for the time.
+  return time >= 0 && time < 2 ** 48 ? new Date(time) : reject(field, 'must be a Date from 1970 on');
 }
 
 function lifespanOf(lifespan: unknown): number | null {
@@ -33,7 +33,7 @@ function lifespanOf(lifespan: unknown): number | null {
   try {
     return parseDuration('lifespan', lifespan, { never: true });
   } catch {
-    return refuse(
+    return reject(
       'lifespan',
       "must be a duration with a unit, such as '30d', a number of milliseconds, or null for never",
     );
@@ -47,7 +47,7 @@ function lifespanOf(lifespan: unknown): number | null {
  */
 export function rowOfImported(imported: ImportedToken): TokenRow {
   const { userId, lifespan, name, lastUsedAt } = imported;
-  if (!isUserId(userId)) refuse('userId', USER_ID_RULE);
+  if (!isUserId(userId)) reject('userId', USER_ID_RULE);
   const digest = digestOf(imported);
   const created = instant('created', imported.created);
   return {
@@ -62,4 +62,29 @@ export function rowOfImported(imported: ImportedToken): TokenRow {
     lifespan: lifespanOf(lifespan),
     lastUsedAt: lastUsedAt ? instant('lastUsedAt', lastUsedAt) : null,
   };
+}
+
+/**
+ * Imports tokens one after another.
+ *
+ * @param insert - returns false for a row that exists already
+ * @returns how many were new
+ * @throws TypeError naming the position and the field of the first token that cannot be imported, and never its value
+ */
+export async function importTokens(
+  tokens: Iterable<ImportedToken> | AsyncIterable<ImportedToken>,
+  insert: (row: TokenRow) => Promise<boolean>,
+): Promise<number> {
+  let index = 0;
+  let added = 0;
+  for await (const token of tokens) {
+    try {
+      if (await insert(rowOfImported(token))) added++;
+    } catch (error) {
+      if (error instanceof TypeError) error.message = `tokens[${index}]: ${error.message}`;
+      throw error;
+    }
+    index++;
+  }
+  return added;
 }

@@ -1,10 +1,10 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 
 /*
- * When a refresh token is rotated, its successors are kept for a moment, so that the same request gets the same answer
- * again. Only digests may be stored in the clear, so they are sealed (AES-256-GCM, NIST SP 800-38D) under a key that is
- * derived (HKDF, RFC 5869) from the presented token, of which the database knows a digest: a reader of the database
- * cannot open them, and neither can this application until the token is presented again.
+ * When a refresh token is rotated, its successors are kept for a short time, so that a repeated request gets the same
+ * response. Only digests may be stored in the clear, so the successors are sealed (AES-256-GCM, NIST SP 800-38D). The key is
+ * derived (HKDF, RFC 5869) from the presented token, of which the database holds only a digest: somebody who reads the
+ * database cannot open them, and neither can this application until the token is presented again.
  *
  *   sealed = nonce · ciphertext · tag
  */
@@ -16,7 +16,7 @@ const KEY_CONTEXT = 'nestjs-expiring-token successors v1';
 
 const keyOf = (token: string) => Buffer.from(hkdfSync('sha256', token, '', KEY_CONTEXT, KEY_BYTES));
 
-/** Hides a text from everybody who has not the token. */
+/** Encrypts a text so that only the holder of the token can read it. */
 export function seal(text: string, token: string): Buffer {
   const nonce = randomBytes(NONCE_BYTES);
   const cipher = createCipheriv(CIPHER, keyOf(token), nonce);
@@ -24,9 +24,9 @@ export function seal(text: string, token: string): Buffer {
 }
 
 /**
- * The text that was sealed.
+ * Decrypts what {@link seal} returned.
  *
- * @throws Error when it was sealed under another token, or is damaged
+ * @throws Error if it was sealed under another token, or is damaged
  */
 export function open(sealed: Buffer, token: string): string {
   const end = sealed.length - TAG_BYTES;

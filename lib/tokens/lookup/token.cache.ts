@@ -1,0 +1,151 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { createLRU } from 'lru.min';
+import { RESOLVED_OPTIONS } from '../../expiring-token.constants.js';
+import type { ResolvedOptions } from '../../options/resolve-options.js';
+import { digestKey, type Identity } from '../secret/token-secret.js';
+import { RemoteChanges, TokenChanges } from '../token-changes.js';
+import type { CacheStatus } from '../token.interfaces.js';
+import { TokenLookup, type TokenWithUser } from './token.lookup.js';
+
+interface Entry {
+  readonly userId: string;
+  readonly found: TokenWithUser;
+  /** When the token was last used, as far as this process knows. */
+  lastUsedAtMs: number | null;
+  /** End of the option `cache.ttl`, by `performance.now()`: a correction of the system clock cannot prolong it. */
+  readonly evictAtMs: number;
+}
+
+type Entries = ReturnType<typeof createLRU<string, Entry>>;
+
+const millisecondsOf = (date: Date | null): number | null => date && date.getTime();
+
+/**
+ * Caches accepted tokens, if the option `cache` is set: their digests, rows and users. Whether a token is still valid is
+ * checked on each request, and a token that is not accepted is looked up again.
+ *
+ * A user's entries are evicted when this process, or another one via Redis, changes that user's tokens. A look-up that was
+ * under way at that moment may have read the state before the change, so its result is not cached.
+ */
+@Injectable()
+export class TokenCache {
+  private readonly entries: Entries | null;
+  private readonly keysByUser = new Map<string, Set<string>>();
+  /** Look-ups that are under way, by key: another request for the same token waits for the same look-up. */
+  private readonly pending = new Map<string, { version: number; lookup: Promise<TokenWithUser | null> }>();
+  /** Grows with each change of tokens. */
+  private version = 0;
+  private hits = 0;
+  private lookUps = 0;
+
+  constructor(
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
+    changes: TokenChanges,
+    private readonly remote: RemoteChanges,
+    private readonly lookup: TokenLookup,
+  ) {
+    const { cache } = options;
+    this.entries =
+      cache &&
+      createLRU({
+        max: cache.max,
+        // Called for each entry that leaves: deleted, replaced, pushed out by a newer one, or cleared.
+        onEviction: (key, { userId }) => this.removeKey(userId, key),
+      });
+    changes.subscribe((userId) => this.evict(userId));
+  }
+
+  /**
+   * The token and its user; null if there is no such token.
+   *
+   * @param isAccepted - whether a request is accepted with the token, which is the condition for caching it
+   */
+  find(identity: Identity, isAccepted: (found: TokenWithUser) => boolean): Promise<TokenWithUser | null> {
+    const { entries } = this;
+    return entries ? this.findIn(entries, identity, isAccepted) : this.load(identity);
+  }
+
+  get status(): CacheStatus {
+    const { hits, lookUps } = this;
+    const isOpen = this.entries !== null && this.remote.isComplete;
+    return { isOpen, size: this.entries?.size ?? 0, hits, lookUps, revocations: this.remote.received };
+  }
+
+  /** Updates the last use of a cached token. Otherwise each request would store a use until the next look-up. */
+  touch(identity: Identity, lastUsedAt: Date | null): void {
+    const entry = this.entries?.peek(digestKey(identity.digested));
+    if (entry) entry.lastUsedAtMs = millisecondsOf(lastUsedAt);
+  }
+
+  private async findIn(
+    entries: Entries,
+    identity: Identity,
+    isAccepted: (found: TokenWithUser) => boolean,
+  ): Promise<TokenWithUser | null> {
+    // Not even a look-up that is under way is shared: since it began, another process may have revoked the token.
+    if (!this.remote.isComplete) return this.load(identity);
+    const key = digestKey(identity.digested);
+    const entry = entries.get(key);
+    if (entry && entry.evictAtMs <= performance.now()) entries.delete(key);
+    else if (entry) {
+      const found = entry.found.clone();
+      found.token.lastUsedAt = entry.lastUsedAtMs === null ? null : new Date(entry.lastUsedAtMs);
+      if (isAccepted(found)) {
+        this.hits++;
+        return found;
+      }
+    }
+    const pending = this.pending.get(key);
+    if (pending && pending.version === this.version) {
+      this.hits++;
+      return pending.lookup.then((found) => found && found.clone());
+    }
+    return this.loadInto(entries, key, identity, isAccepted);
+  }
+
+  private async loadInto(
+    entries: Entries,
+    key: string,
+    identity: Identity,
+    isAccepted: (found: TokenWithUser) => boolean,
+  ): Promise<TokenWithUser | null> {
+    const { version } = this;
+    const lookup = this.load(identity);
+    this.pending.set(key, { version, lookup });
+    try {
+      const found = await lookup;
+      if (found && this.remote.isComplete && this.version === version && isAccepted(found)) {
+        const { userId, lastUsedAt } = found.token;
+        const evictAtMs = performance.now() + this.options.cache!.ttlMs;
+        entries.set(key, { userId, found, lastUsedAtMs: millisecondsOf(lastUsedAt), evictAtMs });
+        this.addKey(userId, key);
+      }
+      return found;
+    } finally {
+      if (this.pending.get(key)?.lookup === lookup) this.pending.delete(key);
+    }
+  }
+
+  private load(identity: Identity): Promise<TokenWithUser | null> {
+    this.lookUps++;
+    return this.lookup.find(identity);
+  }
+
+  private evict(userId: string | null): void {
+    this.version++;
+    if (userId === null) this.entries?.clear();
+    else for (const key of this.keysByUser.get(userId) ?? []) this.entries?.delete(key);
+  }
+
+  private addKey(userId: string, key: string): void {
+    const keys = this.keysByUser.get(userId);
+    if (keys) keys.add(key);
+    else this.keysByUser.set(userId, new Set([key]));
+  }
+
+  private removeKey(userId: string, key: string): void {
+    const keys = this.keysByUser.get(userId);
+    keys?.delete(key);
+    if (keys?.size === 0) this.keysByUser.delete(userId);
+  }
+}

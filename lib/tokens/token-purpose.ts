@@ -1,0 +1,40 @@
+/**
+ * What a token is for. A login or code issues `access`, `POST obtain-token` issues `obtained`, and `refresh` gets its device
+ * new tokens. `rotated` is a refresh token that was exchanged: it is kept so that a second use of it is recognized.
+ */
+export type TokenPurpose = 'access' | 'obtained' | 'refresh' | 'rotated';
+
+/** What the tokens of one purpose may do. */
+export interface PurposeRules {
+  /** A request may be authenticated with the token. */
+  readonly authenticates: boolean;
+  /** The token may be presented at `POST refresh`. */
+  readonly refreshes: boolean;
+  /** While the token is valid, its device is listed and counts for the option `limit`. */
+  readonly isDevice: boolean;
+  /** With the option `secret` the token is derived from it, so that it can be shown again. */
+  readonly isDerived: boolean;
+  /** Which lifetime applies: see `lifetimesOf`. */
+  readonly lifetime: 'access' | 'refresh' | 'rotated';
+}
+
+/** The one table of purposes. A new purpose is a line here, and the script that issues it. */
+export const PURPOSE_RULES: Readonly<Record<TokenPurpose, PurposeRules>> = {
+  access: { authenticates: true, refreshes: false, isDevice: true, isDerived: false, lifetime: 'access' },
+  obtained: { authenticates: true, refreshes: false, isDevice: true, isDerived: true, lifetime: 'access' },
+  refresh: { authenticates: false, refreshes: true, isDevice: true, isDerived: false, lifetime: 'refresh' },
+  rotated: { authenticates: false, refreshes: true, isDevice: false, isDerived: false, lifetime: 'rotated' },
+};
+
+/** Every purpose. */
+export const PURPOSES = Object.keys(PURPOSE_RULES) as readonly TokenPurpose[];
+
+/** The purposes whose tokens make a device. */
+export const DEVICE_PURPOSES = PURPOSES.filter((purpose) => PURPOSE_RULES[purpose].isDevice);
+
+/**
+ * What the tokens of a row's purpose may do. A row can hold a purpose that this version does not know, for example one from
+ * a later version: such a token may do nothing.
+ */
+export const rulesOf = (purpose: TokenPurpose): PurposeRules | undefined =>
+  Object.hasOwn(PURPOSE_RULES, purpose) ? PURPOSE_RULES[purpose] : undefined;

@@ -1,0 +1,254 @@
+import { Inject, Injectable, type Type } from '@nestjs/common';
+import type { DataSource } from 'typeorm';
+import type { Database, Row } from '../database/database.js';
+import type { Dialect, Statement } from '../database/dialect.js';
+import { type Selection, Table } from '../database/table.js';
+import { DATA_SOURCE, DATABASE, MODULE_EXTRAS } from '../expiring-token.constants.js';
+import type { UserJoin } from '../users/user-store.js';
+import { expiredCondition, TokenValidity } from './token-lifetime.js';
+import { DEVICE_PURPOSES, type TokenPurpose } from './token-purpose.js';
+import { Token } from './token.entity.js';
+
+/**
+ * What all tokens of a device share. Besides these columns, a value of this type may hold those that the application's
+ * subclass added: see {@link TokenQueries.deviceColumnsOf}.
+ */
+export type DeviceColumns = Pick<Token, 'userId' | 'deviceId' | 'name' | 'userAgent'>;
+
+/** The columns that a new token fills: all but those of rotation. */
+export type TokenRow = DeviceColumns &
+  Pick<Token, 'id' | 'purpose' | 'created' | 'lifespan' | 'lastUsedAt'> & { digest: Buffer };
+
+/** The successors of a rotated refresh token, and until when they can be opened. */
+interface Sealing {
+  sealed: Buffer | null;
+  sealedUntil: Date | null;
+}
+
+/** A row, with the columns that a {@link Token} does not show. */
+export interface StoredToken extends Sealing {
+  token: Token;
+  digest: Buffer;
+}
+
+/** One row, or rows of one user. There is no statement over all rows. */
+export type TokenCriteria =
+  (Pick<TokenRow, 'userId'> & Partial<Pick<TokenRow, 'deviceId' | 'purpose'>>) | Pick<TokenRow, 'id'>;
+
+/** Tokens that all have the same lifetime. */
+export interface ExpiryClass {
+  purpose: TokenPurpose;
+  /** Their own lifespan; null if that of their purpose applies. */
+  lifespan: number | null;
+}
+
+/** A position in the order in which a sweep visits the tokens of one class. */
+export interface PruneCursor {
+  created: Date;
+  id: string;
+}
+
+/** All SQL over tokens. Nothing here runs a statement: the methods return statements, and read the rows that they find. */
+@Injectable()
+export class TokenQueries {
+  private readonly dialect: Dialect;
+  private readonly table: Table<Token, TokenRow & Sealing>;
+  private readonly aliased: Selection<Token, TokenRow>;
+  private readonly expired: (at: number) => Statement;
+
+  constructor(
+    @Inject(DATABASE) { dialect }: Pick<Database, 'dialect'>,
+    @Inject(DATA_SOURCE) dataSource: DataSource,
+    @Inject(MODULE_EXTRAS) { tokenEntity }: { tokenEntity: Type<Token> },
+    { lifetimes }: TokenValidity,
+  ) {
+    this.dialect = dialect;
+    this.table = new Table(dataSource, tokenEntity);
+    this.aliased = this.table.selection('t', undefined, ['digest']);
+    this.expired = expiredCondition(lifetimes);
+  }
+
+  select(criteria: TokenCriteria): Statement {
+    return this.table.select(criteria);
+  }
+
+  /** The tokens that make the devices of a user: those that are not expired and whose purpose counts as a device. */
+  selectDevices(userId: string, now: number, device: { deviceId?: string } = {}): Statement {
+    const ofUser = this.table.select({ userId, ...device });
+    const expired = this.expired(now);
+    const places = DEVICE_PURPOSES.map(() => '?').join(', ');
+    const valid = this.table.statement(` AND {purpose} IN (${places}) AND NOT ${expired.sql}`, [
+      ...DEVICE_PURPOSES,
+      ...expired.values,
+    ]);
+    return { sql: ofUser.sql + valid.sql, values: [...ofUser.values, ...valid.values] };
+  }
+
+  insert(row: TokenRow): Statement {
+    return this.table.insert(row);
+  }
+
+  update(change: Partial<TokenRow>, criteria: TokenCriteria): Statement {
+    return this.table.update(change, criteria);
+  }
+
+  /** @param except - rows that stay */
+  delete(criteria: TokenCriteria, except: Partial<Pick<TokenRow, 'deviceId'>> = {}): Statement {
+    return this.table.delete(criteria, except);
+  }
+
+  /** Stores a use of a token, unless a later use is stored, or one within the last `accuracyMs` milliseconds. */
+  touch(id: string, at: number, accuracyMs: number): Statement {
+    return this.table.statement(
+      'UPDATE {} SET {lastUsedAt} = ? WHERE {id} = ? AND ({lastUsedAt} IS NULL OR {lastUsedAt} <= ?)',
+      [at, this.table.driverValue('id', id), at - accuracyMs],
+    );
+  }
+
+  /**
+   * Turns a refresh token into a rotated one, unless it is one already: of simultaneous requests, the one that changes a row
+   * wins. The age of a rotated token is counted from here.
+   *
+   * @param sealing - its successors; nulls if they cannot be returned again
+   */
+  rotate(id: string, now: Date, sealing: Sealing): Statement {
+    return this.table.update(
+      { purpose: 'rotated', created: now, lastUsedAt: null, ...sealing },
+      { id, purpose: 'refresh' },
+    );
+  }
+
+  /** Deletes the sealed successors of the tokens that a device rotated before. */
+  forgetSealed({ userId, deviceId }: DeviceColumns): Statement {
+    return this.table.statement(
+      'UPDATE {} SET {sealed} = NULL, {sealedUntil} = NULL WHERE {userId} = ? AND {deviceId} = ? AND {sealedUntil} IS NOT NULL',
+      [this.table.driverValue('userId', userId), this.table.driverValue('deviceId', deviceId)],
+    );
+  }
+
+  /** Deletes all sealed successors that can no longer be opened. */
+  forgetSealedBefore(now: number): Statement {
+    return this.table.statement('UPDATE {} SET {sealed} = NULL, {sealedUntil} = NULL WHERE {sealedUntil} <= ?', [now]);
+  }
+
+  /** When the next successors expire, as the column `found`; null if there are none. */
+  nextSealedUntil(): Statement {
+    return this.table.statement('SELECT MIN({sealedUntil}) AS found FROM {} WHERE {sealedUntil} IS NOT NULL', []);
+  }
+
+  /** The next longer own lifespan of any token of a purpose, as the column `found`; null if there is none. */
+  nextLifespan(purpose: TokenPurpose, above: number): Statement {
+    return this.table.statement(
+      'SELECT MIN({lifespan}) AS found FROM {} WHERE {sealedUntil} IS NULL AND {purpose} = ? AND {lifespan} > ?',
+      [purpose, above],
+    );
+  }
+
+  /** How many tokens of a class were created until an instant, as the column `found`. */
+  count(expiryClass: ExpiryClass, createdUntil: number): Statement {
+    const { sql, values } = this.createdBefore(expiryClass, createdUntil);
+    return this.table.statement(`SELECT COUNT(*) AS found FROM {} WHERE ${sql}`, values);
+  }
+
+  /** The next tokens that a sweep visits, among those of a class that were created until an instant. */
+  next(expiryClass: ExpiryClass, after: PruneCursor, createdUntil: number, limit: number): Statement {
+    const candidates = this.createdBefore(expiryClass, createdUntil);
+    const from = this.table.driverValue('created', after.created);
+    const order = this.dialect.indexOrder(['{sealedUntil}', '{purpose}', '{lifespan}'], ['{created}', '{id}']);
+    return this.table.statement(
+      `SELECT {created}, {id} FROM {} WHERE ${candidates.sql} AND {created} >= ? AND ({created} > ? OR {id} > ?)` +
+        // Not bound: the driver of MySQL sends numbers as doubles, which LIMIT rejects.
+        ` ORDER BY ${order} LIMIT ${limit}`,
+      [...candidates.values, from, from, this.table.driverValue('id', after.id)],
+    );
+  }
+
+  /** Deletes those of the tokens that are expired at an instant. A token that was renewed in the meantime stays. */
+  deleteExpired(ids: readonly string[], at: number): Statement {
+    // Sorted, and found by the primary key alone: the deletion of a user's tokens locks rows in the same order, so that the
+    // two cannot deadlock.
+    const among = this.dialect.anyOf(
+      this.table.statement('{id}', []).sql,
+      ids.toSorted().map((id) => this.table.driverValue('id', id)),
+    );
+    const { sql, values } = this.expired(at);
+    const expired = this.table.statement(sql, values);
+    return {
+      sql: `${this.table.statement('DELETE FROM {} WHERE ', []).sql}${among.sql} AND ${expired.sql}`,
+      values: [...among.values, ...expired.values],
+    };
+  }
+
+  /** Tokens by their ids, each with its user if there is a join. The rows are for `idIn`, `digestIn` and `tokenIn`. */
+  selectWithUsers(ids: readonly string[], join: UserJoin | null): Statement {
+    const { sql, values } = this.dialect.anyOf(
+      this.aliased.column('id'),
+      ids.map((id) => this.table.driverValue('id', id)),
+    );
+    const columns = join ? `${this.aliased.columns}, ${join.columns}` : this.aliased.columns;
+    return { sql: `SELECT ${columns} FROM ${this.aliased.table} ${join?.clause ?? ''} WHERE ${sql}`, values };
+  }
+
+  /** The column of {@link selectWithUsers} that holds the id of a token's user, for the condition of a join. */
+  get userIdColumn(): string {
+    return this.aliased.column('userId');
+  }
+
+  /** The id in a row of {@link selectWithUsers}. */
+  idIn(row: Row): string {
+    return this.aliased.readColumn(row, 'id') as string;
+  }
+
+  /** The digest in a row of {@link selectWithUsers}. */
+  digestIn(row: Row): Buffer {
+    return this.aliased.readColumn(row, 'digest') as Buffer;
+  }
+
+  /** The token in a row of {@link selectWithUsers}. */
+  tokenIn(row: Row): Token {
+    return this.aliased.read(row);
+  }
+
+  /** The tokens in rows of {@link select} or {@link selectDevices}. */
+  tokens(rows: readonly Row[]): Token[] {
+    return rows.map((row) => this.table.read(row));
+  }
+
+  /** Rows of {@link select} with the columns that a token does not show. */
+  stored(rows: readonly Row[]): StoredToken[] {
+    return rows.map((row) => ({
+      token: this.table.read(row),
+      digest: this.table.readColumn(row, 'digest') as Buffer,
+      sealed: this.table.readColumn(row, 'sealed') as Buffer | null,
+      sealedUntil: this.table.readColumn(row, 'sealedUntil') as Date | null,
+    }));
+  }
+
+  /** The positions in rows of {@link next}. */
+  cursors(rows: readonly Row[]): PruneCursor[] {
+    return rows.map((row) => ({
+      created: this.table.readColumn(row, 'created') as Date,
+      id: this.table.readColumn(row, 'id') as string,
+    }));
+  }
+
+  /** The token of a row that was inserted. */
+  tokenOf({ digest, ...row }: TokenRow): Token {
+    return this.table.create(row);
+  }
+
+  /** What another token of the same device shares with a token, including the columns that the application added. */
+  deviceColumnsOf(token: Token): DeviceColumns {
+    const { userId, deviceId, name, userAgent } = token;
+    return { ...this.table.addedProperties(token, Token), userId, deviceId, name, userAgent };
+  }
+
+  /** The condition, with names of properties, that a token is of a class and was created until an instant. */
+  private createdBefore({ purpose, lifespan }: ExpiryClass, createdUntil: number): Statement {
+    const [own, ...lifespans] = lifespan === null ? ['IS NULL'] : ['= ?', lifespan];
+    return {
+      sql: `{sealedUntil} IS NULL AND {purpose} = ? AND {lifespan} ${own} AND {created} <= ?`,
+      values: [purpose, ...lifespans, createdUntil],
+    };
+  }
+}

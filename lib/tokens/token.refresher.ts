@@ -1,0 +1,65 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { withTimeout } from '../async/with-timeout.js';
+import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
+import { orUnavailable } from '../errors/service-unavailable.js';
+import { RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
+import type { ResolvedOptions } from '../options/resolve-options.js';
+import { isActiveUser, type UserStore } from '../users/user-store.js';
+import { TokenEvents } from './events/token.events.js';
+import { type Identity, identifyToken, matchesDigest } from './secret/token-secret.js';
+import { rulesOf } from './token-purpose.js';
+import type { Token } from './token.entity.js';
+import type { IssuedPair } from './token.interfaces.js';
+import { TokenPruner } from './token.pruner.js';
+import { TokenStore } from './token.store.js';
+import { TokenTransactions } from './token.transactions.js';
+import { UserTransactions } from './user.transactions.js';
+
+/** Exchanges refresh tokens. */
+@Injectable()
+export class TokenRefresher {
+  constructor(
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
+    @Inject(USER_STORE) private readonly users: UserStore,
+    private readonly store: TokenStore,
+    private readonly scripts: TokenTransactions,
+    private readonly transactions: UserTransactions,
+    private readonly pruner: TokenPruner,
+    private readonly events: TokenEvents,
+  ) {}
+
+  /**
+   * The pair of tokens that follows a refresh token.
+   *
+   * @throws ExpiringTokenException `refresh_invalid`, `user_inactive` or `unavailable`
+   * @throws Error without the option `refresh`
+   */
+  async refresh(refreshToken: string): Promise<IssuedPair> {
+    if (!this.options.refresh) throw new Error('ExpiringTokenService.refresh needs the option refresh');
+    const identity = identifyToken(this.options.prefix, refreshToken, this.options.imported);
+    if (!identity) throw new ExpiringTokenException('refresh_invalid');
+    return orUnavailable(() =>
+      withTimeout(this.options.timeoutMs, (signal) => this.exchange(identity, refreshToken, signal)),
+    );
+  }
+
+  private async exchange(identity: Identity, refreshToken: string, signal: AbortSignal): Promise<IssuedPair> {
+    const { id, userId, deviceId } = await this.find(identity, signal);
+    const isActive = isActiveUser(this.users, await this.users.findById(userId));
+    const pair = await this.transactions.runUntil(signal, userId, (emit) =>
+      this.scripts.refresh(id, refreshToken, isActive, emit),
+    );
+    if (!pair) {
+      this.events.reused({ userId, deviceId });
+      throw new ExpiringTokenException('refresh_invalid');
+    }
+    this.pruner.scheduleSealedCleanup();
+    return pair;
+  }
+
+  private async find({ id, digested }: Identity, signal: AbortSignal): Promise<Token> {
+    const found = await this.store.find(id, signal);
+    if (found && rulesOf(found.token.purpose)?.refreshes && matchesDigest(digested, found.digest)) return found.token;
+    throw new ExpiringTokenException('refresh_invalid');
+  }
+}
