@@ -8,16 +8,17 @@ const ADAPTERS: readonly Adapter[] = ['express', 'fastify'];
 
 export const USAGE = `npm run bench -- [options]
 
-  --part <names>       of ${PARTS.join(', ')}; all by default
-  --only <names>       of the contestants: ${CONTESTANT_NAMES.join(', ')}
-  --adapter <names>    of ${ADAPTERS.join(', ')}
-  --cycles <number>    10 by default
-  --seconds <number>   of each measurement; 4 by default
-  --keep               writes the results, though only a part of the contestants was measured
-  --quick              what \`npm run bench:quick\` does
-  --help
+  --part <names>       any of ${PARTS.join(', ')}; all by default
+  --only <names>       any of these contestants: ${CONTESTANT_NAMES.join(', ')}
+  --adapter <names>    any of ${ADAPTERS.join(', ')}
+  --cycles <number>    number of cycles; 10 by default
+  --seconds <number>   duration of each measurement; 4 by default
+  --keep               write the results even if only a part was measured
+  --quick              short run, as in \`npm run bench:quick\`
+  --help               print this text
 
-With --only, --adapter, --cycles or --seconds the results are printed, and kept only with --keep.
+Separate names with commas. With --only, --adapter, --cycles or --seconds, the results are printed, and written only
+with --keep.
 `;
 
 export interface CommandLine {
@@ -28,11 +29,11 @@ export interface CommandLine {
   seconds?: number;
   quick: boolean;
   help: boolean;
-  /** Whether the results are those to be kept. */
+  /** Whether to write the results to bench/results and docs. */
   keep: boolean;
 }
 
-/** The names in a list with commas. */
+/** Parses a comma-separated list of names. */
 function namesIn<Name extends string>(
   option: string,
   list: string | undefined,
@@ -40,14 +41,14 @@ function namesIn<Name extends string>(
 ): Name[] | undefined {
   return list?.split(',').map((name) => {
     const found = known.find((candidate) => candidate === name);
-    if (!found) throw new Error(`--${option}: ${name} is none of ${known.join(', ')}`);
+    if (!found) throw new Error(`--${option}: unknown name "${name}". Known names: ${known.join(', ')}`);
     return found;
   });
 }
 
 function wholeNumber(option: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
-  if (!/^[1-9]\d*$/.test(text)) throw new Error(`--${option}: ${text} is no whole number above 0`);
+  if (!/^[1-9]\d*$/.test(text)) throw new Error(`--${option}: "${text}" must be a whole number above 0`);
   return Number(text);
 }
 

@@ -13,18 +13,18 @@ import { markdown } from './report/tables.js';
 import { versions } from './report/versions.js';
 import { measureRevocations } from './revocation/measure.js';
 import { measureStorms } from './storm/measure.js';
-import { entrantsOf } from './throughput/lineup.js';
+import { variantsOf } from './throughput/variants.js';
 import { measureThroughput, type Plan } from './throughput/measure.js';
 
 const FULL: Plan = { cycles: 10, attempts: 3, warmUpSeconds: 1, seconds: 4 };
-/** Two minutes in all. */
+/** Takes two minutes in total. */
 const QUICK: Plan = { cycles: 3, attempts: 1, warmUpSeconds: 0, seconds: 2 };
 const QUICK_CONTESTANTS: readonly ContestantName[] = ['no-guard', 'jwt-tuned', 'prepared-join', 'ours', 'ours-cached'];
 
 const REVOCATION_COUNT = 1000;
 const STORM_COUNT = 10;
 
-/** Starts the servers of a run, and ends them with it. */
+/** Starts the servers, and stops them after the run. */
 async function withServers<T>(
   use: (machine: { postgres: Postgres; redis: PrivateRedis; directory: string }) => Promise<T>,
 ): Promise<T> {
@@ -46,19 +46,20 @@ async function withServers<T>(
 
 const measure = ({ parts, only, adapters, cycles, seconds, quick }: CommandLine): Promise<Results> =>
   withServers(async (machine) => {
-    const made = { date: new Date().toISOString(), versions: versions(await machine.postgres.version()) };
+    const runInfo = { date: new Date().toISOString(), versions: versions(await machine.postgres.version()) };
     const results: Results = {};
     if (parts.includes('throughput')) {
-      const usual = quick ? QUICK : FULL;
-      const plan = { ...usual, cycles: cycles ?? usual.cycles, seconds: seconds ?? usual.seconds };
-      const entrants = entrantsOf(only ?? (quick ? QUICK_CONTESTANTS : CONTESTANT_NAMES), adapters);
-      results.throughput = { ...made, ...(await measureThroughput(entrants, plan, machine)) };
+      const defaults = quick ? QUICK : FULL;
+      const plan = { ...defaults, cycles: cycles ?? defaults.cycles, seconds: seconds ?? defaults.seconds };
+      const variants = variantsOf(only ?? (quick ? QUICK_CONTESTANTS : CONTESTANT_NAMES), adapters);
+      results.throughput = { ...runInfo, ...(await measureThroughput(variants, plan, machine)) };
     }
     if (quick) return results;
     if (parts.includes('revocation')) {
-      results.revocation = { ...made, ...(await measureRevocations(REVOCATION_COUNT, machine)) };
+      results.revocation = { ...runInfo, ...(await measureRevocations(REVOCATION_COUNT, machine)) };
     }
-    if (parts.includes('storm')) results.storm = { ...made, ...(await measureStorms(STORM_COUNT, machine.postgres)) };
+    if (parts.includes('storm'))
+      results.storm = { ...runInfo, ...(await measureStorms(STORM_COUNT, machine.postgres)) };
     return results;
   });
 
@@ -77,7 +78,7 @@ async function run(): Promise<void> {
   if (commandLine.quick) compare(results);
 }
 
-/** Fails where the results are worse than those that are kept. */
+/** Sets a failing exit code if the results are worse than the committed ones. */
 function compare(results: Results): void {
   const worse = regressions(results, readResults());
   const verdict = `worse than in bench/results/results.json by more than ${TOLERANCE * 100} %`;
@@ -87,7 +88,7 @@ function compare(results: Results): void {
   if (worse.length > 0) process.exitCode = 1;
 }
 
-// The servers end with this process: see ServerProcess.
+// ServerProcess stops the servers when this process exits.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
 
 try {

@@ -1,6 +1,6 @@
 /**
- * Makes ready what `main.ts` needs: the programs of the machine, the contestants' packages, the package itself as a user
- * installs it, and the compiled benchmark. With `--charts` what `charts/main.ts` needs, which runs none of them.
+ * Prepares everything that `main.ts` needs: the programs of the machine, the packages of the contestants, this package
+ * installed as a user installs it, and the compiled benchmark. With `--charts`, it prepares only what `charts/main.ts` needs.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
@@ -14,7 +14,7 @@ const repository = resolve(bench, '..');
 const run = (cwd, command, ...parameters) =>
   execFileSync(command, parameters, { cwd, stdio: ['ignore', 'ignore', 'inherit'], timeout: 600_000 });
 
-/** A slow network can make an install hang. */
+/** Retries a failed installation once, because a slow network can make it hang. */
 function install(...parameters) {
   const npm = () => run(bench, 'npm', ...parameters, '--no-audit', '--no-fund', '--loglevel=error');
   try {
@@ -24,7 +24,7 @@ function install(...parameters) {
   }
 }
 
-/** Programs by Debian's package that has them. */
+/** The program that each Debian package provides. */
 const PROGRAMS = {
   wrk: '/usr/bin/wrk',
   'redis-server': '/usr/bin/redis-server',

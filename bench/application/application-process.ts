@@ -7,7 +7,7 @@ import type { Assignment, Notice, Request } from './protocol.js';
 
 const MAIN = fileURLToPath(new URL('main.js', import.meta.url));
 
-/** An application in a process of its own. */
+/** An application that runs in a separate process. */
 export class ApplicationProcess {
   private constructor(
     private readonly child: ChildProcess,
@@ -15,9 +15,9 @@ export class ApplicationProcess {
     readonly logins: Logins,
   ) {}
 
-  /** @param core - the only one that it runs on; all of them if left out */
+  /** @param core - the only CPU core that the process may use; all cores if omitted */
   static async start(assignment: Assignment, core?: number): Promise<ApplicationProcess> {
-    // Flags of this process go to that one, such as --cpu-prof.
+    // The child gets the Node.js flags of this process, for example --cpu-prof.
     const parameters = [...process.execArgv, MAIN, JSON.stringify(assignment)];
     const child = spawn(...pinned(core, process.execPath, ...parameters), {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
@@ -37,11 +37,11 @@ export class ApplicationProcess {
     return this.child.pid!;
   }
 
-  /** Brings it to where a steady load would have it. */
-  async settle(): Promise<void> {
-    const settled = nextNotice(this.child);
-    this.child.send('settle' satisfies Request);
-    await settled;
+  /** Puts the application into the state that a steady load would leave, before a round is measured. */
+  async prepareRound(): Promise<void> {
+    const prepared = nextNotice(this.child);
+    this.child.send('prepare-round' satisfies Request);
+    await prepared;
   }
 
   async stop(): Promise<void> {
@@ -52,16 +52,16 @@ export class ApplicationProcess {
 }
 
 async function nextNotice(child: ChildProcess): Promise<Notice> {
-  const over = new AbortController();
+  const abortController = new AbortController();
   try {
-    const { signal } = over;
+    const { signal } = abortController;
     const message = once(child, 'message', { signal }).then(([notice]) => notice as Notice);
-    const exit = once(child, 'exit', { signal }).then((): Notice => ({ type: 'failed', reason: 'it ended' }));
+    const exit = once(child, 'exit', { signal }).then((): Notice => ({ type: 'failed', reason: 'the process ended' }));
     exit.catch(() => undefined);
     const notice = await Promise.race([message, exit]);
     if (notice.type === 'failed') throw new Error(notice.reason);
     return notice;
   } finally {
-    over.abort();
+    abortController.abort();
   }
 }

@@ -6,11 +6,11 @@ import type { Contestant, Setting } from '../contestants/contestant.js';
 import type { Assignment, Notice, Request } from './protocol.js';
 import { ROLES } from './roles.js';
 
-/** The process of one application. It ends with the process that started it. */
+/** Runs one application in this process. The process ends when the process that started it ends. */
 
-const tell = (notice: Notice) => process.send!(notice);
+const sendNotice = (notice: Notice) => process.send!(notice);
 
-const fail = (error: unknown) => tell({ type: 'failed', reason: String(error) });
+const fail = (error: unknown) => sendNotice({ type: 'failed', reason: String(error) });
 
 async function boot(contestant: Contestant, { adapter }: Setting): Promise<INestApplication> {
   @Module(contestant.module)
@@ -27,10 +27,10 @@ async function run({ role, setting, userCount }: Assignment): Promise<void> {
   const contestant = (await ROLES[role].load())(setting);
   const app = await boot(contestant, setting);
   process.on('message', (_request: Request) => {
-    Promise.resolve(contestant.settle?.(app)).then(() => tell({ type: 'settled' }), fail);
+    Promise.resolve(contestant.prepareRound?.(app)).then(() => sendNotice({ type: 'round-prepared' }), fail);
   });
-  const logins = userCount > 0 ? await contestant.logIn(app, userCount) : { right: [] };
-  tell({ type: 'ready', origin: await app.getUrl(), logins });
+  const logins = userCount > 0 ? await contestant.logIn(app, userCount) : { valid: [] };
+  sendNotice({ type: 'ready', origin: await app.getUrl(), logins });
 }
 
 process.on('disconnect', () => process.exit());

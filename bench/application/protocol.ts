@@ -1,15 +1,17 @@
 import type { Logins, Setting } from '../contestants/contestant.js';
 import type { Role } from './roles.js';
 
-/** What a process is told to be, as JSON in its first parameter. */
+/** Tells a child process which application to run. Sent as JSON in its first command-line argument. */
 export interface Assignment {
   role: Role;
   setting: Setting;
-  /** With none, the database is taken as another process has filled it. */
+  /** Number of users to create. With 0, the process uses the database that another process has filled. */
   userCount: number;
 }
 
+/** A message from the child process. */
 export type Notice =
-  { type: 'ready'; origin: string; logins: Logins } | { type: 'settled' } | { type: 'failed'; reason: string };
+  { type: 'ready'; origin: string; logins: Logins } | { type: 'round-prepared' } | { type: 'failed'; reason: string };
 
-export type Request = 'settle';
+/** A message to the child process. */
+export type Request = 'prepare-round';

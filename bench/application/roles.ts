@@ -1,7 +1,7 @@
 import type { Contestant, Setting } from '../contestants/contestant.js';
 import { ROSTER } from '../contestants/roster.js';
 
-/** What a process can be: a contestant, or an application that something else is measured of. */
+/** The applications that a child process can run: each contestant, and one application for each other measurement. */
 export const ROLES = {
   ...ROSTER,
   revocation: { load: async () => (await import('../revocation/application.js')).application },

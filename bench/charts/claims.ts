@@ -1,49 +1,46 @@
-import { CLAIMS, holds } from '../report/claims.js';
+import { CLAIMS, isMet } from '../report/claims.js';
 import type { Results } from '../report/results.js';
 import { COLORS } from './colors.js';
 import { type Chart, type Layers, line, type TextStyle } from './draw.js';
 
 const LETTERS = { express: 'E', fastify: 'F' } as const;
 
-/** Between two claims, and between the two adapters of one. */
+/** Vertical distance between two claims, and the offsets of the two adapters within one claim; in pixels. */
 const STEP = 40;
 const OFFSETS = { express: -8, fastify: 8, alone: 0 } as const;
 
-/** Of one claim, in two lines if it is long. */
+/** The label of a claim, broken into two lines if it is long. */
 function nameOf(title: string): string {
-  const short = title
-    .replaceAll('`', '')
-    .replace(/^ours,? /, '')
-    .replace('a revocation is refused', 'revoked tokens are refused');
+  const short = title.replaceAll('`', '').replace(/^ours,? /, '');
   if (short.length <= 44) return short;
   const at = short.lastIndexOf(' ', 44);
   return `${short.slice(0, at)}\n${short.slice(at + 1)}`;
 }
 
-/** What was measured, as a multiple of what was wanted. */
+/** Shows each measurement relative to its target. */
 export function claimsChart(results: Results): Chart {
   const titles = [...new Set(CLAIMS.map(({ title }) => title))];
   const rows = CLAIMS.flatMap((claim) => {
     const measured = claim.measure(results);
     if (measured === undefined) return [];
     const { title, adapter, bound, unit } = claim;
-    const isLeast = 'atLeast' in bound;
-    const wanted = isLeast ? bound.atLeast : bound.atMost;
-    const both = CLAIMS.filter((other) => other.title === title).length > 1;
+    const isLowerBound = 'atLeast' in bound;
+    const target = isLowerBound ? bound.atLeast : bound.atMost;
+    const hasBothAdapters = CLAIMS.filter((other) => other.title === title).length > 1;
     const figure = unit ? `${measured.toFixed(1)} ${unit}` : measured.toFixed(2);
     return [
       {
-        at: titles.indexOf(title) * STEP + STEP / 2 + OFFSETS[both ? adapter! : 'alone'],
+        at: titles.indexOf(title) * STEP + STEP / 2 + OFFSETS[hasBothAdapters ? adapter! : 'alone'],
         letter: adapter ? LETTERS[adapter] : '',
-        factor: isLeast ? measured / wanted : wanted / measured,
-        wanted: `${isLeast ? '≥' : '≤'} ${wanted}${unit ? ` ${unit}` : ''}`,
+        factor: isLowerBound ? measured / target : target / measured,
+        target: `${isLowerBound ? '≥' : '≤'} ${target}${unit ? ` ${unit}` : ''}`,
         figure,
-        color: holds(claim, measured) ? COLORS.ours : COLORS.missed,
-        words: `${title}${adapter ? `, ${adapter}` : ''}: ${figure}, wanted ${isLeast ? 'at least' : 'at most'} ${wanted}`,
+        color: isMet(claim, measured) ? COLORS.ours : COLORS.missed,
+        words: `${title}${adapter ? `, ${adapter}` : ''}: ${figure}, target ${isLowerBound ? 'at least' : 'at most'} ${target}`,
       },
     ];
   });
-  const held = rows.filter(({ color }) => color === COLORS.ours).length;
+  const metCount = rows.filter(({ color }) => color === COLORS.ours).length;
   const [width, height] = [300, titles.length * STEP];
   const y = {
     field: 'at',
@@ -59,9 +56,9 @@ export function claimsChart(results: Results): Chart {
   });
   return {
     name: 'claims',
-    title: `Wanted and measured: ${held} of ${rows.length} held`,
+    title: `Targets and results: ${metCount} of ${rows.length} targets are met`,
     subtitle:
-      'How many times better than wanted; left of the line, what is missed. E: Express, F: Fastify. Logarithmic.',
+      'How many times better than the target; results left of the line miss it. E: Express, F: Fastify. Logarithmic.',
     description: rows.map(({ words }) => words).join('; '),
     size: { width, height },
     margin: { left: 350, right: 190 },
@@ -94,14 +91,14 @@ export function claimsChart(results: Results): Chart {
         encoding: { y, x: { ...x, field: 'factor' }, text: { field: 'letter' } },
       },
       column('figure', width + 80, { fontWeight: 600 }),
-      column('wanted', width + 165, { color: COLORS.quiet }),
+      column('target', width + 165, { color: COLORS.quiet }),
       line('measured', width + 80, -12, { align: 'right', fontSize: 12 }),
-      line('wanted', width + 165, -12, { align: 'right', fontSize: 12, color: COLORS.quiet }),
+      line('target', width + 165, -12, { align: 'right', fontSize: 12, color: COLORS.quiet }),
       ...titles.map((title, index) => name(nameOf(title), index * STEP + STEP / 2)),
     ],
   };
 }
 
-/** One or two lines, whose middle is at a height. */
+/** A label of one or two lines, vertically centered at a height. */
 const name = (text: string, at: number): Layers[number] =>
   line(text, -330, at - (text.includes('\n') ? 8 : 0), { lineBreak: '\n', lineHeight: 16 });

@@ -1,4 +1,4 @@
-/** By what it says. Each is readable on its paper: contrast of at least 4.5 for what is text. */
+/** Colors by their meaning. Each text color has a contrast of at least 4.5 to its background (`paper`). */
 const PALETTE = {
   paper: { light: '#ffffff', dark: '#0d1117' },
   ink: { light: '#1f2328', dark: '#e6edf3' },
@@ -13,10 +13,10 @@ type Name = keyof typeof PALETTE;
 
 const NAMES = Object.keys(PALETTE) as Name[];
 
-/** As a chart names them: what they are is in {@link STYLE}. */
+/** The CSS variables that charts use as colors. {@link STYLE} defines their values. */
 export const COLORS = Object.fromEntries(NAMES.map((name) => [name, `var(--${name})`])) as Record<Name, string>;
 
 const variables = (scheme: 'light' | 'dark') => NAMES.map((name) => `--${name}:${PALETTE[name][scheme]}`).join(';');
 
-/** Follows the reader's choice of light or dark, in an `<img>` as well. */
+/** Applies the light or dark palette by the reader's system setting. This also works inside an `<img>`. */
 export const STYLE = `:root{${variables('light')}}@media (prefers-color-scheme:dark){:root{${variables('dark')}}}`;

@@ -2,27 +2,27 @@ import { parse, View } from 'vega';
 import { compile, type Config, type TopLevelSpec } from 'vega-lite';
 import { COLORS, STYLE } from './colors.js';
 
-/** What is drawn above the other. */
+/** The layers of a chart; later layers are drawn on top of earlier ones. */
 export type Layers = Extract<TopLevelSpec, { layer: unknown }>['layer'];
 
-/** What a reader sees at a glance, and what one hears who cannot see it. */
+/** A chart, with the title and the description that a screen reader reads out. */
 export interface Chart {
-  /** Of the file, without its ending. */
+  /** File name without extension. */
   name: string;
   title: string;
   subtitle: string;
-  /** The figures, in words. */
+  /** The figures in words, for readers who cannot see the chart. */
   description: string;
-  /** In pixels, of what is drawn between the margins. */
+  /** Size of the plot between the margins, in pixels. */
   size: { width: number; height: number };
   margin: { left: number; right: number };
   rows: object[];
   layers: Layers;
 }
 
-/** Above the plot, for the title and the subtitle. */
+/** Space above the plot for the title and the subtitle, in pixels. */
 const TOP = 84;
-/** Below the plot, for the axis. */
+/** Space below the plot for the axis, in pixels. */
 const BOTTOM = 44;
 
 const CONFIG: Config = {
@@ -39,7 +39,7 @@ const CONFIG: Config = {
     titleColor: COLORS.quiet,
     titleFontSize: 12,
     titleFontWeight: 'normal',
-    // Without a canvas, widths of text are guessed: nothing is cut by them.
+    // Without a canvas, Vega only estimates the width of a text. No limit, so that a wrong estimate cuts no label.
     labelLimit: 0,
   },
   text: { color: COLORS.ink, fontSize: 13 },
@@ -55,19 +55,19 @@ export interface TextStyle {
   lineHeight?: number;
 }
 
-/** A line of text at a place, counted from the corner of the plot. */
+/** A line of text at a position relative to the top left corner of the plot. */
 export const line = (text: string, x: number, y: number, style: TextStyle = {}): Layers[number] => ({
   data: { values: [{}] },
   mark: { type: 'text', align: 'left', x, y, ...style },
   encoding: { text: { value: text } },
 });
 
-const escaped = (text: string): string => text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;');
+const escapeXml = (text: string): string => text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;');
 
 /**
- * A chart as SVG. It has its own paper, light or dark, and no legend: what is drawn is named where it is.
+ * Draws a chart as SVG. The chart has its own background, light or dark. It has no legend: each element is labelled in place.
  *
- * @param results - fingerprint of the results that it shows
+ * @param results - fingerprint of the results that the chart shows
  */
 export async function draw(chart: Chart, results: string): Promise<string> {
   const { title, subtitle, description, size, margin, rows, layers } = chart;
@@ -88,6 +88,6 @@ export async function draw(chart: Chart, results: string): Promise<string> {
   const named = head
     .replace('class="marks"', `role="img" aria-labelledby="title desc" data-results="${results}"`)
     .replace(/ xmlns:xlink="[^"]*"/, '');
-  const words = `<title id="title">${escaped(title)}</title>\n<desc id="desc">${escaped(description)}</desc>`;
+  const words = `<title id="title">${escapeXml(title)}</title>\n<desc id="desc">${escapeXml(description)}</desc>`;
   return `${named}\n${words}\n<style>${STYLE}</style>\n${svg.slice(head.length)}\n`;
 }

@@ -2,7 +2,7 @@ import { COLORS } from './colors.js';
 import { type Chart, line } from './draw.js';
 import { column, NAMED_ROW, NAMES_WIDTH, ROW, short } from './rows.js';
 
-/** Two figures that are to be compared: what is measured, and what it is measured against. */
+/** A measurement and the figure to compare it with. */
 export interface Pair {
   title: string;
   ours: number;
@@ -10,7 +10,7 @@ export interface Pair {
   ratio: number;
 }
 
-/** A row for each pair, and columns with their figures. */
+/** Draws one row for each pair, and columns with the figures. */
 export function pairsChart(
   {
     names,
@@ -28,8 +28,8 @@ export function pairsChart(
     ratio: `× ${ratio.toFixed(2)}`,
   }));
   const width = 300;
-  const largest = Math.max(...pairs.flatMap(({ ours, other }) => [ours, other]));
-  const x = { type: 'quantitative' as const, scale: { domain: [0, largest * 1.05] } };
+  const max = Math.max(...pairs.flatMap(({ ours, other }) => [ours, other]));
+  const x = { type: 'quantitative' as const, scale: { domain: [0, max * 1.05] } };
   const head = (text: string, at: number, color: string) =>
     line(text, at, -12, { align: 'right', color, fontSize: 12 });
   return {

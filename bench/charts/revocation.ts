@@ -10,14 +10,14 @@ const marks = [
   { name: 'slowest', share: 1 },
 ] as const;
 
-/** How many revocations were refused everywhere within a time. */
+/** Shows the share of revocations that took effect in all processes within a given time. */
 export function revocationChart({ delaysMs, processes, loadPerSecond }: Revocations): Chart {
   const sorted = delaysMs.toSorted((a, b) => a - b);
-  // Equal ones make one step.
+  // Equal delays make one step of the curve.
   const rows = sorted.flatMap((ms, index) =>
     ms === sorted[index + 1] ? [] : [{ ms, share: (index + 1) / sorted.length }],
   );
-  const told = marks.map(({ name, share }) => {
+  const highlights = marks.map(({ name, share }) => {
     const ms = quantile(delaysMs, share);
     return { ms, share, label: `${short(ms)} ms`, name };
   });
@@ -25,9 +25,9 @@ export function revocationChart({ delaysMs, processes, loadPerSecond }: Revocati
   const y = { field: 'share', type: 'quantitative' as const };
   return {
     name: 'revocation',
-    title: `How soon a revoked token is refused in the other ${processes - 1} processes`,
-    subtitle: `Share of ${delaysMs.length.toLocaleString('en')} revocations, by the time after the answer to the logout; ${loadPerSecond} requests/s to each process.`,
-    description: `Median ${short(median(delaysMs))} ms. ${told.map(({ name, label }) => `${name}: ${label}`).join('; ')}`,
+    title: `How soon the other ${processes - 1} processes reject a revoked token`,
+    subtitle: `Share of ${delaysMs.length.toLocaleString('en')} revocations, by the time since the response to the logout; ${loadPerSecond} requests/s to each process.`,
+    description: `Median ${short(median(delaysMs))} ms. ${highlights.map(({ name, label }) => `${name}: ${label}`).join('; ')}`,
     size: { width: 680, height: 260 },
     margin: { left: 70, right: 90 },
     rows,
@@ -44,17 +44,17 @@ export function revocationChart({ delaysMs, processes, loadPerSecond }: Revocati
         },
       },
       {
-        data: { values: told },
+        data: { values: highlights },
         mark: { type: 'point', filled: true, size: 90, color: COLORS.ours, opacity: 1 },
         encoding: { x, y },
       },
       {
-        data: { values: told },
+        data: { values: highlights },
         mark: { type: 'text', align: 'left', dx: 10, dy: 16, fontWeight: 600 },
         encoding: { x, y, text: { field: 'label' } },
       },
       {
-        data: { values: told },
+        data: { values: highlights },
         mark: { type: 'text', align: 'left', dx: 10, dy: 32, color: COLORS.quiet, fontSize: 12 },
         encoding: { x, y, text: { field: 'name' } },
       },

@@ -1,33 +1,33 @@
-import { FEW, type ScaleResults, TITLES } from '../scale/report.js';
+import { SMALL_TABLE_TOKENS, type ScaleResults, TITLES } from '../scale/report.js';
 import type { DatabaseName } from '../scale/fill.js';
 import { COLORS } from './colors.js';
 import type { Chart } from './draw.js';
 import { pairsChart } from './pairs.js';
 import { bars, column, NAMES_WIDTH, short } from './rows.js';
 
-/** What an index is for, where its columns do not say it at a glance. */
+/** The purpose of an index, for indexes whose columns do not make it obvious. */
 const NAMES_OF_INDEXES: Record<string, string> = {
   id: 'primary key',
   user_id: 'by user',
-  'sealed_until, purpose, lifespan, created': 'what has expired',
+  'sealed_until, purpose, lifespan, created': 'expired tokens',
 };
 
 const measured = (results: ScaleResults) =>
   Object.entries(results).map(([name, scale]) => ({ database: TITLES[name as DatabaseName], ...scale }));
 
-/** What a look-up takes in a small table and in a large one. */
+/** Shows the duration of a look-up in a small table and in a large one. */
 const lookUpsChart = (results: ScaleResults, figure: 'median' | 'p99', chart: Pick<Chart, 'name' | 'title'>): Chart =>
   pairsChart(
     {
       ...chart,
-      subtitle: 'Of a token with its user, and of one row by a bigint key from a table of as many, by turns.',
+      subtitle: 'A token with its user, compared with one row by a bigint key from a table of the same size.',
       names: ['token + user', 'bare row'],
       unit: 'µs',
     },
     measured(results).flatMap(({ database, tokens, few, many }) =>
       (
         [
-          [FEW, few],
+          [SMALL_TABLE_TOKENS, few],
           [tokens, many],
         ] as const
       ).map(([count, { ours, bare, ratio }]) => ({
@@ -39,21 +39,23 @@ const lookUpsChart = (results: ScaleResults, figure: 'median' | 'p99', chart: Pi
     ),
   );
 
-/** What a million tokens take on the disk. */
+/** Shows the disk space of a million tokens. */
 function sizesChart(results: ScaleResults): Chart {
   const rows = measured(results).flatMap(({ database, tokens, sizes: { table, indexes } }) => {
     const row = (name: string, bytes: number, color: string) => {
       const mib = (bytes / tokens / 2 ** 20) * 1e6;
       return { title: `${database}: ${name}`, mib, label: `${short(mib)} MiB`, color };
     };
-    const of = Object.entries(indexes).map(([name, bytes]) => row(NAMES_OF_INDEXES[name] ?? name, bytes, COLORS.ours));
-    return [row('table', table, COLORS.others), ...of];
+    const indexRows = Object.entries(indexes).map(([name, bytes]) =>
+      row(NAMES_OF_INDEXES[name] ?? name, bytes, COLORS.ours),
+    );
+    return [row('table', table, COLORS.others), ...indexRows];
   });
   const width = 300;
   return {
     name: 'sizes',
-    title: 'What a million tokens take on the disk',
-    subtitle: 'Of a table that has grown token by token. On MariaDB and SQLite the primary key is the table itself.',
+    title: 'Disk space of a million tokens',
+    subtitle: 'In a table that grew token by token. On MariaDB and SQLite the primary key is the table itself.',
     description: rows.map(({ title, label }) => `${title} ${label}`).join('; '),
     size: { width, height: rows.length * 28 },
     margin: { left: NAMES_WIDTH + 20, right: 110 },
@@ -69,14 +71,15 @@ function sizesChart(results: ScaleResults): Chart {
   };
 }
 
-/** What guarded requests take while a million tokens are deleted. */
+/** Shows the duration of guarded requests while a million tokens are deleted. */
 const pruningChart = (results: ScaleResults): Chart =>
   pairsChart(
     {
       name: 'pruning',
       title: 'Guarded requests while expired tokens are deleted',
-      subtitle: `99th percentile of the time to the answer, and that of a quiet time. Lower is better.`,
-      names: ['pruning', 'quiet'],
+      subtitle:
+        '99th percentile of the response time, compared with the time when nothing is deleted. Lower is better.',
+      names: ['pruning', 'idle'],
       unit: 'ms',
     },
     measured(results).map(({ database, pruning }) => ({

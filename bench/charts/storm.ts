@@ -4,17 +4,17 @@ import { COLORS } from './colors.js';
 import type { Chart } from './draw.js';
 import { NAMED_ROW, NAMES_WIDTH, ROW, short } from './rows.js';
 
-/** What guarded requests take while many log in. */
+/** Shows the duration of guarded requests while many users log in. */
 export function stormChart({ rounds, loginsAtOnce, guardedPerSecond }: Storms): Chart {
-  const alone = { title: 'alone', color: COLORS.quiet, values: rounds.map(({ idleP99Ms }) => idleP99Ms) };
-  const beside = {
-    title: `beside ${loginsAtOnce} logins at once`,
+  const alone = { title: 'no logins', color: COLORS.quiet, values: rounds.map(({ idleP99Ms }) => idleP99Ms) };
+  const duringLogins = {
+    title: `${loginsAtOnce} simultaneous logins`,
     color: COLORS.ours,
     values: rounds.map(({ stormP99Ms }) => stormP99Ms),
   };
-  const groups = [alone, beside];
+  const groups = [alone, duringLogins];
   const rows = groups.flatMap(({ title, color, values }) => values.map((ms) => ({ title, color, ms })));
-  const middles = groups.map(({ title, values }) => ({
+  const medians = groups.map(({ title, values }) => ({
     title,
     ms: median(values),
     label: `${short(median(values))} ms`,
@@ -26,9 +26,9 @@ export function stormChart({ rounds, loginsAtOnce, guardedPerSecond }: Storms): 
   };
   return {
     name: 'login-storm',
-    title: `Guarded requests in a storm of logins`,
-    subtitle: `99th percentile of the time to the answer, ${guardedPerSecond} requests/s; ${rounds.length} rounds, and their median. One core, logarithmic.`,
-    description: middles.map(({ title, label }) => `${title}: ${label}`).join('; '),
+    title: 'Guarded requests during a storm of logins',
+    subtitle: `99th percentile of the response time at ${guardedPerSecond} requests/s; ${rounds.length} rounds and their median. One core, logarithmic.`,
+    description: medians.map(({ title, label }) => `${title}: ${label}`).join('; '),
     size: { width: 490, height: 120 },
     margin: { left: NAMES_WIDTH + 20, right: 80 },
     rows,
@@ -42,12 +42,12 @@ export function stormChart({ rounds, loginsAtOnce, guardedPerSecond }: Storms): 
         },
       },
       {
-        data: { values: middles },
+        data: { values: medians },
         mark: { type: 'tick', color: COLORS.ink, thickness: 2.5, size: 26 },
         encoding: { y: ROW, x },
       },
       {
-        data: { values: middles },
+        data: { values: medians },
         mark: { type: 'text', dy: -24, fontWeight: 600 },
         encoding: { y: ROW, x, text: { field: 'label' } },
       },

@@ -11,7 +11,7 @@ const TITLES: Record<ContestantName, string> = {
   'no-guard': 'no guard',
   'jwt-documented': 'passport-jwt, as documented',
   'jwt-tuned': 'passport-jwt, tuned',
-  'naive-port': 'the DRF tutorial by hand',
+  'naive-port': 'DRF tutorial, ported by hand',
   'express-session': 'express-session',
   'better-auth': 'better-auth, bearer',
   'better-auth-cookie-cache': 'better-auth, cookie cache',
@@ -21,13 +21,13 @@ const TITLES: Record<ContestantName, string> = {
   'ours-through-passport': 'this package, through Passport',
   'ours-sqlite': 'this package, SQLite',
   'ours-cached': 'this package, cached',
-  'ours-last-use': 'this package, last use each minute',
+  'ours-last-use': 'this package, last use per minute',
   'ours-no-last-use': 'this package, last use never written',
 };
 
 const ADAPTERS: Record<Adapter, string> = { express: 'Express', fastify: 'Fastify' };
 
-/** Requests per second as a share of those without a guard, fastest first. */
+/** Shows requests per second relative to the application without a guard, fastest first. */
 export function throughputChart(throughput: Throughput, adapter: Adapter): Chart {
   const rows = CONTESTANT_NAMES.flatMap((name) => {
     const shares = ratios(throughput, adapter, name, 'no-guard');
@@ -50,8 +50,8 @@ export function throughputChart(throughput: Throughput, adapter: Adapter): Chart
   const x = { type: 'quantitative' as const, scale: { domain: [0, 1.1] } };
   return {
     name: `throughput-${adapter}`,
-    title: `${ADAPTERS[adapter]}: requests per second, as a share of those without a guard`,
-    subtitle: `Medians of ${throughput.settings.cycles} cycles; the line spans the middle half of them. Higher is better.`,
+    title: `${ADAPTERS[adapter]}: requests per second, relative to no guard`,
+    subtitle: `Medians of ${throughput.settings.cycles} cycles; the line spans the middle half of the cycles. Higher is better.`,
     description: rows.map(({ title, label, perSecond }) => `${title}: ${label}, ${perSecond}`).join('; '),
     size: { width, height: rows.length * 28 },
     margin: { left: NAMES_WIDTH + 20, right: 130 },

@@ -22,7 +22,7 @@ function chartsOf({ throughput, revocation, storm, ...rest }: Results): Chart[] 
   return charts.filter((chart) => chart !== undefined);
 }
 
-/** Draws what is kept in a file of results. */
+/** Draws the charts of one results file. */
 async function writeAll<T>(file: string, charts: (results: T) => Chart[]): Promise<void> {
   const results = JSON.parse(readFileSync(pathOf(`bench/results/${file}`), 'utf8')) as T;
   const fingerprint = createHash('sha256').update(JSON.stringify(results)).digest('hex').slice(0, 16);
@@ -31,7 +31,7 @@ async function writeAll<T>(file: string, charts: (results: T) => Chart[]): Promi
   }
 }
 
-/** Draws the kept results anew, into docs/images. */
+/** Draws the charts of the committed results and writes them to docs/images. */
 export async function writeCharts(): Promise<void> {
   mkdirSync(pathOf('docs/images'), { recursive: true });
   await writeAll('results.json', chartsOf);

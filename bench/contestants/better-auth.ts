@@ -13,18 +13,21 @@ const LIFESPAN_SECONDS = 30 * 86_400;
 
 const optionsOf = (postgresUrl: string, cookieCache: boolean) => ({
   database: new Pool({ connectionString: postgresUrl }),
-  secret: 'a secret of at least 32 bytes, which signs what is sent',
+  secret: 'a signing secret of at least 32 bytes for the benchmark',
   baseURL: 'http://localhost',
   telemetry: { enabled: false },
   rateLimit: { enabled: false },
   plugins: [bearerPlugin()],
   session: {
     expiresIn: LIFESPAN_SECONDS,
-    // The cookie is not renewed here, and must outlive the run.
+    // The benchmark does not renew the cookie, so it must outlive the run.
     cookieCache: { enabled: cookieCache, maxAge: LIFESPAN_SECONDS },
   },
-  // Nobody's password is measured.
-  emailAndPassword: { enabled: true, password: { hash: async (given: string) => given, verify: async () => true } },
+  // Password hashing is not part of the measurement.
+  emailAndPassword: {
+    enabled: true,
+    password: { hash: async (password: string) => password, verify: async () => true },
+  },
   advanced: { database: { generateId: () => randomUUID() }, useSecureCookies: false },
 });
 
@@ -52,7 +55,11 @@ const cookiesSetBy = (headers: Headers): Credential => ({
 
 const tokenSetBy = (headers: Headers): Credential => bearer(headers.get('set-auth-token') ?? '');
 
-function contestant(postgresUrl: string, cookieCache: boolean, keep: (headers: Headers) => Credential): Contestant {
+function contestant(
+  postgresUrl: string,
+  cookieCache: boolean,
+  credentialSetBy: (headers: Headers) => Credential,
+): Contestant {
   const options = optionsOf(postgresUrl, cookieCache);
   const auth: Auth = betterAuth(options);
   return {
@@ -62,25 +69,28 @@ function contestant(postgresUrl: string, cookieCache: boolean, keep: (headers: H
       const signUp = async (name: string) => {
         const body = { name, email: `${name}@example.com`, password: 'any password' };
         const { headers, response } = await auth.api.signUpEmail({ body, returnHeaders: true });
-        return { userId: response.user.id, credential: keep(headers) };
+        return { userId: response.user.id, credential: credentialSetBy(headers) };
       };
-      const right = [];
-      for (let index = 0; index < userCount; index++) right.push(await signUp(`user-${index}`));
+      const valid = [];
+      for (let index = 0; index < userCount; index++) valid.push(await signUp(`user-${index}`));
       const loggedOut = await signUp('logged-out');
       await options.database.query('DELETE FROM session WHERE "userId" = $1', [loggedOut.userId]);
-      return { right, wrong: uncached(loggedOut.credential) };
+      return { valid, invalid: withoutCache(loggedOut.credential) };
     },
   };
 }
 
-/** While it lasts, what is cached is good though the session was ended: only without it the database is asked. */
-const uncached = ({ name, value }: Credential): Credential => ({
+/**
+ * Removes the session cache from a cookie. While the cache is valid, better-auth accepts it even if the session was deleted;
+ * without it, better-auth queries the database and rejects the session.
+ */
+const withoutCache = ({ name, value }: Credential): Credential => ({
   name,
   value: value.replace(/[^ ]*session_data=[^;]*;? ?/, ''),
 });
 
 export const betterAuthBearer = ({ postgresUrl }: Setting): Contestant => contestant(postgresUrl, false, tokenSetBy);
 
-/** The session is in a signed cookie, and the database is not asked until that ends. */
+/** The session is stored in a signed cookie. The database is not queried until the cookie expires. */
 export const betterAuthCookieCache = ({ postgresUrl }: Setting): Contestant =>
   contestant(postgresUrl, true, cookiesSetBy);

@@ -2,43 +2,43 @@ import type { INestApplication, ModuleMetadata } from '@nestjs/common';
 
 export type Adapter = 'express' | 'fastify';
 
-/** Where a contestant runs. */
+/** The environment of a contestant. */
 export interface Setting {
   adapter: Adapter;
-  /** A database of its own. */
+  /** A database that no other contestant uses. */
   postgresUrl: string;
-  /** A file of its own, which is not there yet. */
+  /** Path of a SQLite file that does not exist yet and that no other contestant uses. */
   sqliteFile: string;
   redisUrl?: string;
 }
 
-/** The one header that says who sends a request. */
+/** The header that authenticates a request. */
 export interface Credential {
   name: 'Authorization' | 'Cookie';
   value: string;
 }
 
-/** Somebody whose requests are to be answered. */
-export interface LoggedIn {
+/** A user with a credential that the application must accept. */
+export interface LoggedInUser {
   userId: string;
   credential: Credential;
 }
 
-/** Those who are logged in, and what a request carries that must be refused: as well formed as theirs. */
+/** The logged-in users, and a credential that is well-formed but must be rejected. */
 export interface Logins {
-  right: LoggedIn[];
-  /** Left out where nothing is refused. */
-  wrong?: Credential;
+  valid: LoggedInUser[];
+  /** Undefined if the contestant rejects nothing. */
+  invalid?: Credential;
 }
 
-/** A way to know who sent a request, in an application whose route `GET /me` answers with the id of the user. */
+/** A way to authenticate requests, in an application whose route `GET /me` returns the id of the user. */
 export interface Contestant {
   module: ModuleMetadata;
   /** Called before the application listens. */
   prepare?(app: INestApplication): void;
   logIn(app: INestApplication, userCount: number): Promise<Logins>;
-  /** Called before each round, for what a steady load would have left behind. */
-  settle?(app: INestApplication): Promise<void>;
+  /** Called before each round, to put the database into the state that a steady load would leave. */
+  prepareRound?(app: INestApplication): Promise<void>;
 }
 
 export const bearer = (token: string): Credential => ({ name: 'Authorization', value: `Bearer ${token}` });

@@ -8,7 +8,7 @@ import { Pool } from 'pg';
 import type { Contestant, Credential, Setting } from './contestant.js';
 import { guardedBy } from './me.controller.js';
 
-const SECRET = 'a secret that signs the cookies of the sessions';
+const SECRET = 'a signing secret for the session cookies';
 const LIFESPAN_MS = 30 * 86_400_000;
 
 interface SessionUser {
@@ -22,7 +22,7 @@ declare module 'express-session' {
   }
 }
 
-/** The user is in the session: no second look-up. */
+/** The session contains the user, so there is no second look-up. */
 class SessionGuard implements CanActivate {
   canActivate(context: ExecutionContext): boolean {
     const request = context.switchToHttp().getRequest<{ session: session.SessionData; user?: SessionUser }>();
@@ -38,7 +38,7 @@ const cookie = (sessionId: string): Credential => ({
 });
 const generateSessionId = () => randomBytes(24).toString('base64url');
 
-/** Sessions in PostgreSQL, as the documentation of both packages shows them. */
+/** Sessions in PostgreSQL, configured as in the documentation of both packages. */
 export function expressSession({ postgresUrl }: Setting): Contestant {
   const store = new (connectPgSimple(session))({
     pool: new Pool({ connectionString: postgresUrl }),
@@ -52,15 +52,15 @@ export function expressSession({ postgresUrl }: Setting): Contestant {
     },
     async logIn(_app, userCount) {
       const save = promisify(store.set.bind(store));
-      const right = [];
+      const valid = [];
       for (let index = 0; index < userCount; index++) {
         const sessionId = generateSessionId();
         const user = { id: randomUUID(), username: `user-${index}` };
         const expires = new Date(Date.now() + LIFESPAN_MS);
         await save(sessionId, { cookie: { originalMaxAge: LIFESPAN_MS, expires, path: '/', httpOnly: true }, user });
-        right.push({ userId: user.id, credential: cookie(sessionId) });
+        valid.push({ userId: user.id, credential: cookie(sessionId) });
       }
-      return { right, wrong: cookie(generateSessionId()) };
+      return { valid, invalid: cookie(generateSessionId()) };
     },
   };
 }

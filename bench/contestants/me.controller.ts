@@ -4,7 +4,7 @@ interface UserRequest {
   user: { id: string };
 }
 
-/** The route that is measured, behind a guard that sets `request.user`. */
+/** The measured route, protected by a guard that sets `request.user`. */
 export function guardedBy(guard: Type<CanActivate> | CanActivate): Type {
   @Controller('me')
   class MeController {

@@ -48,7 +48,7 @@ class TokenStrategy extends PassportStrategy(Strategy) {
 
 const generateKey = () => randomBytes(20).toString('hex');
 
-/** The tutorial of Django REST framework's expiring tokens, written down in Nest, Passport and TypeORM. */
+/** A direct port of the expiring token tutorial for Django REST framework to Nest, Passport and TypeORM. */
 export const naivePort = ({ postgresUrl }: Setting): Contestant => ({
   module: {
     imports: [
@@ -66,8 +66,8 @@ export const naivePort = ({ postgresUrl }: Setting): Contestant => ({
     await manager.insert(NaiveUser, users);
     await manager.insert(NaiveToken, tokens);
     return {
-      right: tokens.map(({ key, user }) => ({ userId: user.id, credential: bearer(key) })),
-      wrong: bearer(generateKey()),
+      valid: tokens.map(({ key, user }) => ({ userId: user.id, credential: bearer(key) })),
+      invalid: bearer(generateKey()),
     };
   },
 });

@@ -1,7 +1,7 @@
 import { Controller, Get } from '@nestjs/common';
 import { bearer, type Contestant } from './contestant.js';
 
-/** As long as any user's. */
+/** As long as the ids of real users, so that the response has the same size. */
 const ID = '00000000-0000-7000-8000-000000000000';
 
 @Controller('me')
@@ -12,11 +12,11 @@ class OpenController {
   }
 }
 
-/** The same application without authentication: the most that there is to reach. */
+/** The same application without authentication: the upper limit for every contestant. */
 export const noGuard = (): Contestant => ({
   module: { controllers: [OpenController] },
-  // The header that the others read is sent here too.
+  // Requests carry the same header as those to the other contestants, so that they have the same size.
   logIn: async (_app, userCount) => ({
-    right: Array.from({ length: userCount }, () => ({ userId: ID, credential: bearer(ID) })),
+    valid: Array.from({ length: userCount }, () => ({ userId: ID, credential: bearer(ID) })),
   }),
 });

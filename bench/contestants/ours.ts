@@ -10,20 +10,20 @@ import {
   UserService,
 } from 'nestjs-expiring-token';
 import { DataSource } from 'typeorm';
-import { bearer, type Contestant, type LoggedIn, type Setting } from './contestant.js';
+import { bearer, type Contestant, type LoggedInUser, type Setting } from './contestant.js';
 import { guardedBy } from './me.controller.js';
 
-/** As many logins are made at once as the pool has connections. */
-const AT_ONCE = 10;
+/** Number of simultaneous logins: the default size of the connection pool. */
+const CONCURRENCY = 10;
 
-async function logIn(app: INestApplication, username: string): Promise<LoggedIn & { deviceId: string }> {
-  // Without a password nothing is hashed.
+async function logIn(app: INestApplication, username: string): Promise<LoggedInUser & { deviceId: string }> {
+  // Without a password, no time is spent on hashing.
   const { id: userId } = await app.get(UserService).create(username, null);
   const { plainText, token } = await app.get(ExpiringTokenService).issue(userId);
   return { userId, deviceId: token.deviceId, credential: bearer(plainText) };
 }
 
-/** An application that uses the package with these options. */
+/** Creates an application that uses this package with the given options. */
 export function oursWith(
   database: TypeOrmModuleOptions,
   options: ExpiringTokenModuleOptions = {},
@@ -38,21 +38,21 @@ export function oursWith(
       controllers: [guardedBy(guard)],
     },
     async logIn(app, userCount) {
-      const right: LoggedIn[] = [];
-      while (right.length < userCount) {
-        const names = Array.from({ length: AT_ONCE }, (_, index) => `user-${right.length + index}`);
-        right.push(...(await Promise.all(names.map((name) => logIn(app, name)))));
+      const valid: LoggedInUser[] = [];
+      while (valid.length < userCount) {
+        const names = Array.from({ length: CONCURRENCY }, (_, index) => `user-${valid.length + index}`);
+        valid.push(...(await Promise.all(names.map((name) => logIn(app, name)))));
       }
       const { userId, deviceId, credential } = await logIn(app, 'logged-out');
       await app.get(ExpiringTokenService).revoke(userId, deviceId);
-      return { right, wrong: credential };
+      return { valid, invalid: credential };
     },
   };
 }
 
 export const postgres = ({ postgresUrl: url }: Setting): TypeOrmModuleOptions => ({ type: 'postgres', url });
 
-/** As the package is when no option is given: every request looks at the database. */
+/** The package with default options: every request queries the database. */
 export const ours = (setting: Setting): Contestant => oursWith(postgres(setting));
 
 export const oursThroughPassport = (setting: Setting): Contestant =>
@@ -63,17 +63,18 @@ export const oursOnSqlite = ({ sqliteFile }: Setting): Contestant =>
 
 export const oursCached = (setting: Setting): Contestant => oursWith(postgres(setting), { cache: { ttl: '10s' } });
 
-/** Each token is written once, and never again. */
+/** The last use of a token is written once and never updated. */
 export const oursWithoutLastUse = (setting: Setting): Contestant =>
   oursWith(postgres(setting), { lastUsedAccuracy: '3650d' });
 
 const ACCURACY_MS = 60_000;
 
-/** Of each token the last use is written once a minute, and it is dead when it was not used for a month. */
+/** The last use of each token is written once a minute. A token expires after 30 days without use. */
 export const oursWithLastUse = (setting: Setting): Contestant => ({
   ...oursWith(postgres(setting), { idle: '30d', lastUsedAccuracy: ACCURACY_MS }),
-  // Between two rounds all tokens come due. Under a steady load as many would in each second of the minute.
-  async settle(app) {
+  // Without this, the last use of all tokens would be due in the same moment. It spreads the due times evenly over a minute,
+  // as a steady load would.
+  async prepareRound(app) {
     const lastUsedAt = () => `CAST(extract(epoch FROM now()) * 1000 - random() * ${ACCURACY_MS} AS bigint)`;
     await app.get(DataSource).createQueryBuilder().update(Token).set({ lastUsedAt }).execute();
   },

@@ -6,14 +6,14 @@ import { ExtractJwt, Strategy } from 'passport-jwt';
 import { bearer, type Contestant } from './contestant.js';
 import { guardedBy } from './me.controller.js';
 
-const SECRET = 'a secret of at least 32 bytes, as HS256 wants it';
+const SECRET = 'a secret of at least 32 bytes, as HS256 requires';
 
 interface Payload {
   sub: string;
   username: string;
 }
 
-/** HS256 as the documentation of Nest shows it: nothing is looked up, and nothing can be revoked. */
+/** HS256 as in the Nest documentation: no look-up, so tokens cannot be revoked. */
 function passportJwt(secretOrKey: string): Contestant {
   @Injectable()
   class JwtStrategy extends PassportStrategy(Strategy) {
@@ -34,13 +34,13 @@ function passportJwt(secretOrKey: string): Contestant {
     },
     async logIn(app, userCount) {
       const jwt = app.get(JwtService);
-      const right = Array.from({ length: userCount }, (_, index) => {
+      const valid = Array.from({ length: userCount }, (_, index) => {
         const payload: Payload = { sub: randomUUID(), username: `user-${index}` };
         return { userId: payload.sub, credential: bearer(jwt.sign(payload)) };
       });
       return {
-        right,
-        wrong: bearer(jwt.sign({ sub: randomUUID() }, { secret: 'a secret of somebody else altogether' })),
+        valid,
+        invalid: bearer(jwt.sign({ sub: randomUUID() }, { secret: 'a different secret of another application' })),
       };
     },
   };
@@ -48,9 +48,12 @@ function passportJwt(secretOrKey: string): Contestant {
 
 export const documentedJwt = (): Contestant => passportJwt(SECRET);
 
-/** `jsonwebtoken` takes a text for a public key first, and fails; a key that is a secret key already is used at once. */
+/**
+ * `jsonwebtoken` first tries to parse a string as a public key, which fails and costs time. It uses a secret `KeyObject`
+ * directly.
+ */
 export const tunedJwt = (): Contestant => {
-  // The types of passport-jwt know texts alone.
+  // The types of passport-jwt allow only strings, but a KeyObject works.
   const key: unknown = createSecretKey(Buffer.from(SECRET));
   return passportJwt(key as string);
 };

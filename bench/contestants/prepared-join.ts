@@ -14,7 +14,7 @@ interface JoinedRow {
   created: number | string;
 }
 
-/** A table by hand, and how a digest is looked up in it. */
+/** Hand-written tables and the look-up of a digest in them. */
 interface Tables {
   create(): Promise<void>;
   insertUser(id: string, username: string): Promise<void>;
@@ -25,7 +25,7 @@ interface Tables {
 const digestOf = (token: string) => createHash('sha256').update(token).digest();
 const generateToken = () => randomBytes(32).toString('base64url');
 
-/** The least that a guard with a database can do for each request: one digest, one prepared statement, no Passport. */
+/** The minimum work of a guard with a database: one digest and one prepared statement for each request, without Passport. */
 class BareGuard implements CanActivate {
   constructor(private readonly tables: Tables) {}
 
@@ -45,15 +45,15 @@ function contestant(tables: Tables): Contestant {
     module: { controllers: [guardedBy(new BareGuard(tables))] },
     async logIn(_app, userCount) {
       await tables.create();
-      const right = [];
+      const valid = [];
       for (let index = 0; index < userCount; index++) {
         const userId = randomUUID();
         const token = generateToken();
         await tables.insertUser(userId, `user-${index}`);
         await tables.insertToken(digestOf(token), userId, Date.now());
-        right.push({ userId, credential: bearer(token) });
+        valid.push({ userId, credential: bearer(token) });
       }
-      return { right, wrong: bearer(generateToken()) };
+      return { valid, invalid: bearer(generateToken()) };
     },
   };
 }
@@ -78,7 +78,7 @@ export function preparedJoin({ postgresUrl }: Setting): Contestant {
       await pool.query('INSERT INTO bare_token VALUES ($1, $2, $3)', [digest, userId, createdMs]);
     },
     async find(digest) {
-      // A statement with a name is prepared once for each connection.
+      // PostgreSQL prepares a named statement once per connection.
       const { rows } = await pool.query<JoinedRow>({ name: 'find', text: joinedBy('$1'), values: [digest] });
       return rows[0];
     },

@@ -1,6 +1,6 @@
 import type { Adapter, Contestant, Setting } from './contestant.js';
 
-/** A contestant by name. Its code is loaded by the process that runs it, and by no other. */
+/** A contestant. Only the process that runs it loads its code. */
 interface Entry {
   title: string;
   adapters: readonly Adapter[];
@@ -17,17 +17,17 @@ export const ROSTER = {
     load: async () => (await import('./no-guard.js')).noGuard,
   },
   'jwt-documented': {
-    title: 'passport-jwt, HS256, as the documentation shows it',
+    title: 'passport-jwt, HS256, as documented',
     adapters: BOTH,
     load: async () => (await import('./passport-jwt.js')).documentedJwt,
   },
   'jwt-tuned': {
-    title: 'passport-jwt, HS256, the secret as a KeyObject',
+    title: 'passport-jwt, HS256, secret as a `KeyObject`',
     adapters: BOTH,
     load: async () => (await import('./passport-jwt.js')).tunedJwt,
   },
   'naive-port': {
-    title: 'the DRF tutorial by hand: passport, `findOne` with the user, PostgreSQL',
+    title: 'DRF tutorial, ported by hand: passport, `findOne` with the user, PostgreSQL',
     adapters: EXPRESS,
     load: async () => (await import('./naive-port.js')).naivePort,
   },
@@ -42,7 +42,7 @@ export const ROSTER = {
     load: async () => (await import('./better-auth.js')).betterAuthBearer,
   },
   'better-auth-cookie-cache': {
-    title: 'better-auth, cookie cache, no database',
+    title: 'better-auth, cookie cache, no database query',
     adapters: EXPRESS,
     load: async () => (await import('./better-auth.js')).betterAuthCookieCache,
   },
@@ -57,17 +57,17 @@ export const ROSTER = {
     load: async () => (await import('./prepared-join.js')).preparedJoinOnSqlite,
   },
   ours: {
-    title: '**ours, always fresh, PostgreSQL**',
+    title: '**ours, no cache, PostgreSQL**',
     adapters: BOTH,
     load: async () => (await import('./ours.js')).ours,
   },
   'ours-through-passport': {
-    title: "ours, always fresh, PostgreSQL, `AuthGuard('expiring-token')`",
+    title: "ours, no cache, PostgreSQL, `AuthGuard('expiring-token')`",
     adapters: BOTH,
     load: async () => (await import('./ours.js')).oursThroughPassport,
   },
   'ours-sqlite': {
-    title: '**ours, always fresh, SQLite file**',
+    title: '**ours, no cache, SQLite file**',
     adapters: BOTH,
     load: async () => (await import('./ours.js')).oursOnSqlite,
   },
@@ -77,12 +77,12 @@ export const ROSTER = {
     load: async () => (await import('./ours.js')).oursCached,
   },
   'ours-last-use': {
-    title: 'ours, always fresh, PostgreSQL, last use each minute and `idle`',
+    title: 'ours, no cache, PostgreSQL, last use written each minute, with `idle`',
     adapters: BOTH,
     load: async () => (await import('./ours.js')).oursWithLastUse,
   },
   'ours-no-last-use': {
-    title: 'ours, always fresh, PostgreSQL, last use never written',
+    title: 'ours, no cache, PostgreSQL, last use never written',
     adapters: BOTH,
     load: async () => (await import('./ours.js')).oursWithoutLastUse,
   },

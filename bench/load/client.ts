@@ -1,7 +1,7 @@
 import { Agent, request } from 'node:http';
 import type { Credential } from '../contestants/contestant.js';
 
-export interface Answer {
+export interface HttpResponse {
   status: number;
   body: string;
 }
@@ -13,10 +13,13 @@ interface Options {
   body?: unknown;
 }
 
-/** After 5 s without a request a server closes a connection, perhaps while the next one is on its way. */
-const UNUSED_MS = 4000;
+/**
+ * The client closes an idle connection first. The server closes it after 5 s, possibly while the next request is being sent,
+ * which would fail.
+ */
+const IDLE_TIMEOUT_MS = 4000;
 
-/** A client that keeps its connections to one application. */
+/** An HTTP client that keeps its connections to one application open. */
 export class Client {
   private readonly agent: Agent;
 
@@ -24,19 +27,19 @@ export class Client {
     private readonly origin: string,
     maxSockets = Infinity,
   ) {
-    this.agent = new Agent({ keepAlive: true, maxSockets, timeout: UNUSED_MS });
+    this.agent = new Agent({ keepAlive: true, maxSockets, timeout: IDLE_TIMEOUT_MS });
   }
 
-  me(credential: Credential): Promise<Answer> {
+  me(credential: Credential): Promise<HttpResponse> {
     return this.send({ headers: { [credential.name]: credential.value } });
   }
 
-  send({ method = 'GET', path = '/me', headers = {}, body }: Options): Promise<Answer> {
+  send({ method = 'GET', path = '/me', headers = {}, body }: Options): Promise<HttpResponse> {
     const { agent } = this;
     const json = body === undefined ? undefined : JSON.stringify(body);
-    const all = json === undefined ? headers : { ...headers, 'Content-Type': 'application/json' };
+    const allHeaders = json === undefined ? headers : { ...headers, 'Content-Type': 'application/json' };
     return new Promise((resolve, reject) => {
-      const sent = request(new URL(path, this.origin), { method, headers: all, agent }, (response) => {
+      const sent = request(new URL(path, this.origin), { method, headers: allHeaders, agent }, (response) => {
         let text = '';
         response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
         response.on('end', () => resolve({ status: response.statusCode!, body: text })).on('error', reject);

@@ -1,4 +1,4 @@
--- Each request is sent by the next of those who are logged in. Prints what came of it as one line of JSON.
+-- Sends each request with the credential of the next logged-in user. Prints the result as one line of JSON.
 
 local requests = {}
 local current = 0

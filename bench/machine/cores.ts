@@ -1,9 +1,9 @@
-/** The application that is measured has one core alone. */
+/** The measured application has this core for itself. */
 export const SERVER_CORE = 0;
-/** The load, the database and Redis share the other. */
+/** The load generator, the database and Redis share this core. */
 export const LOAD_CORE = 1;
 
-/** A command on one core, or on all of them. */
+/** Returns a command that runs a program on one core, or on all cores if `core` is undefined. */
 export function pinned(core: number | undefined, program: string, ...parameters: string[]): [string, string[]] {
   return core === undefined ? [program, parameters] : ['taskset', ['-c', String(core), program, ...parameters]];
 }

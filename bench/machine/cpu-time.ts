@@ -8,9 +8,9 @@ function childrenOf(pid: number): number[] {
   return existsSync(path) ? readFileSync(path, 'utf8').split(' ').filter(Boolean).map(Number) : [];
 }
 
-/** CPU time that a process has used, and those of its children that have ended. */
+/** CPU time of a process and of its terminated children. */
 function ownSeconds(pid: number): number {
-  // The name in the second field may hold anything.
+  // The second field, the process name, can contain spaces and parentheses.
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
     .replace(/^.*\) /s, '')
     .split(' ');
@@ -18,16 +18,16 @@ function ownSeconds(pid: number): number {
   return (user + system + endedUser + endedSystem) / TICKS_PER_SECOND;
 }
 
-/** CPU time that a process and all that it has started have used. */
+/** CPU time of a process and of all its descendants. */
 export const cpuSeconds = (pid: number): number =>
   ownSeconds(pid) + childrenOf(pid).reduce((sum, child) => sum + cpuSeconds(child), 0);
 
-/** Columns of /proc/stat in which nothing was there to do. */
+/** Columns of /proc/stat that count idle time and I/O wait. */
 const IDLE_COLUMNS = [3, 4];
-/** Those after it are parts of the first two. */
+/** The last column to add up. The columns after it are already included in the first two. */
 const STEAL_COLUMN = 7;
 
-/** CPU time that all processes of the machine have used, and what its host has given to others. */
+/** CPU time of all processes of the machine, plus the time that the host gave to other virtual machines ("steal"). */
 export function busySeconds(): number {
   const [all] = readFileSync('/proc/stat', 'utf8').split('\n', 1);
   const columns = all!

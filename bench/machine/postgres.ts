@@ -9,24 +9,24 @@ import { ServerProcess } from './server-process.js';
 
 const USER = 'postgres';
 
-/** Nothing runs beside what is measured, and each contestant's pool finds room. All else is as PostgreSQL comes. */
+/** No autovacuum during a measurement, and enough connections for the pools of all contestants. Other settings are defaults. */
 const SETTINGS = { autovacuum: 'off', max_connections: '400', listen_addresses: '127.0.0.1' };
 
-/** Debian keeps the programs of PostgreSQL out of the path, one directory a version. */
+/** Finds a PostgreSQL program. Debian installs them outside the PATH, in one directory per version. */
 function program(name: string): string {
   const root = '/usr/lib/postgresql';
   const versions = existsSync(root) ? readdirSync(root).toSorted((a, b) => Number(b) - Number(a)) : [];
   return versions.length > 0 ? join(root, versions[0]!, 'bin', name) : name;
 }
 
-/** PostgreSQL refuses to run as root. */
+/** The user and group to run as if this process is root: PostgreSQL refuses to run as root. */
 function owner(): { uid?: number; gid?: number } {
   if (process.getuid?.() !== 0) return {};
   const idOf = (flag: string) => Number(execFileSync('id', [flag, USER], { encoding: 'utf8' }));
   return { uid: idOf('-u'), gid: idOf('-g') };
 }
 
-/** A PostgreSQL of the run's own. */
+/** A private PostgreSQL server for the benchmark run. */
 export class Postgres {
   private constructor(
     private readonly port: number,
@@ -38,15 +38,19 @@ export class Postgres {
     mkdirSync(data, { mode: 0o700 });
     const { uid, gid } = owner();
     if (uid !== undefined && gid !== undefined) for (const path of [directory, data]) chownSync(path, uid, gid);
-    const as = { uid, gid, cwd: data };
+    const spawnOptions = { uid, gid, cwd: data };
     const cluster = ['-D', data, '-A', 'trust', '-U', USER, '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync'];
-    execFileSync(program('initdb'), cluster, { ...as, stdio: 'ignore' });
+    execFileSync(program('initdb'), cluster, { ...spawnOptions, stdio: 'ignore' });
     const port = await freePort();
     const settings = Object.entries({ ...SETTINGS, port, unix_socket_directories: data });
     const options = settings.flatMap(([name, value]) => ['-c', `${name}=${value}`]);
-    const server = new ServerProcess('PostgreSQL', pinned(LOAD_CORE, program('postgres'), '-D', data, ...options), as);
+    const server = new ServerProcess(
+      'PostgreSQL',
+      pinned(LOAD_CORE, program('postgres'), '-D', data, ...options),
+      spawnOptions,
+    );
     const postgres = new Postgres(port, server);
-    await server.answers(() => postgres.query('SELECT 1'));
+    await server.waitUntilReady(() => postgres.query('SELECT 1'));
     return postgres;
   }
 
@@ -54,14 +58,14 @@ export class Postgres {
     return `postgres://${USER}@127.0.0.1:${this.port}/${database}`;
   }
 
-  /** Address of a new, empty database. */
+  /** Creates an empty database and returns its URL. */
   async createDatabase(name: string): Promise<string> {
     await this.query(`CREATE DATABASE "${name}"`);
     return this.url(name);
   }
 
-  /** Does now what would be done in the background once tables are filled. */
-  async settle(database: string): Promise<void> {
+  /** Performs the maintenance that PostgreSQL would otherwise do in the background after the tables were filled. */
+  async vacuumAndCheckpoint(database: string): Promise<void> {
     await this.query('VACUUM ANALYZE', database);
     await this.query('CHECKPOINT');
   }

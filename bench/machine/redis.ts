@@ -2,7 +2,7 @@ import { Redis } from 'ioredis';
 import { freePort } from './free-port.js';
 import { ServerProcess } from './server-process.js';
 
-/** A Redis of the run's own, which keeps nothing. */
+/** A private Redis server for the benchmark run, without persistence. */
 export class PrivateRedis {
   private constructor(
     readonly url: string,
@@ -14,7 +14,7 @@ export class PrivateRedis {
     const options = ['--bind', '127.0.0.1', '--port', String(port), '--save', '', '--appendonly', 'no'];
     const server = new ServerProcess('Redis', ['redis-server', [...options, '--dir', directory]]);
     const url = `redis://127.0.0.1:${port}`;
-    await server.answers(() => ping(url));
+    await server.waitUntilReady(() => ping(url));
     return new PrivateRedis(url, server);
   }
 

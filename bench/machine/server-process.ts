@@ -2,9 +2,9 @@ import { type ChildProcess, spawn, type SpawnOptions } from 'node:child_process'
 import { once } from 'node:events';
 import { setTimeout as wait } from 'node:timers/promises';
 
-const PATIENCE_MS = 30_000;
+const START_TIMEOUT_MS = 30_000;
 
-/** A server of a database, started for the run and ended with it. */
+/** A database server that is started for the benchmark run and stopped at its end. */
 export class ServerProcess {
   private readonly child: ChildProcess;
 
@@ -14,33 +14,34 @@ export class ServerProcess {
     options: Pick<SpawnOptions, 'cwd' | 'uid' | 'gid'> = {},
   ) {
     this.child = spawn(program, parameters, { ...options, stdio: 'ignore' });
-    process.once('exit', this.end);
+    process.once('exit', this.kill);
   }
 
   get pid(): number {
     return this.child.pid!;
   }
 
-  /** Waits until a call that needs the server succeeds. */
-  async answers(ask: () => Promise<unknown>): Promise<void> {
-    const deadline = performance.now() + PATIENCE_MS;
+  /** Retries a call that needs the server until the call succeeds. */
+  async waitUntilReady(connect: () => Promise<unknown>): Promise<void> {
+    const deadline = performance.now() + START_TIMEOUT_MS;
     for (;;) {
       try {
-        await ask();
+        await connect();
         return;
       } catch (error) {
-        if (performance.now() > deadline) throw new Error(`${this.name} does not start`, { cause: error });
+        if (performance.now() > deadline)
+          throw new Error(`${this.name} did not start within ${START_TIMEOUT_MS / 1000} s`, { cause: error });
         await wait(20);
       }
     }
   }
 
   async stop(): Promise<void> {
-    process.off('exit', this.end);
+    process.off('exit', this.kill);
     const ended = once(this.child, 'exit');
-    this.end();
+    this.kill();
     await ended;
   }
 
-  private readonly end = () => this.child.kill('SIGINT');
+  private readonly kill = () => this.child.kill('SIGINT');
 }

@@ -13,7 +13,7 @@ const GUIDE = pathOf('docs/performance.md');
 const BEGIN = '<!-- results of npm run bench -->';
 const END = '<!-- end of results -->';
 
-/** As .prettierrc.json has it. */
+/** The same options as in .prettierrc.json. */
 const STYLE = { singleQuote: true, printWidth: 120 };
 
 export const readResults = (): Results =>
@@ -23,7 +23,7 @@ async function write(path: string, text: string): Promise<void> {
   writeFileSync(path, await format(text, { ...STYLE, filepath: path }));
 }
 
-/** Writes the results, their table, and the table into the guide. */
+/** Writes the results, their tables, and a copy of the tables into the guide. */
 export async function writeResults(results: Results): Promise<void> {
   mkdirSync(pathOf('bench/results'), { recursive: true });
   const text = markdown(results);
@@ -32,6 +32,6 @@ export async function writeResults(results: Results): Promise<void> {
   const guide = readFileSync(GUIDE, 'utf8');
   const [head, rest] = guide.split(BEGIN);
   const tail = rest?.split(END)[1];
-  if (tail === undefined) throw new Error(`docs/performance.md has no ${BEGIN} … ${END}`);
+  if (tail === undefined) throw new Error(`docs/performance.md must contain the markers ${BEGIN} and ${END}`);
   await write(GUIDE, `${head}${BEGIN}\n\n${text}\n\n${END}${tail}`);
 }

@@ -1,4 +1,4 @@
-/** Says how far the run is. */
+/** Reports the progress of the run on stderr. */
 export const log = (line: string): void => {
   process.stderr.write(`${line}\n`);
 };

@@ -1,13 +1,13 @@
 import { CLAIMS } from './claims.js';
 import type { Results } from './results.js';
 
-/** By how much a ratio of a short run may be worse than that of the long one before it counts: twice the noise seen. */
+/** How much worse a ratio of a quick run may be than that of the full run: twice the observed noise. */
 export const TOLERANCE = 0.15;
 
-/** Lines about what has become worse since the results that are kept. */
-export function regressions(now: Results, kept: Results): string[] {
+/** Describes each ratio that became worse since the committed results, one line each. */
+export function regressions(results: Results, baseline: Results): string[] {
   return CLAIMS.flatMap((claim) => {
-    const [measured, before] = [claim.measure(now), claim.measure(kept)];
+    const [measured, before] = [claim.measure(results), claim.measure(baseline)];
     if (measured === undefined || before === undefined) return [];
     const isWorse =
       'atLeast' in claim.bound ? measured < before * (1 - TOLERANCE) : measured > before * (1 + TOLERANCE);

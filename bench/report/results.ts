@@ -2,17 +2,17 @@ import type { Revocations } from '../revocation/measure.js';
 import type { Storms } from '../storm/measure.js';
 import type { Throughput } from '../throughput/measure.js';
 
-/** When something was measured, and of which versions. */
-export interface Made {
+/** When a part was measured, and with which versions. */
+export interface RunInfo {
   date: string;
   versions: Record<string, string>;
 }
 
-/** What `results.json` holds: the last run of each part. */
+/** The content of `results.json`: the last run of each part. */
 export interface Results {
-  throughput?: Made & Throughput;
-  revocation?: Made & Revocations;
-  storm?: Made & Storms;
+  throughput?: RunInfo & Throughput;
+  revocation?: RunInfo & Revocations;
+  storm?: RunInfo & Storms;
 }
 
 export type PartName = keyof Results;

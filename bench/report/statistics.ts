@@ -1,4 +1,4 @@
-/** Linear between the two nearest, as spreadsheets do it. */
+/** Interpolates linearly between the two nearest values, as spreadsheets do. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   const position = (sorted.length - 1) * share;
@@ -9,6 +9,6 @@ export function quantile(values: readonly number[], share: number): number {
 
 export const median = (values: readonly number[]): number => quantile(values, 0.5);
 
-/** How far apart the middle half of the values lies, as a share of the median. */
+/** The interquartile range (the width of the middle half of the values) divided by the median. */
 export const spread = (values: readonly number[]): number =>
   (quantile(values, 0.75) - quantile(values, 0.25)) / median(values);

@@ -2,8 +2,8 @@ import type { Adapter } from '../contestants/contestant.js';
 import { CONTESTANT_NAMES, type ContestantName, ROSTER } from '../contestants/roster.js';
 import { ratio, roundsOf } from '../throughput/ratios.js';
 import type { Throughput } from '../throughput/measure.js';
-import { DISTURBING_CORES } from '../throughput/round.js';
-import { type Claim, CLAIMS, holds } from './claims.js';
+import { MAX_OTHERS_CORES } from '../throughput/round.js';
+import { type Claim, CLAIMS, isMet } from './claims.js';
 import type { Results } from './results.js';
 import { median, quantile, spread } from './statistics.js';
 
@@ -38,7 +38,7 @@ function throughputTable(throughput: Throughput, adapter: Adapter): string | und
   const all = CONTESTANT_NAMES.map((contestant) => contestantRow(throughput, contestant, adapter));
   const rows = all.filter((cells) => cells !== undefined);
   if (rows.length === 0) return undefined;
-  const head = ['requests/s', 'spread', 'of no guard', 'of JWT tuned', 'p99, ms', 'server’s CPU', 'PostgreSQL, µs'];
+  const head = ['requests/s', 'spread', '÷ no guard', '÷ JWT tuned', 'p99, ms', 'server’s CPU', 'PostgreSQL, µs'];
   return table([ADAPTERS[adapter], ...head], rows);
 }
 
@@ -46,29 +46,29 @@ function claimRow(claim: Claim, results: Results): string[] {
   const { title, adapter, bound, unit } = claim;
   const measured = claim.measure(results);
   const suffix = unit ? ` ${unit}` : '';
-  const wanted = 'atLeast' in bound ? `≥ ${bound.atLeast}` : `≤ ${bound.atMost}`;
+  const target = 'atLeast' in bound ? `≥ ${bound.atLeast}` : `≤ ${bound.atMost}`;
   return [
     title,
     adapter ? ADAPTERS[adapter] : '–',
-    wanted + suffix,
+    target + suffix,
     measured === undefined ? '–' : fixed(measured, unit ? 1 : 2) + suffix,
-    measured === undefined ? 'not measured' : holds(claim, measured) ? 'yes' : '**no**',
+    measured === undefined ? 'not measured' : isMet(claim, measured) ? 'yes' : '**no**',
   ];
 }
 
-/** What was wanted, and what was measured. */
+/** The targets and the measurements. */
 export const claimsTable = (results: Results): string =>
   table(
-    ['Ratio of requests per second, unless it says otherwise', 'adapter', 'wanted', 'measured', 'held'],
+    ['Ratio of requests per second, unless stated otherwise', 'adapter', 'target', 'measured', 'met'],
     CLAIMS.map((claim) => claimRow(claim, results)),
   );
 
 function throughputText(throughput: NonNullable<Results['throughput']>): string {
   const { rounds, settings } = throughput;
-  const disturbed = rounds.filter(({ othersCores }) => othersCores > DISTURBING_CORES).length;
+  const disturbed = rounds.filter(({ othersCores }) => othersCores > MAX_OTHERS_CORES).length;
   return [
     `Medians of ${settings.cycles} cycles of ${settings.seconds} s each; ${settings.connections} connections, ${settings.users} tokens in rotation. ` +
-      `In ${disturbed} of ${rounds.length} rounds other processes kept more than ${DISTURBING_CORES} cores busy.`,
+      `In ${disturbed} of ${rounds.length} rounds other processes used more than ${MAX_OTHERS_CORES} of a core.`,
     throughputTable(throughput, 'express'),
     throughputTable(throughput, 'fastify'),
   ]
@@ -79,32 +79,32 @@ function throughputText(throughput: NonNullable<Results['throughput']>): string 
 function revocationText({ delaysMs, pollMs, processes, loadPerSecond }: NonNullable<Results['revocation']>): string {
   const [middle, late] = [median(delaysMs), quantile(delaysMs, 0.99)];
   return (
-    `${delaysMs.length} revocations through one of ${processes} processes, each under ${loadPerSecond} requests a second: all others refuse the token ` +
-    `${fixed(middle, 1)} ms after the answer at the median, ${fixed(late, 1)} ms at the 99th percentile, ${fixed(Math.max(...delaysMs), 1)} ms at most. ` +
-    `Each process was asked every ${fixed(pollMs.median, 1)} ms (99th percentile ${fixed(pollMs.p99, 1)} ms): by as much a delay may be shorter.`
+    `${delaysMs.length} revocations through one of ${processes} processes, each of which serves ${loadPerSecond} requests a second. Time from the response to the logout until all other processes reject the token: ` +
+    `median ${fixed(middle, 1)} ms, 99th percentile ${fixed(late, 1)} ms, maximum ${fixed(Math.max(...delaysMs), 1)} ms. ` +
+    `Each process was polled every ${fixed(pollMs.median, 1)} ms (99th percentile ${fixed(pollMs.p99, 1)} ms), so the real delays may be shorter by that much.`
   );
 }
 
 function stormText({ rounds, loginsAtOnce, guardedPerSecond }: NonNullable<Results['storm']>): string {
   const medianOf = (key: keyof (typeof rounds)[number]) => median(rounds.map((round) => round[key]));
   return (
-    `${guardedPerSecond} guarded requests a second: p99 ${fixed(medianOf('idleP99Ms'), 1)} ms alone, ${fixed(medianOf('stormP99Ms'), 1)} ms beside ${loginsAtOnce} logins ` +
-    `sent at once, which took ${fixed(medianOf('loginsMs') / 1000, 1)} s. Medians of ${rounds.length} rounds.`
+    `${guardedPerSecond} guarded requests a second: p99 ${fixed(medianOf('idleP99Ms'), 1)} ms without logins, ${fixed(medianOf('stormP99Ms'), 1)} ms during ${loginsAtOnce} simultaneous ` +
+    `logins, which took ${fixed(medianOf('loginsMs') / 1000, 1)} s. Medians of ${rounds.length} rounds.`
   );
 }
 
 function versionsText(results: Results): string {
-  const made = Object.values(results).toSorted((a, b) => b.date.localeCompare(a.date));
-  const days = [...new Set(made.map(({ date }) => date.slice(0, 10)))].join(', ');
-  const versions = Object.entries(made[0]?.versions ?? {}).map(([name, version]) => `${name} ${String(version)}`);
+  const runs = Object.values(results).toSorted((a, b) => b.date.localeCompare(a.date));
+  const days = [...new Set(runs.map(({ date }) => date.slice(0, 10)))].join(', ');
+  const versions = Object.entries(runs[0]?.versions ?? {}).map(([name, version]) => `${name} ${String(version)}`);
   return `Measured on ${days}: ${versions.join(', ')}.`;
 }
 
-/** All that was measured, in Markdown. */
+/** All results in Markdown. */
 export function markdown(results: Results): string {
   const { throughput, revocation, storm } = results;
   const parts: [heading: string, text: string | undefined][] = [
-    ['Wanted and measured', claimsTable(results)],
+    ['Targets and results', claimsTable(results)],
     ['Throughput', throughput && throughputText(throughput)],
     ['Revocations in several processes', revocation && revocationText(revocation)],
     ['A storm of logins', storm && stormText(storm)],

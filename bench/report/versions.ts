@@ -6,17 +6,17 @@ const BENCH = new URL('../../', import.meta.url);
 const manifest = (directory: string): { version: string; dependencies: Record<string, string> } =>
   JSON.parse(readFileSync(new URL(`${directory}/package.json`, BENCH), 'utf8'));
 
-/** The first number that looks like a version in what a program says of itself. */
+/** The first number in the output of a program that looks like a version. */
 function versionOf(program: string, flag: string): string {
   try {
     return /\d+\.\d+(\.\d+)?/.exec(execFileSync(program, [flag], { encoding: 'utf8' }))![0];
   } catch (error) {
-    // wrk says it, and fails.
+    // wrk prints its version and exits with an error code.
     return /\d+\.\d+(\.\d+)?/.exec(String((error as { stdout?: string }).stdout))?.[0] ?? 'unknown';
   }
 }
 
-/** All that a figure may depend on, but the machine. */
+/** The versions of all software that a result may depend on. */
 export function versions(postgres: string): Record<string, string> {
   const packages = ['nestjs-expiring-token', ...Object.keys(manifest('.').dependencies)];
   return {

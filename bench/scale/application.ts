@@ -6,9 +6,9 @@ import type { DataSourceOptions } from 'typeorm';
 import { bearer, type Credential } from '../contestants/contestant.js';
 import { guardedBy } from '../contestants/me.controller.js';
 
-/** The process of an application that prunes when it is told to. It ends with the process that started it. */
+/** Runs an application that prunes when it receives a message. The process ends when the process that started it ends. */
 
-/** What it is told, as JSON in its first parameter. */
+/** The settings of this process. Sent as JSON in its first command-line argument. */
 export interface Assignment {
   database: DataSourceOptions;
   logins: number;
@@ -19,15 +19,15 @@ export type Notice =
   | { type: 'pruned'; deleted: number }
   | { type: 'failed'; reason: string };
 
-const tell = (notice: Notice) => process.send!(notice);
+const sendNotice = (notice: Notice) => process.send!(notice);
 
-const fail = (error: unknown) => tell({ type: 'failed', reason: String(error) });
+const fail = (error: unknown) => sendNotice({ type: 'failed', reason: String(error) });
 
 async function run({ database, logins }: Assignment): Promise<void> {
   @Module({
     imports: [
       TypeOrmModule.forRoot({ ...database, autoLoadEntities: true }),
-      // With the usual retention, at the time that is chosen here.
+      // Default retention. The benchmark starts the pruning, so the timer is off.
       ExpiringTokenModule.forRoot({ prune: false }),
     ],
     controllers: [guardedBy(ExpiringTokenGuard)],
@@ -39,13 +39,13 @@ async function run({ database, logins }: Assignment): Promise<void> {
   const tokens = app.get(ExpiringTokenService);
   const credentials: Credential[] = [];
   while (credentials.length < logins) {
-    const { id } = await app.get(UserService).create(`somebody-${credentials.length}`, null);
+    const { id } = await app.get(UserService).create(`pruning-user-${credentials.length}`, null);
     credentials.push(bearer((await tokens.issue(id)).plainText));
   }
   process.on('message', () => {
-    tokens.prune().then((deleted) => tell({ type: 'pruned', deleted }), fail);
+    tokens.prune().then((deleted) => sendNotice({ type: 'pruned', deleted }), fail);
   });
-  tell({ type: 'ready', origin: await app.getUrl(), credentials });
+  sendNotice({ type: 'ready', origin: await app.getUrl(), credentials });
 }
 
 process.on('disconnect', () => process.exit());

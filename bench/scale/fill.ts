@@ -1,27 +1,27 @@
 /** The databases that the package runs on. */
 export type DatabaseName = 'postgres' | 'mariadb' | 'sqlite';
 
-/** Rows of `auth_token` as the package writes them, of access tokens that nobody has. */
+/** Rows of `auth_token` as the package writes them. The plain texts of these access tokens do not exist. */
 export interface Filling {
   tokens: number;
-  /** They have equally many tokens each, which lie apart in time. */
+  /** Number of users. Each has the same number of tokens, spread over the whole time. */
   users: number;
   /** The tokens are created evenly between these instants, in milliseconds since the epoch. */
   from: number;
   until: number;
-  /** Every tenth token was used then; the others never. */
+  /** Last use of every tenth token. The other tokens were never used. */
   usedAt?: number;
 }
 
-/** What the databases spell differently. */
+/** The SQL expressions that differ between the databases. */
 interface Dialect {
-  /** The numbers from one to that, as `n`. */
+  /** A table expression with the numbers from 1 to `last` in the column `n`. */
   numbers: (last: number) => string;
-  /** The id of a token, from its time in milliseconds and 8 more hexadecimal digits. */
+  /** The id of a token, built from its time in milliseconds and 8 more hexadecimal digits. */
   tokenId: (milliseconds: string, digits: string) => string;
-  /** A number as so many hexadecimal digits in lower case. */
+  /** A number as lower-case hexadecimal text with the given number of digits. */
   hex: (number: string, digits: number) => string;
-  /** The id of a user from its text. */
+  /** The id of a user, converted from its text form to the column type. */
   userKey: (text: string) => string;
   quotient: (dividend: string, divisor: number) => string;
   digest: string;
@@ -66,30 +66,30 @@ const DIALECTS: Record<DatabaseName, Dialect> = {
   },
 };
 
-/** A number of 32 bits that belongs to another one, and is not in its order. */
-const scattered = (number: string) => `((${number}) * 2654435761) % 4294967296`;
+/** Maps a number to a 32-bit number, so that consecutive numbers become scattered. */
+const scatter = (number: string) => `((${number}) * 2654435761) % 4294967296`;
 
-const joined = (name: DatabaseName, ...parts: string[]) =>
+const concat = (name: DatabaseName, ...parts: string[]) =>
   name === 'mariadb' ? `CONCAT(${parts.join(', ')})` : parts.join(' || ');
 
-/** Milliseconds since the epoch in which the token `n` was created. */
+/** SQL for the creation time of the token `n`, in milliseconds since the epoch. */
 const createdIn = (name: DatabaseName, { tokens, from, until }: Filling) =>
   `${from} + ${DIALECTS[name].quotient(`n * ${until - from}`, tokens)}`;
 
-/** SQL for the id of the token `n`, as its column has it. */
+/** SQL for the id of the token `n`, in the type of its column. */
 export function tokenIdIn(name: DatabaseName, filling: Filling): string {
   const dialect = DIALECTS[name];
-  return dialect.tokenId(createdIn(name, filling), dialect.hex(scattered('n'), 8));
+  return dialect.tokenId(createdIn(name, filling), dialect.hex(scatter('n'), 8));
 }
 
 /**
- * Statements that fill the tables of the package within the database, row after row in the order of time: its indexes are as
- * large as those that have grown.
+ * Statements that fill the tables inside the database, row by row in the order of time, so that the indexes become as large as
+ * those of a table that grew slowly.
  */
 export function fillingStatements(name: DatabaseName, filling: Filling): string[] {
   const { tokens, users, usedAt } = filling;
   const { numbers, hex, userKey, digest, device, yes } = DIALECTS[name];
-  const userId = (number: string) => joined(name, hex(scattered(number), 8), `'-0000-7000-8000-'`, hex(number, 12));
+  const userId = (number: string) => concat(name, hex(scatter(number), 8), `'-0000-7000-8000-'`, hex(number, 12));
   const row = {
     id: tokenIdIn(name, filling),
     user_id: userId(`n % ${users} + 1`),
@@ -115,7 +115,7 @@ const BARE_TABLE: Record<DatabaseName, string> = {
   sqlite: `CREATE TABLE bare (number INTEGER PRIMARY KEY, ${COLUMNS})`,
 };
 
-/** Statements that copy the rows of `auth_token` into a table whose primary key is their number. */
+/** Statements that copy the rows of `auth_token` into a table `bare`, whose primary key is a row number. */
 export const bareStatements = (name: DatabaseName): string[] => [
   BARE_TABLE[name],
   `INSERT INTO bare (number, ${COLUMNS}) SELECT row_number() OVER (ORDER BY id), ${COLUMNS} FROM auth_token`,

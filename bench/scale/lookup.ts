@@ -1,6 +1,6 @@
 import { log } from '../report/log.js';
 import { median, quantile } from '../report/statistics.js';
-import { type Asker, askerOf } from './asker.js';
+import { type PreparedConnection, connect } from './prepared-connection.js';
 import type { DatabaseName } from './fill.js';
 import { lookUpStatement, type SentStatement } from './statement.js';
 import type { FilledTable } from './table.js';
@@ -8,17 +8,17 @@ import type { FilledTable } from './table.js';
 const ROUNDS = 10;
 const LOOK_UPS = 2000;
 
-/** In microseconds, or as a ratio. */
+/** Durations in microseconds, or ratios. */
 interface Durations {
   median: number;
   p99: number;
 }
 
-/** Of look-ups of random tokens, and of random rows of a table of as many by a number: medians of the rounds. */
+/** Durations of look-ups of random tokens, and of random rows of a table of the same size by number; medians of all rounds. */
 export interface LookUps {
   ours: Durations;
   bare: Durations;
-  /** Of ours to bare in one round. */
+  /** Ratio of `ours` to `bare` within one round. */
   ratio: Durations;
 }
 
@@ -38,29 +38,33 @@ const mediansOf = (rounds: readonly Durations[]): Durations => ({
   p99: median(rounds.map((round) => round.p99)),
 });
 
-/** The values of a look-up, for another token. */
+/** The parameters of a look-up, with the id of another token. */
 function valuesFor({ values }: SentStatement, id: unknown): unknown[] {
   const [value, ...others] = values;
-  if (others.length > 0) throw new Error('a look-up of one token has more values than its id');
+  if (others.length > 0) throw new Error('the look-up statement must have one parameter, the token id');
   return [Array.isArray(value) ? [id] : id];
 }
 
-async function microseconds(asker: Asker, statement: SentStatement, values: readonly unknown[]): Promise<number> {
+async function microseconds(
+  connection: PreparedConnection,
+  statement: SentStatement,
+  values: readonly unknown[],
+): Promise<number> {
   const started = performance.now();
-  await asker.ask(statement, values);
+  await connection.query(statement, values);
   return (performance.now() - started) * 1000;
 }
 
-/** Measures both by turns, on one connection: what else the machine does hits them alike. */
+/** Alternates between both statements on one connection, so that other load on the machine affects both equally. */
 export async function measureLookUps(table: FilledTable, tokens: number): Promise<LookUps> {
   const ours = await lookUpStatement(table.options);
   const bare = BARE[table.name];
-  const asker = await askerOf(table.name, table.options);
+  const connection = await connect(table.name, table.options);
   const round = async () => {
     const times: Record<'ours' | 'bare', number[]> = { ours: [], bare: [] };
     const turns = [
-      async (id: unknown) => times.ours.push(await microseconds(asker, ours, valuesFor(ours, id))),
-      async () => times.bare.push(await microseconds(asker, bare, [1 + Math.floor(Math.random() * tokens)])),
+      async (id: unknown) => times.ours.push(await microseconds(connection, ours, valuesFor(ours, id))),
+      async () => times.bare.push(await microseconds(connection, bare, [1 + Math.floor(Math.random() * tokens)])),
     ];
     for (const id of await table.randomIds(LOOK_UPS)) {
       turns.reverse();
@@ -72,15 +76,18 @@ export async function measureLookUps(table: FilledTable, tokens: number): Promis
     await round();
     const rounds: Awaited<ReturnType<typeof round>>[] = [];
     while (rounds.length < ROUNDS) rounds.push(await round());
-    const ratios = rounds.map((of) => ({ median: of.ours.median / of.bare.median, p99: of.ours.p99 / of.bare.p99 }));
+    const ratios = rounds.map(({ ours: own, bare: other }) => ({
+      median: own.median / other.median,
+      p99: own.p99 / other.p99,
+    }));
     const measured = {
-      ours: mediansOf(rounds.map((of) => of.ours)),
-      bare: mediansOf(rounds.map((of) => of.bare)),
+      ours: mediansOf(rounds.map((result) => result.ours)),
+      bare: mediansOf(rounds.map((result) => result.bare)),
       ratio: mediansOf(ratios),
     };
     log(`${table.name}, ${tokens} tokens: ${JSON.stringify(measured)}`);
     return measured;
   } finally {
-    await asker.close();
+    await connection.close();
   }
 }

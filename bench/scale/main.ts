@@ -12,7 +12,7 @@ import type { DatabaseName, Filling } from './fill.js';
 import { measureLookUps } from './lookup.js';
 import { MariaDb } from './mariadb.js';
 import { measurePruning } from './prune.js';
-import { FEW, type Scale, scaleMarkdown, type ScaleResults } from './report.js';
+import { SMALL_TABLE_TOKENS, type Scale, scaleMarkdown, type ScaleResults } from './report.js';
 import { FilledTable } from './table.js';
 
 const USAGE = `node bench/dist/scale/main.js [options]
@@ -20,26 +20,26 @@ const USAGE = `node bench/dist/scale/main.js [options]
   --postgres <tokens>   10000000 by default
   --mariadb <tokens>    1000000 by default
   --sqlite <tokens>     1000000 by default
-  --prune <tokens>      half of which are to be pruned; 2000000 by default
-  --per-user <tokens>   10 by default
-  --only <names>        of postgres, mariadb, sqlite
-  --keep                writes the results, though they are of some databases, or of other sizes
+  --prune <tokens>      number of tokens, half of which are pruned; 2000000 by default
+  --per-user <tokens>   tokens per user; 10 by default
+  --only <names>        any of postgres, mariadb, sqlite, separated by commas
+  --keep                write the results even if other options are given
 
-Without options the results are written to bench/results, those of a database once it is measured.
+Without options, the results of each database are written to bench/results as soon as it is measured.
 `;
 
 const RESULTS = fileURLToPath(new URL('../../results', import.meta.url));
 const DAY_MS = 86_400_000;
 const NAMES: readonly DatabaseName[] = ['postgres', 'mariadb', 'sqlite'];
 
-/** Where databases come from. */
-interface Machine {
+/** A database server that creates databases. */
+interface DatabaseServer {
   version: string;
   create(database: string): Promise<DataSourceOptions>;
   stop(): Promise<void>;
 }
 
-const MACHINES: Record<DatabaseName, (directory: string) => Promise<Machine>> = {
+const SERVERS: Record<DatabaseName, (directory: string) => Promise<DatabaseServer>> = {
   async postgres(directory) {
     const server = await Postgres.start(directory);
     return {
@@ -74,30 +74,30 @@ interface Plan {
 }
 
 async function measure(name: DatabaseName, { tokens, prune, perUser }: Plan, directory: string): Promise<Scale> {
-  const machine = await MACHINES[name](directory);
-  let made = 0;
-  /** @param days - how old the oldest token is */
+  const server = await SERVERS[name](directory);
+  let tableCount = 0;
+  /** @param days - age of the oldest token */
   async function withTable<T>(count: number, days: number, use: (table: FilledTable) => Promise<T>): Promise<T> {
     log(`${name}: ${count} tokens`);
     const until = Date.now();
     const filling: Filling = { tokens: count, users: Math.ceil(count / perUser), from: until - days * DAY_MS, until };
-    const table = await FilledTable.fill(name, await machine.create(`tokens_${made++}`), filling);
+    const table = await FilledTable.fill(name, await server.create(`tokens_${tableCount++}`), filling);
     return use(table).finally(() => table.close());
   }
   const lookUps = async (table: FilledTable, count: number) => {
     await table.addBare();
     return measureLookUps(table, count);
   };
-  // As old as tokens get: the usual lifespan and the usual retention.
-  const kept = 30 + 7;
+  // The default lifespan plus the default retention: the maximum age of a row.
+  const maxAgeDays = 30 + 7;
   try {
-    const few = await withTable(FEW, kept, (table) => lookUps(table, FEW));
-    const { sizes, many } = await withTable(tokens[name], kept, async (table) => ({
+    const few = await withTable(SMALL_TABLE_TOKENS, maxAgeDays, (table) => lookUps(table, SMALL_TABLE_TOKENS));
+    const { sizes, many } = await withTable(tokens[name], maxAgeDays, async (table) => ({
       sizes: await table.sizes(),
       many: await lookUps(table, tokens[name]),
     }));
-    const pruning = await withTable(prune, 2 * kept, measurePruning);
-    const { version } = machine;
+    const pruning = await withTable(prune, 2 * maxAgeDays, measurePruning);
+    const { version } = server;
     return {
       date: new Date().toISOString(),
       node: process.versions.node,
@@ -110,13 +110,13 @@ async function measure(name: DatabaseName, { tokens, prune, perUser }: Plan, dir
       pruning,
     };
   } finally {
-    await machine.stop();
+    await server.stop();
   }
 }
 
-const kept = (): ScaleResults => JSON.parse(readFileSync(join(RESULTS, 'scale.json'), 'utf8')) as ScaleResults;
+const readResults = (): ScaleResults => JSON.parse(readFileSync(join(RESULTS, 'scale.json'), 'utf8')) as ScaleResults;
 
-/** Writes the results, as .prettierrc.json has it. */
+/** Writes the results with the formatting of .prettierrc.json. */
 async function write(results: ScaleResults): Promise<void> {
   for (const [file, content] of [
     ['scale.json', JSON.stringify(results)],
@@ -128,7 +128,7 @@ async function write(results: ScaleResults): Promise<void> {
 }
 
 async function run(): Promise<void> {
-  const { values: given } = parseArgs({
+  const { values: options } = parseArgs({
     options: {
       postgres: { type: 'string', default: '10000000' },
       mariadb: { type: 'string', default: '1000000' },
@@ -140,25 +140,25 @@ async function run(): Promise<void> {
       help: { type: 'boolean', default: false },
     },
   });
-  if (given.help) {
+  if (options.help) {
     process.stdout.write(USAGE);
     return;
   }
-  const only = given.only.split(',');
-  const tokens = Object.fromEntries(NAMES.map((name) => [name, Number(given[name])])) as Plan['tokens'];
-  const plan = { tokens, prune: Number(given.prune), perUser: Number(given['per-user']) };
+  const only = options.only.split(',');
+  const tokens = Object.fromEntries(NAMES.map((name) => [name, Number(options[name])])) as Plan['tokens'];
+  const plan = { tokens, prune: Number(options.prune), perUser: Number(options['per-user']) };
   const results: ScaleResults = {};
   for (const name of NAMES.filter((candidate) => only.includes(candidate))) {
     const directory = mkdtempSync(join(tmpdir(), 'ext_scale_'));
     try {
       results[name] = await measure(name, plan, directory);
-      // Those of the other databases are of other runs then, and stay.
-      if (given.keep) await write({ ...kept(), [name]: results[name] });
+      // The results of the other databases come from earlier runs and are kept.
+      if (options.keep) await write({ ...readResults(), [name]: results[name] });
     } finally {
       rmSync(directory, { recursive: true, force: true });
     }
   }
-  if (given.keep) await writeCharts();
+  if (options.keep) await writeCharts();
   process.stdout.write(`${scaleMarkdown(results)}\n`);
 }
 

@@ -8,14 +8,14 @@ import { ServerProcess } from '../machine/server-process.js';
 
 const USER = 'mysql';
 
-/** MariaDB refuses to run as root. */
+/** The user and group to run as if this process is root: MariaDB refuses to run as root. */
 function owner(): { uid?: number; gid?: number } {
   if (process.getuid?.() !== 0) return {};
   const idOf = (flag: string) => Number(execFileSync('id', [flag, USER], { encoding: 'utf8' }));
   return { uid: idOf('-u'), gid: idOf('-g') };
 }
 
-/** A MariaDB of the run's own. */
+/** A private MariaDB server for the benchmark run. */
 export class MariaDb {
   private constructor(
     private readonly port: number,
@@ -27,17 +27,17 @@ export class MariaDb {
     mkdirSync(data, { mode: 0o700 });
     const { uid, gid } = owner();
     if (uid !== undefined && gid !== undefined) for (const path of [directory, data]) chownSync(path, uid, gid);
-    const as = { uid, gid, cwd: data };
-    const place = ['--no-defaults', `--datadir=${data}`];
-    const cluster = [...place, '--auth-root-authentication-method=normal', '--skip-test-db'];
-    execFileSync('mariadb-install-db', cluster, { ...as, stdio: 'ignore' });
+    const spawnOptions = { uid, gid, cwd: data };
+    const dataOptions = ['--no-defaults', `--datadir=${data}`];
+    const cluster = [...dataOptions, '--auth-root-authentication-method=normal', '--skip-test-db'];
+    execFileSync('mariadb-install-db', cluster, { ...spawnOptions, stdio: 'ignore' });
     const port = await freePort();
-    // With --gdb it ends by SIGINT, as PostgreSQL does.
+    // With --gdb, SIGINT stops MariaDB, as it stops PostgreSQL.
     const files = ['--gdb', `--socket=${join(data, 's.sock')}`, `--pid-file=${join(data, 'pid')}`];
-    const options = [...place, ...files, `--port=${port}`, '--bind-address=127.0.0.1', '--skip-log-bin'];
-    const server = new ServerProcess('MariaDB', pinned(LOAD_CORE, 'mariadbd', ...options), as);
+    const options = [...dataOptions, ...files, `--port=${port}`, '--bind-address=127.0.0.1', '--skip-log-bin'];
+    const server = new ServerProcess('MariaDB', pinned(LOAD_CORE, 'mariadbd', ...options), spawnOptions);
     const mariadb = new MariaDb(port, server);
-    await server.answers(() => mariadb.query('SELECT 1'));
+    await server.waitUntilReady(() => mariadb.query('SELECT 1'));
     return mariadb;
   }
 
@@ -45,7 +45,7 @@ export class MariaDb {
     return `mysql://root@127.0.0.1:${this.port}/${database}`;
   }
 
-  /** Address of a new, empty database. */
+  /** Creates an empty database and returns its URL. */
   async createDatabase(name: string): Promise<string> {
     await this.query(`CREATE DATABASE \`${name}\``);
     return this.url(name);

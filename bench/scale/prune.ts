@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Client } from '../load/client.js';
-import { paced } from '../load/paced.js';
+import { sendAtConstantRate } from '../load/constant-rate.js';
 import { pinned, SERVER_CORE } from '../machine/cores.js';
 import { log } from '../report/log.js';
 import { quantile } from '../report/statistics.js';
@@ -16,7 +16,7 @@ const PER_SECOND = 200;
 const WARM_UP_MS = 3000;
 const IDLE_MS = 15_000;
 
-/** Of guarded requests, with and without a sweep beside them. */
+/** Durations of guarded requests, with and without simultaneous pruning. */
 export interface Pruning {
   deleted: number;
   perSecond: number;
@@ -26,7 +26,7 @@ export interface Pruning {
   tookMs: number;
 }
 
-/** An application in a process of its own. */
+/** An application that runs in a separate process. */
 class Application {
   private readonly child;
   private readonly ended;
@@ -40,7 +40,7 @@ class Application {
   }
 
   async notice<Type extends Notice['type']>(type: Type): Promise<Extract<Notice, { type: Type }>> {
-    const end = this.ended.then((): [Notice] => [{ type: 'failed', reason: 'it ended' }]);
+    const end = this.ended.then((): [Notice] => [{ type: 'failed', reason: 'the process ended' }]);
     const [notice] = (await Promise.race([once(this.child, 'message'), end])) as [Notice];
     if (notice.type !== type) throw new Error(`the application: ${JSON.stringify(notice)}`);
     return notice as Extract<Notice, { type: Type }>;
@@ -57,30 +57,30 @@ class Application {
   }
 }
 
-/** Sweeps the table beside guarded requests, all of which must be answered 200. */
+/** Prunes the table while it sends guarded requests. Throws if one of them gets a status other than 200. */
 export async function measurePruning(table: FilledTable): Promise<Pruning> {
   const application = new Application({ database: table.options, logins: LOGINS });
   try {
     const { origin, credentials } = await application.notice('ready');
     const client = new Client(origin);
-    const beside = async (work: Promise<unknown>) => {
-      const over = new AbortController();
-      let asked = 0;
-      const guarded = paced(PER_SECOND, over.signal, async () => {
-        const { status } = await client.me(credentials[asked++ % credentials.length]!);
-        if (status !== 200) throw new Error(`a guarded request was answered ${status}`);
+    const measureDuring = async (work: Promise<unknown>) => {
+      const finished = new AbortController();
+      let sent = 0;
+      const guarded = sendAtConstantRate(PER_SECOND, finished.signal, async () => {
+        const { status } = await client.me(credentials[sent++ % credentials.length]!);
+        if (status !== 200) throw new Error(`a guarded request got status ${status}`);
       });
-      const [durationsMs] = await Promise.all([guarded, work.finally(() => over.abort())]);
+      const [durationsMs] = await Promise.all([guarded, work.finally(() => finished.abort())]);
       return durationsMs;
     };
     try {
-      await beside(wait(WARM_UP_MS));
-      const idleMs = await beside(wait(IDLE_MS));
+      await measureDuring(wait(WARM_UP_MS));
+      const idleMs = await measureDuring(wait(IDLE_MS));
       const started = performance.now();
-      const sweep = application.prune();
-      const pruningMs = await beside(sweep);
+      const pruning = application.prune();
+      const pruningMs = await measureDuring(pruning);
       const measured = {
-        deleted: await sweep,
+        deleted: await pruning,
         perSecond: PER_SECOND,
         idleP99Ms: quantile(idleMs, 0.99),
         pruningP99Ms: quantile(pruningMs, 0.99),

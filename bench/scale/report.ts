@@ -3,19 +3,19 @@ import type { LookUps } from './lookup.js';
 import type { Pruning } from './prune.js';
 import type { Sizes } from './table.js';
 
-/** How many tokens a small table has. */
-export const FEW = 10_000;
+/** Number of tokens in the small table. */
+export const SMALL_TABLE_TOKENS = 10_000;
 
-/** What was measured on one database. */
+/** The results of one database. */
 export interface Scale {
   date: string;
   node: string;
   version: string;
   tokens: number;
-  /** How many a user has of them. */
+  /** Number of tokens of each user. */
   perUser: number;
   sizes: Sizes;
-  /** With {@link FEW} tokens. */
+  /** With {@link SMALL_TABLE_TOKENS} tokens. */
   few: LookUps;
   many: LookUps;
   pruning: Pruning;
@@ -57,30 +57,33 @@ const pruningRow = (title: string, pruning: Pruning): string[] => [
   pruning.pruningMaxMs.toFixed(0),
 ];
 
-/** All that was measured, in Markdown. */
+/** All results in Markdown. */
 export function scaleMarkdown(results: ScaleResults): string {
   const all = Object.entries(results).map(([name, scale]) => [TITLES[name as DatabaseName], scale] as const);
   const measured = all.map(
     ([title, { date, node, version }]) => `${title} ${version} with node ${node} on ${date.slice(0, 10)}`,
   );
   return [
-    `Measured: ${measured.join(', ')}; ${all[0]?.[1].perUser} tokens a user.`,
+    `Measured: ${measured.join(', ')}; ${all[0]?.[1].perUser} tokens per user.`,
     '## Look-ups',
-    'Of random tokens by the statement that the package sends, users included, by turns with a prepared statement that selects a row by a `bigint` primary key from a table of as many. In microseconds; medians of ten rounds.',
+    'Look-ups of random tokens with the statement of the package, which includes the user, compared with a prepared statement that selects a row by a `bigint` primary key from a table of the same size (bare). The two statements alternate. In microseconds; medians of ten rounds.',
     table(
       ['', 'tokens', 'median', 'bare', 'ratio', 'p99', 'bare', 'ratio'],
-      all.flatMap(([title, { tokens, few, many }]) => [lookUpRow(title, FEW, few), lookUpRow(title, tokens, many)]),
+      all.flatMap(([title, { tokens, few, many }]) => [
+        lookUpRow(title, SMALL_TABLE_TOKENS, few),
+        lookUpRow(title, tokens, many),
+      ]),
     ),
     '## Sizes',
-    'Of a table that has grown, token by token. On MariaDB and SQLite its primary key is the table itself.',
+    'Sizes in a table that grew token by token. On MariaDB and SQLite the primary key is the table itself.',
     table(
-      ['', 'MiB a million tokens'],
+      ['', 'MiB per million tokens'],
       all.flatMap(([title, scale]) => sizeRows(title, scale)),
     ),
     '## Pruning',
-    `Beside ${all[0]?.[1].pruning.perSecond} guarded requests a second, all of which were answered 200. In milliseconds.`,
+    `Pruning during ${all[0]?.[1].pruning.perSecond} guarded requests per second, all of which got status 200. In milliseconds, unless stated otherwise.`,
     table(
-      ['', 'pruned', 'in s', 'p99 idle', 'p99 pruning', 'ratio', 'longest'],
+      ['', 'tokens pruned', 'duration, s', 'p99 idle', 'p99 pruning', 'ratio', 'max'],
       all.map(([title, { pruning }]) => pruningRow(title, pruning)),
     ),
   ].join('\n\n');

@@ -4,20 +4,20 @@ import { TypeOrmModule } from '@nestjs/typeorm';
 import { ExpiringTokenModule, ExpiringTokenService, UserService } from 'nestjs-expiring-token';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 
-/** A statement as the package gives it to the driver. */
+/** A statement as the package passes it to the driver. */
 export interface SentStatement {
   sql: string;
-  /** Of a prepared statement of PostgreSQL. */
+  /** Name of a prepared statement; PostgreSQL only. */
   name?: string;
   values: readonly unknown[];
 }
 
-type Note = (statement: SentStatement) => void;
+type Recorder = (statement: SentStatement) => void;
 
-/** The parts of the drivers that statements pass. */
+/** The driver methods that receive statements. */
 interface Connection {
   query(statement: string | { text: string; name?: string; values: readonly unknown[] }, ...more: unknown[]): unknown;
-  /** Of `mysql2` alone. */
+  /** `mysql2` only. */
   execute?(sql: string, values: readonly unknown[], ...more: unknown[]): unknown;
 }
 
@@ -30,47 +30,47 @@ interface Driver {
   databaseConnection?: SqliteHandle;
 }
 
-function listenToConnection(connection: Connection, note: Note): void {
+function recordConnection(connection: Connection, record: Recorder): void {
   const query = connection.query.bind(connection);
   connection.query = (statement, ...more) => {
-    if (typeof statement !== 'string') note({ sql: statement.text, name: statement.name, values: statement.values });
+    if (typeof statement !== 'string') record({ sql: statement.text, name: statement.name, values: statement.values });
     return query(statement, ...more);
   };
   const execute = connection.execute?.bind(connection);
   if (!execute) return;
   connection.execute = (sql, values, ...more) => {
-    note({ sql, values });
+    record({ sql, values });
     return execute(sql, values, ...more);
   };
 }
 
-function listenToHandle(handle: SqliteHandle, note: Note): void {
+function recordHandle(handle: SqliteHandle, record: Recorder): void {
   const prepare = handle.prepare.bind(handle);
   handle.prepare = (sql) => {
     const statement = prepare(sql);
     const all = statement.all.bind(statement);
     statement.all = (values) => {
-      note({ sql, values });
+      record({ sql, values });
       return all(values);
     };
     return statement;
   };
 }
 
-function listenTo(driver: Driver, note: Note): void {
-  if (driver.databaseConnection) return listenToHandle(driver.databaseConnection, note);
+function recordStatements(driver: Driver, record: Recorder): void {
+  if (driver.databaseConnection) return recordHandle(driver.databaseConnection, record);
   const obtain = driver.obtainMasterConnection!.bind(driver);
-  const heard = new WeakSet<Connection>();
+  const recorded = new WeakSet<Connection>();
   driver.obtainMasterConnection = async () => {
     const obtained = await obtain();
     const connection = Array.isArray(obtained) ? obtained[0] : obtained;
-    if (!heard.has(connection)) listenToConnection(connection, note);
-    heard.add(connection);
+    if (!recorded.has(connection)) recordConnection(connection, record);
+    recorded.add(connection);
     return obtained;
   };
 }
 
-/** The statement that the package looks a token up with: what it sends when it authenticates one. */
+/** The look-up statement of the package: recorded from the driver while the package authenticates a token. */
 export async function lookUpStatement(options: DataSourceOptions): Promise<SentStatement> {
   @Module({
     imports: [
@@ -83,15 +83,15 @@ export async function lookUpStatement(options: DataSourceOptions): Promise<SentS
   const app = await NestFactory.create(ApplicationModule, { logger: ['error'], abortOnError: false });
   try {
     const sent: SentStatement[] = [];
-    listenTo(app.get<{ driver: Driver }>(DataSource).driver, (statement) => sent.push(statement));
+    recordStatements(app.get<{ driver: Driver }>(DataSource).driver, (statement) => sent.push(statement));
     await app.init();
     const tokens = app.get(ExpiringTokenService);
-    const { id } = await app.get(UserService).create('somebody', null);
+    const { id } = await app.get(UserService).create('look-up-user', null);
     const { plainText } = await tokens.issue(id);
     sent.length = 0;
     await tokens.authenticate(plainText);
     const lookUps = sent.filter(({ sql }) => /^\s*SELECT\b.*auth_token/is.test(sql));
-    if (lookUps.length !== 1) throw new Error(`a token is looked up by ${lookUps.length} statements`);
+    if (lookUps.length !== 1) throw new Error(`expected one look-up statement, got ${lookUps.length}`);
     await app.get(UserService).delete(id);
     return lookUps[0]!;
   } finally {

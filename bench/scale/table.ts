@@ -3,14 +3,14 @@ import { Token, User } from 'nestjs-expiring-token';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { bareStatements, type DatabaseName, type Filling, fillingStatements, tokenIdIn } from './fill.js';
 
-/** What a table and its indexes take on the disk, in bytes. */
+/** Disk space of a table and of its indexes, in bytes. */
 export interface Sizes {
   table: number;
-  /** By the columns of each. */
+  /** Keys are the columns of each index. */
   indexes: Record<string, number>;
 }
 
-/** SQL for the bytes of `auth_token` and of each of its indexes, by name. */
+/** SQL for the size of `auth_token` and of each of its indexes, with names. */
 const SIZES: Record<DatabaseName, string> = {
   postgres: `SELECT relname AS name, pg_relation_size(oid) AS bytes FROM pg_class
     WHERE oid = 'auth_token'::regclass OR oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = 'auth_token'::regclass)`,
@@ -20,10 +20,10 @@ const SIZES: Record<DatabaseName, string> = {
     (SELECT name FROM sqlite_master WHERE tbl_name = 'auth_token') GROUP BY name`,
 };
 
-/** Tokens are looked for in parts: SQLite unites no more selects. */
-const MOST_UNITED = 200;
+/** Batch size of {@link FilledTable.randomIds}: SQLite limits the number of SELECTs in a UNION. */
+const MAX_UNION_SELECTS = 200;
 
-/** The tables of the package, filled, in a database of their own. */
+/** The filled tables of the package, in a separate database. */
 export class FilledTable {
   private constructor(
     readonly name: DatabaseName,
@@ -34,28 +34,31 @@ export class FilledTable {
 
   static async fill(name: DatabaseName, options: DataSourceOptions, filling: Filling): Promise<FilledTable> {
     const source = await new DataSource({ ...options, entities: [Token, User], synchronize: true }).initialize();
-    // As the package would, when it starts.
+    // The package does the same at startup.
     if (name === 'sqlite') await source.query('PRAGMA journal_mode = WAL');
     const table = new FilledTable(name, options, source, filling);
     await table.run(fillingStatements(name, filling));
     return table;
   }
 
-  /** Puts a table beside it, `bare`, that has as many rows and a number for its primary key. */
+  /** Adds a table `bare` with the same number of rows, whose primary key is a number. */
   addBare(): Promise<void> {
     return this.run(bareStatements(this.name));
   }
 
-  /** Ids of tokens at random, as the driver takes them. */
+  /** Ids of random tokens, in the form that the driver accepts. */
   async randomIds(count: number): Promise<unknown[]> {
     const ids: unknown[] = [];
     const id = tokenIdIn(this.name, this.filling);
     while (ids.length < count) {
-      const numbers = Array.from({ length: MOST_UNITED }, () => 1 + Math.floor(Math.random() * this.filling.tokens));
-      const united = numbers.map((number) => `SELECT ${number} AS n`).join(' UNION ALL ');
-      // In PostgreSQL the number would be one of 32 bits, too small to reckon with.
+      const numbers = Array.from(
+        { length: MAX_UNION_SELECTS },
+        () => 1 + Math.floor(Math.random() * this.filling.tokens),
+      );
+      const union = numbers.map((number) => `SELECT ${number} AS n`).join(' UNION ALL ');
+      // PostgreSQL would use 32-bit numbers, which overflow in the calculation of the id.
       const wide = this.name === 'postgres' ? 'SELECT n::bigint' : 'SELECT n';
-      const rows = await this.source.query(`SELECT ${id} AS id FROM (${wide} FROM (${united}) AS few) AS numbers`);
+      const rows = await this.source.query(`SELECT ${id} AS id FROM (${wide} FROM (${union}) AS chosen) AS numbers`);
       ids.push(...rows.map((row: { id: unknown }) => row.id));
     }
     return ids.slice(0, count);
@@ -68,7 +71,7 @@ export class FilledTable {
     for (const { name, bytes } of rows) {
       const index = indices.find((candidate) => candidate.name === name);
       const columns = index?.columns.map(({ databaseName }) => databaseName).join(', ');
-      // On PostgreSQL alone the primary key is an index beside the table.
+      // Only on PostgreSQL is the primary key an index apart from the table.
       const indexed = columns ?? (this.name === 'postgres' && name !== 'auth_token' ? 'id' : undefined);
       if (indexed) sizes.indexes[indexed] = Number(bytes);
       else sizes.table += Number(bytes);
@@ -79,7 +82,8 @@ export class FilledTable {
   async close(): Promise<void> {
     await this.source.destroy();
     const { database } = this.options as { database?: string };
-    if (this.name === 'sqlite') for (const end of ['', '-wal', '-shm']) await rm(`${database}${end}`, { force: true });
+    if (this.name === 'sqlite')
+      for (const suffix of ['', '-wal', '-shm']) await rm(`${database}${suffix}`, { force: true });
   }
 
   private async run(statements: readonly string[]): Promise<void> {

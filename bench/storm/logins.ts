@@ -2,16 +2,16 @@ import { Client } from '../load/client.js';
 import { PASSWORD, usernameOf } from './credentials.js';
 
 /**
- * The process of those who log in, all at once whenever it gets a message: in the process that measures, its connections
- * would hold up what is measured. It ends with the process that started it.
+ * Logs all users in simultaneously whenever it receives a message. This is a separate process, because the connections of the
+ * logins would delay the requests that the measuring process times. It ends when the process that started it ends.
  */
 
-/** Logs a user in who comes from an address of its own. */
+/** Logs one user in, from an address that no other user has. */
 async function logIn(client: Client, index: number): Promise<void> {
   const headers = { 'X-Forwarded-For': `10.0.${index >> 8}.${index & 255}` };
   const body = { username: usernameOf(index), password: PASSWORD };
-  const answer = await client.send({ method: 'POST', path: '/auth/login', headers, body });
-  if (answer.status !== 200) throw new Error(`a login was answered ${answer.status} ${answer.body}`);
+  const response = await client.send({ method: 'POST', path: '/auth/login', headers, body });
+  if (response.status !== 200) throw new Error(`a login got status ${response.status} ${response.body}`);
 }
 
 async function storm(origin: string, count: number): Promise<void> {

@@ -1,27 +1,27 @@
-import type { LoggedIn } from '../contestants/contestant.js';
+import type { LoggedInUser } from '../contestants/contestant.js';
 import { Client } from '../load/client.js';
-import type { Runner } from './lineup.js';
+import type { RunningVariant } from './variants.js';
 
-/** Looked at before each round: wrk looks at the status alone. */
+/** Number of responses to check before each round. wrk itself checks only the status. */
 const SAMPLE_SIZE = 20;
 
-const some = (logins: readonly LoggedIn[]): LoggedIn[] =>
+const pickRandom = (logins: readonly LoggedInUser[]): LoggedInUser[] =>
   Array.from({ length: SAMPLE_SIZE }, () => logins[Math.floor(Math.random() * logins.length)]!);
 
-/** Throws unless the right user is named for a right credential, and a wrong one is refused. */
-export async function checkAnswers({ contestant, adapter, application }: Runner): Promise<void> {
-  const { right, wrong } = application.logins;
+/** Throws unless valid credentials return the right user, and an invalid credential is rejected. */
+export async function checkResponses({ contestant, adapter, application }: RunningVariant): Promise<void> {
+  const { valid, invalid } = application.logins;
   const client = new Client(application.origin, 1);
   try {
-    for (const { credential, userId } of some(right)) {
+    for (const { credential, userId } of pickRandom(valid)) {
       const { status, body } = await client.me(credential);
       if (status !== 200 || body !== JSON.stringify({ id: userId })) {
-        throw new Error(`${contestant} on ${adapter} answers a right credential ${status} ${body}`);
+        throw new Error(`${contestant} on ${adapter} responds to a valid credential with ${status} ${body}`);
       }
     }
-    if (!wrong) return;
-    const { status } = await client.me(wrong);
-    if (status !== 401) throw new Error(`${contestant} on ${adapter} answers a wrong credential ${status}`);
+    if (!invalid) return;
+    const { status } = await client.me(invalid);
+    if (status !== 401) throw new Error(`${contestant} on ${adapter} responds to an invalid credential with ${status}`);
   } finally {
     client.close();
   }

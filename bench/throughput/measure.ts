@@ -1,14 +1,14 @@
 import { CONNECTIONS } from '../load/wrk.js';
 import type { Postgres } from '../machine/postgres.js';
 import { log } from '../report/log.js';
-import { type Entrant, lineUp, type Runner } from './lineup.js';
+import { type Variant, startVariant, type RunningVariant } from './variants.js';
 import { measureRound, measureUndisturbed, type Pace, type Round } from './round.js';
 
 const USER_COUNT = 1000;
 
 export interface Plan extends Pace {
   cycles: number;
-  /** How often a round is measured at most, where other processes disturb it. */
+  /** Maximum number of attempts for a round that other processes disturb. */
   attempts: number;
 }
 
@@ -22,24 +22,24 @@ function shuffled<T>(values: readonly T[]): T[] {
   return keyed.toSorted((a, b) => a.key - b.key).map(({ value }) => value);
 }
 
-/** Measures each entrant once in each cycle, in another order each time, so that what a machine does to one it does to all. */
+/** Measures each variant once per cycle, in random order, so that changes of the machine affect all variants equally. */
 export async function measureThroughput(
-  entrants: readonly Entrant[],
+  variants: readonly Variant[],
   plan: Plan,
   machine: { postgres: Postgres; directory: string },
 ): Promise<Throughput> {
-  const runners: Runner[] = [];
+  const running: RunningVariant[] = [];
   try {
-    for (const entrant of entrants) {
-      runners.push(await lineUp(entrant, USER_COUNT, machine));
-      log(`${entrant.contestant} on ${entrant.adapter} is ready`);
+    for (const variant of variants) {
+      running.push(await startVariant(variant, USER_COUNT, machine));
+      log(`${variant.contestant} on ${variant.adapter} is ready`);
     }
-    // Not counted: it is as fast only once the compiler has seen it run.
-    for (const runner of runners) await measureRound(runner, 0, plan, machine.postgres);
+    // Not counted: a variant reaches its full speed only after its code was compiled.
+    for (const variant of running) await measureRound(variant, 0, plan, machine.postgres);
     const rounds: Round[] = [];
     for (let cycle = 1; cycle <= plan.cycles; cycle++) {
-      for (const runner of shuffled(runners)) {
-        const measure = () => measureRound(runner, cycle, plan, machine.postgres);
+      for (const variant of shuffled(running)) {
+        const measure = () => measureRound(variant, cycle, plan, machine.postgres);
         const round = await measureUndisturbed(plan.attempts, measure);
         rounds.push(round);
         const { contestant, adapter, requestsPerSecond, othersCores } = round;
@@ -50,6 +50,6 @@ export async function measureThroughput(
     }
     return { settings: { ...plan, users: USER_COUNT, connections: CONNECTIONS }, rounds };
   } finally {
-    await Promise.all(runners.map(({ application }) => application.stop()));
+    await Promise.all(running.map(({ application }) => application.stop()));
   }
 }

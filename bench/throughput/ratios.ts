@@ -4,13 +4,13 @@ import { median } from '../report/statistics.js';
 import type { Throughput } from './measure.js';
 import type { Round } from './round.js';
 
-/** What of a round is compared. */
+/** The figure of a round that is compared. */
 export type Metric = 'requestsPerSecond' | 'postgresCpuUsPerRequest';
 
 export const roundsOf = ({ rounds }: Throughput, contestant: ContestantName, adapter: Adapter): Round[] =>
   rounds.filter((round) => round.contestant === contestant && round.adapter === adapter);
 
-/** Ratios of two contestants in each cycle: what disturbs a machine for minutes disturbs both. */
+/** Ratio of two contestants in each cycle. A disturbance of several minutes affects both, so the ratio stays valid. */
 export function ratios(
   throughput: Throughput,
   adapter: Adapter,
@@ -24,8 +24,8 @@ export function ratios(
     .map((round) => round[metric] / others.get(round.cycle)!);
 }
 
-/** @returns undefined where one of the two was not measured */
-export function ratio(...of: Parameters<typeof ratios>): number | undefined {
-  const all = ratios(...of);
+/** @returns the median of {@link ratios}; undefined if one of the two contestants was not measured */
+export function ratio(...parameters: Parameters<typeof ratios>): number | undefined {
+  const all = ratios(...parameters);
   return all.length > 0 ? median(all) : undefined;
 }

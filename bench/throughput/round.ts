@@ -1,19 +1,19 @@
 import { load } from '../load/wrk.js';
 import { busySeconds, cpuSeconds } from '../machine/cpu-time.js';
 import type { Postgres } from '../machine/postgres.js';
-import { checkAnswers } from './check.js';
-import type { Entrant, Runner } from './lineup.js';
+import { checkResponses } from './check.js';
+import type { Variant, RunningVariant } from './variants.js';
 
-/** One measurement of one entrant. */
-export interface Round extends Entrant {
+/** One measurement of one variant. */
+export interface Round extends Variant {
   cycle: number;
   requestsPerSecond: number;
   p50Ms: number;
   p99Ms: number;
-  /** Of the time, the share that the application was on its core: below 0.9 something else held it up. */
+  /** Share of the time that the application ran on its core. Below 0.9, it was waiting for something else. */
   serverCpuShare: number;
   postgresCpuUsPerRequest: number;
-  /** Cores that processes kept busy which have no part in the run. */
+  /** Number of cores that unrelated processes used. */
   othersCores: number;
 }
 
@@ -24,19 +24,24 @@ export interface Pace {
 
 const rounded = (value: number, digits: number): number => Number(value.toFixed(digits));
 
-/** CPU time so far: of the application, of PostgreSQL, and of what has no part in the run, all of which was started here. */
+/** CPU time so far: of the application, of PostgreSQL, and of unrelated processes (all that are no descendants of this one). */
 const cpuTimes = (applicationPid: number, postgres: Postgres) => ({
   server: cpuSeconds(applicationPid),
   postgres: postgres.cpuSeconds(),
   others: busySeconds() - cpuSeconds(process.pid),
 });
 
-/** Checks the answers of an entrant, warms it up, and measures it. Nobody else is under load meanwhile. */
-export async function measureRound(runner: Runner, cycle: number, pace: Pace, postgres: Postgres): Promise<Round> {
-  const { contestant, adapter, application, credentialsFile } = runner;
+/** Checks the responses of a variant, warms it up, and measures it. No other variant is under load meanwhile. */
+export async function measureRound(
+  variant: RunningVariant,
+  cycle: number,
+  pace: Pace,
+  postgres: Postgres,
+): Promise<Round> {
+  const { contestant, adapter, application, credentialsFile } = variant;
   const url = `${application.origin}/me`;
-  await checkAnswers(runner);
-  await application.settle();
+  await checkResponses(variant);
+  await application.prepareRound();
   if (pace.warmUpSeconds > 0) await load(url, credentialsFile, pace.warmUpSeconds);
   const before = cpuTimes(application.pid, postgres);
   const { requests, durationUs, p50Us, p99Us } = await load(url, credentialsFile, pace.seconds);
@@ -55,13 +60,13 @@ export async function measureRound(runner: Runner, cycle: number, pace: Pace, po
   };
 }
 
-/** More than this, and a round says more of the others than of the contestant. */
-export const DISTURBING_CORES = 0.1;
+/** A round is disturbed if unrelated processes use more cores than this. */
+export const MAX_OTHERS_CORES = 0.1;
 
-/** {@link measureRound}, again where it was disturbed. The least disturbed one counts, whatever came of it. */
-export async function measureUndisturbed(most: number, measure: () => Promise<Round>): Promise<Round> {
+/** Repeats a disturbed measurement. Returns the least disturbed round, even if it is not the fastest one. */
+export async function measureUndisturbed(attempts: number, measure: () => Promise<Round>): Promise<Round> {
   let best = await measure();
-  for (let count = 1; count < most && best.othersCores > DISTURBING_CORES; count++) {
+  for (let count = 1; count < attempts && best.othersCores > MAX_OTHERS_CORES; count++) {
     const next = await measure();
     if (next.othersCores < best.othersCores) best = next;
   }

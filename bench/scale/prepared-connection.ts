@@ -2,24 +2,24 @@ import type { DataSourceOptions } from 'typeorm';
 import type { DatabaseName } from './fill.js';
 import type { SentStatement } from './statement.js';
 
-/** Asks a database straight through its driver, with statements that stay prepared. */
-export interface Asker {
-  ask(statement: SentStatement, values: readonly unknown[]): unknown;
+/** A connection that queries a database directly through its driver, with statements that stay prepared. */
+export interface PreparedConnection {
+  query(statement: SentStatement, values: readonly unknown[]): unknown;
   close(): unknown;
 }
 
-interface Place {
+interface Address {
   url?: string;
   database?: string;
 }
 
-const ASKERS: Record<DatabaseName, (place: Place) => Promise<Asker>> = {
+const CONNECT: Record<DatabaseName, (address: Address) => Promise<PreparedConnection>> = {
   async postgres({ url }) {
     const { Client } = await import('pg');
     const client = new Client({ connectionString: url });
     await client.connect();
     return {
-      ask: ({ name, sql }, values) => client.query({ name, text: sql, values: [...values] }),
+      query: ({ name, sql }, values) => client.query({ name, text: sql, values: [...values] }),
       close: () => client.end(),
     };
   },
@@ -27,7 +27,7 @@ const ASKERS: Record<DatabaseName, (place: Place) => Promise<Asker>> = {
     const { createConnection } = await import('mysql2/promise');
     const connection = await createConnection(url!);
     return {
-      ask: ({ sql }, values) => connection.execute(sql, values as (string | number | Buffer)[]),
+      query: ({ sql }, values) => connection.execute(sql, values as (string | number | Buffer)[]),
       close: () => connection.end(),
     };
   },
@@ -36,7 +36,7 @@ const ASKERS: Record<DatabaseName, (place: Place) => Promise<Asker>> = {
     const handle = new Database(database);
     const prepared = new Map<SentStatement, { all(values: readonly unknown[]): unknown }>();
     return {
-      ask(statement, values) {
+      query(statement, values) {
         if (!prepared.has(statement)) prepared.set(statement, handle.prepare(statement.sql));
         return prepared.get(statement)!.all(values);
       },
@@ -45,5 +45,5 @@ const ASKERS: Record<DatabaseName, (place: Place) => Promise<Asker>> = {
   },
 };
 
-export const askerOf = (name: DatabaseName, options: DataSourceOptions): Promise<Asker> =>
-  ASKERS[name](options as Place);
+export const connect = (name: DatabaseName, options: DataSourceOptions): Promise<PreparedConnection> =>
+  CONNECT[name](options as Address);

@@ -7,31 +7,31 @@ import { SERVER_CORE } from '../machine/cores.js';
 import type { Postgres } from '../machine/postgres.js';
 
 /** A contestant on one adapter. */
-export interface Entrant {
+export interface Variant {
   contestant: ContestantName;
   adapter: Adapter;
 }
 
-/** An entrant that runs. */
-export interface Runner extends Entrant {
+/** A variant whose application is running. */
+export interface RunningVariant extends Variant {
   application: ApplicationProcess;
-  /** The headers of those who are logged in, for wrk. */
+  /** File with the headers of the logged-in users, for wrk. */
   credentialsFile: string;
 }
 
-export const entrantsOf = (names: readonly ContestantName[], adapters: readonly Adapter[]): Entrant[] =>
+export const variantsOf = (names: readonly ContestantName[], adapters: readonly Adapter[]): Variant[] =>
   names.flatMap((contestant) =>
     ROSTER[contestant].adapters
       .filter((adapter) => adapters.includes(adapter))
       .map((adapter) => ({ contestant, adapter })),
   );
 
-/** Starts an entrant on a database of its own, and logs its users in. */
-export async function lineUp(
-  { contestant, adapter }: Entrant,
+/** Starts a variant with an empty database, and logs its users in. */
+export async function startVariant(
+  { contestant, adapter }: Variant,
   userCount: number,
   { postgres, directory }: { postgres: Postgres; directory: string },
-): Promise<Runner> {
+): Promise<RunningVariant> {
   const name = `${contestant}-${adapter}`;
   const setting = {
     adapter,
@@ -40,7 +40,7 @@ export async function lineUp(
   };
   const application = await ApplicationProcess.start({ role: contestant, setting, userCount }, SERVER_CORE);
   const credentialsFile = join(directory, `${name}.credentials`);
-  writeCredentials(credentialsFile, application.logins.right);
-  await postgres.settle(name);
+  writeCredentials(credentialsFile, application.logins.valid);
+  await postgres.vacuumAndCheckpoint(name);
   return { contestant, adapter, application, credentialsFile };
 }
