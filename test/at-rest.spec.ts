@@ -17,17 +17,17 @@ import { TokenQueries } from '../lib/tokens/token.queries.js';
 import { UserTransactions } from '../lib/tokens/user.transactions.js';
 import { warnings, onEveryDatabase, PASSWORD, type TestApp } from './fixtures/app.js';
 
-/** Bytes of a column, whatever the driver returns blobs as. */
+/** The bytes of a column: drivers return blobs as different types. */
 const hexOf = (value: unknown) => Buffer.from(value as ArrayBuffer).toString('hex');
 
-describe('At rest', () => {
+describe('The stored data', () => {
   onEveryDatabase((environment) => {
     let app: TestApp;
     beforeAll(async () => {
       app = await environment.boot({ options: { secret: 'a secret of thirty-two bytes, or more' } });
     });
 
-    it('there are the SHA-256 digests of whole tokens and the hashes of passwords, and nothing to log in with', async () => {
+    it('holds SHA-256 digests of whole tokens and password hashes, and nothing to log in with', async () => {
       const user = await app.createUser();
       const tokens = [
         (await app.login(user.username)).json.token,
@@ -76,15 +76,15 @@ describe('At rest', () => {
       },
     );
 
-    it('the tables are as TypeORM would make them: another synchronization finds nothing to do', async () => {
-      // TypeORM's module keeps the entities of other specs for all applications of the process: this one knows ours alone.
+    it('has the tables that TypeORM would create: a second synchronization changes nothing', async () => {
+      // Entities of other specs stay registered for all applications of the process, so this data source lists its own.
       const own = await new DataSource({ ...environment.databaseOptions, entities: [Token, User] }).initialize();
       const { upQueries } = await own.driver.createSchemaBuilder().log();
       await own.destroy();
       expect(upQueries.map(({ query }) => query)).toEqual([]);
     });
 
-    it('rows can be read through a repository, in the order of their ids', async () => {
+    it('can be read through a repository, in the order of the ids', async () => {
       const user = await app.createUser();
       const issued = [];
       for (let made = 0; made < 5; made++) {
@@ -99,7 +99,7 @@ describe('At rest', () => {
       expect(await app.dataSource.getRepository(User).findOneBy({ username: user.username })).toEqual(user);
     });
 
-    it('an entity of the application can refer to a user', async () => {
+    it('can be referenced from an entity of the application', async () => {
       @Entity('diary_page')
       class DiaryPage {
         @PrimaryGeneratedColumn()
@@ -117,7 +117,7 @@ describe('At rest', () => {
       await expect(pages.insert({ owner: { id: '01b8e094-9b2e-7000-8000-000000000000' } })).rejects.toThrow();
     });
 
-    it('an id that is taken is made anew, and no row is overwritten', async () => {
+    it('keeps its rows when a new token gets an id that is taken: another id is generated', async () => {
       const queries = app.nest.get(TokenQueries);
       const user = await app.createUser();
       const { token, plainText } = await app.tokens.issue(user.id);
@@ -134,7 +134,7 @@ describe('At rest', () => {
       await expect(insert()).rejects.toThrow();
     });
 
-    it("an application's subclass keeps its own columns, under any naming strategy", async () => {
+    it("keeps the columns of an application's subclass, under any naming strategy", async () => {
       @Entity('session_token')
       class SessionToken extends Token {
         @Column('varchar', { nullable: true })
@@ -163,10 +163,10 @@ describe('At rest', () => {
   });
 });
 
-describe("TypeORM's type mysql", () => {
+describe('The TypeORM data source type mysql', () => {
   onEveryDatabase(
     (environment) => {
-      it('finds the rows that were written under mariadb, and the other way round', async () => {
+      it('reads rows that were written with the type mariadb, and the reverse', async () => {
         const mariadb = await environment.boot();
         const mysql = await environment.boot({ typeOrm: { type: 'mysql', synchronize: false }, clock: mariadb.clock });
         for (const [direction, writer, reader] of [
@@ -191,7 +191,7 @@ describe("TypeORM's type mysql", () => {
 
 describe('Logs', () => {
   onEveryDatabase((environment) => {
-    it('hold no token, digest or password, also where TypeORM logs every query and statements fail', async () => {
+    it('hold no token, digest or password, even if TypeORM logs every query and statements fail', async () => {
       const lines: string[] = [];
       const record = (...parts: unknown[]) => void lines.push(inspect(parts.slice(0, 2), { depth: 4 }));
       const typeOrmLogger = {

@@ -2,10 +2,10 @@ import { describe, expect, it } from 'vitest';
 import { nameInLog } from '../lib/authentication/authentication.logger.js';
 import { warnings, onEveryEnvironment, PASSWORD, debugLog } from './fixtures/app.js';
 
-describe('The log', () => {
+describe('The authentication log', () => {
   onEveryEnvironment(
     (environment) => {
-      it('tells how each attempt to be let in ended, who it was and from where, and no secret', async () => {
+      it('logs the outcome of every login, refresh and logout with user, device and address, and no secret', async () => {
         const app = await environment.boot({
           options: { refresh: { grace: 0 }, loginThrottle: { limit: 2, ttl: '5m' } },
         });
@@ -14,7 +14,7 @@ describe('The log', () => {
         const name = nameInLog(username);
         const secrets: string[] = [PASSWORD, username];
         let read = 0;
-        /** The lines since the last look, of which each begins with what it is about. */
+        /** The lines since the last call that begin with one of these events. */
         const lines = () => {
           const found = debugLog.slice(read).filter((line) => / (?:accepted|refused): /.test(line));
           read = debugLog.length;
@@ -50,7 +50,7 @@ describe('The log', () => {
           expect([...debugLog, ...warnings].join('\n'), `secret ${index}`).not.toContain(secret);
       });
 
-      it('has one line for a right password, with the device or with the reason why there is no token', async () => {
+      it('logs one line for a correct password, with the device or with the reason why no token was issued', async () => {
         const app = await environment.boot({ options: { limit: { perUser: 1, policy: 'reject' } } });
         const { id: userId, username } = await app.createUser();
         debugLog.length = 0;
@@ -67,7 +67,7 @@ describe('The log', () => {
         ]);
       });
 
-      it('cannot be forged by the address that a proxy gives', async () => {
+      it('cannot be forged by the address that a proxy sends', async () => {
         const app = await environment.boot({ proxies: 1 });
         debugLog.length = 0;
         await app.send('/auth/login', {

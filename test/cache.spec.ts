@@ -18,7 +18,7 @@ import { Statements } from './fixtures/statements.js';
 
 const HOUR_MS = 3_600_000;
 
-/** What other processes may say of a revocation, at the latest. */
+/** Longest time after which other processes know of a revocation. */
 const SOON_MS = 250;
 
 const codeOf = (app: TestApp, token: string): Promise<string> =>
@@ -27,7 +27,7 @@ const codeOf = (app: TestApp, token: string): Promise<string> =>
     (error: { code: string }) => error.code,
   );
 
-/** Waits until a token is remembered, and asks no statement any more. */
+/** Waits until a token is cached, so that authenticating it sends no statement. */
 async function untilRemembered(app: TestApp, statements: Statements, token: string): Promise<void> {
   await vi.waitUntil(
     async () => {
@@ -57,9 +57,9 @@ class Colleague {
   joined: Date;
 }
 
-describe('With the option cache', () => {
+describe('The option cache', () => {
   onEveryDatabase((environment) => {
-    it('what the columns of a user hold is not shared either', async () => {
+    it("gives each request its own copy of the user's column values", async () => {
       const users = typeOrmUsers(Colleague, { id: 'id', username: 'username', password: 'password' });
       const app = await environment.boot({
         module: [TypeOrmModule.forFeature([Colleague]), ExpiringTokenModule.forRoot({ users, cache: { ttl: '1h' } })],
@@ -103,7 +103,7 @@ describe('With the option cache', () => {
       await environment.closeApplications();
     });
 
-    it('a token that was let in asks the database nothing, and gives each request objects of its own', async () => {
+    it('serves a cached token without a query, and gives each request its own objects', async () => {
       const user = await app.createUser();
       const token = await app.token(user.id);
       const first = await app.tokens.authenticate(token);
@@ -122,7 +122,7 @@ describe('With the option cache', () => {
       expect([third.token.created, third.token.lastUsedAt]).toEqual([new Date(app.clock.now), new Date(app.clock.now)]);
     });
 
-    it('one that was refused is looked up each time', async () => {
+    it('looks up a rejected token on every request', async () => {
       const user = await app.createUser();
       const token = await app.token(user.id);
       await app.users.setActive(user.id, false);
@@ -138,7 +138,7 @@ describe('With the option cache', () => {
       expect(await codeOf(app, key)).toBe('let in');
     });
 
-    it('no token outlives its own end, and idling is counted from uses that the cache served', async () => {
+    it("never extends a token's lifetime, and counts idle time from uses that the cache served", async () => {
       const user = await app.createUser();
       const short = (await app.tokens.issue(user.id, { lifespan: '2h' })).plainText;
       const used = await app.token(user.id);
@@ -158,7 +158,7 @@ describe('With the option cache', () => {
       expect(await codeOf(app, unused)).toBe('token_expired');
     });
 
-    it('last use is written once in its time, as without', async () => {
+    it('writes the last use as often as without the cache', async () => {
       const token = await app.token();
       const database = app.nest.get<Database>(DATABASE);
       const write = vi.spyOn(database, 'write');
@@ -173,7 +173,7 @@ describe('With the option cache', () => {
       expect(write).toHaveBeenCalledTimes(2);
     });
 
-    it('500 requests with one token that is not remembered yet are one statement (R10)', async () => {
+    it('sends one statement for 500 simultaneous requests with a token that is not cached yet (R10)', async () => {
       const token = await app.token();
       statements.take();
       const found = await Promise.all(Array.from({ length: 500 }, () => app.tokens.authenticate(token)));
@@ -181,7 +181,7 @@ describe('With the option cache', () => {
       expect(statements.take()).toHaveLength(1);
     });
 
-    it('a failure of the database is not remembered', async () => {
+    it('does not cache a failure of the database', async () => {
       const token = await app.token();
       vi.spyOn(app.nest.get<Database>(DATABASE), 'read').mockRejectedValueOnce(new Error('gone'));
       expect(await codeOf(app, token)).toBe('unavailable');
@@ -189,11 +189,11 @@ describe('With the option cache', () => {
     });
 
     it(
-      'a look-up on its way while its token is revoked leaves nothing behind (R7)',
+      'does not cache a look-up if the token is revoked while the look-up runs (R7)',
       { timeout: PATIENCE_MS },
       async () => {
         const user = await app.createUser();
-        // SQLite answers at once, the servers later than a turn of the event loop.
+        // SQLite returns immediately, the servers later than one turn of the event loop.
         const rounds = environment.databaseName === 'sqlite' ? 1000 : ITERATIONS;
         for (let round = 0; round < rounds; round++) {
           const { plainText, token } = await app.tokens.issue(user.id);
@@ -204,7 +204,7 @@ describe('With the option cache', () => {
       },
     );
 
-    it('what was read before a revocation, and comes after it, is not remembered', async () => {
+    it('does not cache a row that was read before a revocation and arrives after it', async () => {
       const user = await app.createUser();
       const { plainText, token } = await app.tokens.issue(user.id);
       const database = app.nest.get<Database>(DATABASE);
@@ -218,7 +218,7 @@ describe('With the option cache', () => {
       expect(await codeOf(app, plainText)).toBe('token_invalid');
     });
 
-    /** Each ends the device of a token that was let in just now. */
+    /** Each entry ends the device of a token that was accepted a moment ago. */
     const ENDS: Record<string, (user: { id: string; username: string }, login: Record<string, string>) => unknown> = {
       logout: (_, { token }) => app.post('/auth/logout', {}, token),
       'logout-all': (_, { token }) => app.post('/auth/logout-all', {}, token),
@@ -241,7 +241,7 @@ describe('With the option cache', () => {
       'UserService.delete': ({ id }) => app.users.delete(id),
     };
 
-    it.each(Object.keys(ENDS))('%s ends a remembered token at once', async (name) => {
+    it.each(Object.keys(ENDS))('rejects a cached token immediately after %s', async (name) => {
       const user = await app.createUser();
       const login = (await app.login(user.username)).json;
       await untilRemembered(app, statements, login.token);
@@ -249,7 +249,7 @@ describe('With the option cache', () => {
       expect(await codeOf(app, login.token)).toBe('token_invalid');
     });
 
-    it('a refresh is a reason to ask again, and ends no access token', async () => {
+    it('looks a device up again after a refresh, and keeps its access tokens valid', async () => {
       const user = await app.createUser();
       const { token, refreshToken } = (await app.login(user.username)).json;
       await untilRemembered(app, statements, token);
@@ -261,7 +261,7 @@ describe('With the option cache', () => {
       expect(await codeOf(app, refreshToken)).toBe('token_invalid');
     });
 
-    it('what is pruned was refused before, and is not there afterwards', async () => {
+    it('rejects an expired token before and after it is pruned', async () => {
       const user = await app.createUser();
       const token = await app.token(user.id);
       await untilRemembered(app, statements, token);
@@ -271,7 +271,7 @@ describe('With the option cache', () => {
       expect(await codeOf(app, token)).toBe('token_invalid');
     });
 
-    it('an obtained token that is replaced, a user who is made inactive, and another name are seen at once', async () => {
+    it('shows a replaced obtained token, a deactivated user and a new device name immediately', async () => {
       const user = await app.createUser();
       const obtained = (await app.tokens.obtain(user.id)).plainText;
       const { plainText: token, token: row } = await app.tokens.issue(user.id);
@@ -290,7 +290,7 @@ describe('With the option cache', () => {
     beforeEach(() => environment.open());
     afterEach(() => environment.close());
 
-    it('what is changed past this package is seen after ttl', async () => {
+    it('notices a change made directly in the database after ttl', async () => {
       const app = await environment.boot({ options: { cache: { ttl: 500 } } });
       const token = await app.token();
       expect(await codeOf(app, token)).toBe('let in');
@@ -300,7 +300,7 @@ describe('With the option cache', () => {
       expect(performance.now() - startedAtMs).toBeGreaterThan(400);
     });
 
-    it('what another process revokes is seen after ttl', async () => {
+    it('notices a revocation by another process after ttl', async () => {
       const one = await environment.boot({ options: { cache: { ttl: 500 } } });
       const other = await environment.boot({ options: { cache: { ttl: 500 } }, clock: one.clock });
       const user = await one.createUser();
@@ -314,7 +314,7 @@ describe('With the option cache', () => {
       });
     });
 
-    it('a token that was used in another process meanwhile does not idle out', async () => {
+    it('does not let a token expire as idle that another process used meanwhile', async () => {
       const options = { cache: { ttl: '1h' }, idle: '2h', lastUsedAccuracy: '1h' } as const;
       const one = await environment.boot({ options });
       const other = await environment.boot({ options, clock: one.clock });
@@ -327,7 +327,7 @@ describe('With the option cache', () => {
       expect(await codeOf(one, token)).toBe('let in');
     });
 
-    it('no more than max are remembered, and of each one its digest alone', async () => {
+    it('holds at most max entries, and only the digest of each token', async () => {
       const app = await environment.boot({ options: { cache: { max: 2 } } });
       const statements = await Statements.of(app.dataSource);
       const tokens = await Promise.all([1, 2, 3].map(() => app.token()));
@@ -353,7 +353,7 @@ describe('With the option cache', () => {
       ['redis', 'localhost:6379', '"a string"'],
       ['redis', 'http://somebody:pass%20word@localhost', '"a string"'],
       ['redis', {}, '{}'],
-    ])('a bad %s stops the start: %j', (option, value, shown) => {
+    ])('stops the start if %s is invalid: %j', (option, value, shown) => {
       const start = environment.boot({ options: { cache: { [option]: value } } });
       return expect(start).rejects.toThrow(`ExpiringTokenModule: cache.${option}: ${shown}`);
     });
@@ -367,7 +367,7 @@ describe('With the option cache', () => {
       ),
     );
 
-    it('its status tells what it saved', async () => {
+    it('counts in its status what it saved', async () => {
       const app = await environment.boot({ options: { cache: { ttl: '1h' } } });
       const { plainText, token } = await app.tokens.issue((await app.createUser()).id);
       await Promise.all([codeOf(app, plainText), codeOf(app, plainText)]);
@@ -378,7 +378,7 @@ describe('With the option cache', () => {
       expect(app.tokens.cacheStatus()).toEqual({ isOpen: true, size: 0, hits: 2, lookUps: 2, revocations: 0 });
     });
 
-    it('without it each request asks the database', async () => {
+    it('queries the database on every request if it is not set', async () => {
       const app = await environment.boot({ module: [ExpiringTokenModule.forRoot()] });
       const statements = await Statements.of(app.dataSource);
       const token = await app.token();
@@ -392,7 +392,7 @@ describe('With the option cache', () => {
   });
 
   onRedis(() => {
-    describe('and Redis', () => {
+    describe('with Redis', () => {
       const environment = new TestEnvironment('sqlite', 'express');
       const ends: (() => unknown)[] = [];
       beforeEach(() => environment.open());
@@ -418,7 +418,7 @@ describe('With the option cache', () => {
         },
       };
 
-      it.each(Object.keys(CLIENTS))('what one application revokes another one forgets: %s', async (name) => {
+      it.each(Object.keys(CLIENTS))('evicts what another application revokes, with a client of %s', async (name) => {
         const apps: TestApp[] = [];
         for (let made = 0; made < 2; made++) {
           apps.push(await environment.boot({ options: { cache: { ttl: '1h', redis: await CLIENTS[name]!() } } }));
@@ -433,13 +433,13 @@ describe('With the option cache', () => {
           const until = { timeout: SOON_MS, interval: 1 };
           await vi.waitUntil(async () => (await codeOf(other, plainText)) === 'token_invalid', until);
         }
-        // Whoever uses this Redis as well is heard too.
+        // Other users of this Redis can publish on the channel too, so their messages must not break anything.
         expect(other.tokens.cacheStatus().revocations).toBeGreaterThanOrEqual(20);
         statements.close();
       });
 
       it.each(Object.keys(CLIENTS))(
-        'nothing is remembered while it is silent, and no request waits: %s',
+        'caches nothing while Redis does not answer, and no request waits, with a client of %s',
         async (name) => {
           const way = new FreezingRedis();
           const url = await way.open();
@@ -467,7 +467,7 @@ describe('With the option cache', () => {
         },
       );
 
-      it('what one that hears nothing revokes while it tells of an earlier revocation is told, too', async () => {
+      it('delivers a revocation that a process made without a subscription, while an earlier one was being published', async () => {
         const other = await environment.boot({ options: { cache: { ttl: '1h', redis: SERVERS.redis } } });
         const statements = await Statements.of(other.dataSource);
         const client = connectRedis();
@@ -485,7 +485,7 @@ describe('With the option cache', () => {
         vi.spyOn(client, 'publish').mockImplementation(async (...message) => {
           const delivered = await publish(...(message as [string, string]));
           const isOfAll = message[0] === 'expiring-token:revoked' && message[1] === '';
-          // On its way back: the other one has forgotten all, and looks up again what it is asked for.
+          // While the message travels, the other process has evicted everything, and looks up again what is requested.
           if (isOfAll && !isTold) {
             isTold = true;
             await other.usesWritten();
@@ -506,7 +506,7 @@ describe('With the option cache', () => {
       });
 
       it.each(Object.keys(CLIENTS))(
-        'what is revoked before it is heard, and just before the end, is told: %s',
+        'publishes revocations made before the subscription and just before shutdown, with a client of %s',
         async (name) => {
           const other = await environment.boot({ options: { cache: { ttl: '1h', redis: SERVERS.redis } } });
           const statements = await Statements.of(other.dataSource);
@@ -523,7 +523,7 @@ describe('With the option cache', () => {
         },
       );
 
-      it('an application starts, and lets tokens in, where it is not there', async () => {
+      it('starts and accepts tokens if Redis is not reachable', async () => {
         const app = await environment.boot({ options: { cache: { redis: 'redis://127.0.0.1:1' } } });
         const statements = await Statements.of(app.dataSource);
         const user = await app.createUser();
@@ -541,7 +541,7 @@ describe('With the option cache', () => {
 
       const cacheWarnings = () => warnings.filter((line) => line.includes('Tokens are not cached')).length;
 
-      it('where it is not there is told once, and the end of an application is nothing to tell', async () => {
+      it('logs once that Redis is not reachable, and nothing when the application ends', async () => {
         const before = cacheWarnings();
         await environment.boot({ options: { cache: { redis: 'redis://127.0.0.1:1' } } });
         await vi.waitUntil(() => cacheWarnings() > before, { timeout: 5000, interval: 10 });

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { generateToken } from '../lib/tokens/secret/token-secret.js';
 import { findSecrets, PASSWORD } from './fixtures/captured-output.js';
 
-describe('The search of all that the tests write', () => {
+describe('The search for secrets in all output of the tests', () => {
   const token = generateToken('ext_', '0190a0b0-0000-7000-8000-000000000000');
   const digest = createHash('sha256').update(token).digest();
   const digests = new Set([digest.toString('hex')]);
@@ -22,7 +22,7 @@ describe('The search of all that the tests write', () => {
     expect(findSecrets(`before ${text} after`, digests)).toHaveLength(1);
   });
 
-  it('takes nothing else for one', () => {
+  it('takes no other text for a secret', () => {
     const other = createHash('sha256').update('other').digest();
     const text = [other.toString('hex'), other.toString('base64'), inspect(other), token.slice(0, 40)].join('\n');
     expect(findSecrets(text, digests)).toEqual([]);

@@ -12,7 +12,7 @@ import { Project } from './fixtures/command-line.js';
 
 const DAY_MS = 24 * 3_600_000;
 
-/** A process starts Nest and TypeORM each time. */
+/** Each process starts Nest and TypeORM. */
 const TIMEOUT_MS = 120_000;
 
 const options = { timeout: TIMEOUT_MS };
@@ -22,14 +22,14 @@ beforeAll(async () => {
   project = await Project.create();
 }, TIMEOUT_MS);
 
-/** An application beside the program, by the clock that it has too. */
+/** An application beside the command, with the same clock. */
 async function boot(environment: TestEnvironment): Promise<TestApp> {
   const app = await environment.boot({ options: { imported: ['drf'] } });
   app.clock.now = Date.now();
   return app;
 }
 
-/** Tokens of a lifespan of 30 days. */
+/** Tokens with a lifespan of 30 days. */
 async function putTokens(app: TestApp, count: number, ageDays: number): Promise<void> {
   const row = () => ({
     id: uuidV7(app.clock.now),
@@ -47,7 +47,7 @@ const key = () => randomBytes(20).toString('hex');
 describe('The command line', () => {
   onEveryDatabase(
     (environment) => {
-      it('creates a user whose password standard input has, and who then logs in', options, async () => {
+      it('creates a user with a password from standard input, and the user can log in', options, async () => {
         const app = await boot(environment);
         const source = project.dataSource('created.js', environment);
         const run = await project.run(['create-user', 'ann', '-d', source, '--json'], `${PASSWORD}\n`);
@@ -63,7 +63,7 @@ describe('The command line', () => {
         });
       });
 
-      it('issues a token alone on stdout, lists its device, and ends it', options, async () => {
+      it('prints only the issued token on stdout, lists its device and revokes it', options, async () => {
         const app = await boot(environment);
         const user = await app.createUser();
         const source = project.dataSource('issued.js', environment);
@@ -78,7 +78,7 @@ describe('The command line', () => {
           token: { name: 'nightly export', lifespan: 7 * DAY_MS },
         });
 
-        // The other one is by the id of the user.
+        // The second call finds the user by id.
         await app.usesWritten();
         const [device] = await app.tokens.list(user.id);
         const listed = await project.run(['list', user.id, '-d', source, '--json']);
@@ -95,7 +95,7 @@ describe('The command line', () => {
         });
       });
 
-      it('prunes what expired before the retention, and no more', options, async () => {
+      it('prunes tokens that expired before the retention, and no others', options, async () => {
         const app = await boot(environment);
         await app.dataSource.getRepository(Token).deleteAll();
         await putTokens(app, 40, 60);
@@ -111,7 +111,7 @@ describe('The command line', () => {
         expect(await app.countTokens()).toBe(2);
       });
 
-      it('imports tokens once, and the application lets them in', options, async () => {
+      it('imports tokens once, and the application accepts them', options, async () => {
         const app = await boot(environment);
         const user = await app.createUser();
         const [first, second] = [key(), key()];
@@ -147,7 +147,7 @@ describe('The command line', () => {
 
   onEveryDatabase(
     (environment) => {
-      it('issues a token that the application lets in', options, async () => {
+      it('issues a token that the application accepts', options, async () => {
         const app = await boot(environment);
         const user = await app.createUser();
         const source = project.dataSource('smoke.js', environment);
@@ -169,8 +169,8 @@ describe('The command line', () => {
         source = project.dataSource('source.js', environment);
       });
 
-      describe('takes a user', () => {
-        it('by whichever of id and name finds one, and asks where two are found', options, async () => {
+      describe('finds a user', () => {
+        it('by id or by name, and asks which one is meant if both find somebody', options, async () => {
           const user = await app.createUser();
           const other = await app.createUser(user.id);
           await app.tokens.issue(other.id, { name: 'of the other' });
@@ -184,7 +184,7 @@ describe('The command line', () => {
           expect((await list('--by', 'username')).stdout).toMatch(/^DEVICE +CREATED +.*\n.* of the other\n$/);
         });
 
-        it('who is there, and says so of one who is not', options, async () => {
+        it('or says that there is no such user', options, async () => {
           expect(await project.run(['revoke', 'nobody', '-d', source])).toMatchObject({
             code: 1,
             stdout: '',
@@ -192,18 +192,15 @@ describe('The command line', () => {
           });
         });
 
-        it(
-          'of a store of the application, and shows nothing in a name that would move the cursor',
-          options,
-          async () => {
-            const { dataSource } = app;
-            await dataSource.query('CREATE TABLE IF NOT EXISTS member (nr integer PRIMARY KEY, mail text, hash text)');
-            await dataSource.query("INSERT INTO member VALUES (7, 'ann@example.org', NULL)");
-            await app.tokens.issue('7', { name: 'zero\u200bwidth' });
-            const own = project.dataSource(
-              'own-users.js',
-              environment,
-              `import { typeOrmUsers } from 'nestjs-expiring-token';
+        it("of the application's user store, and escapes control characters in names", options, async () => {
+          const { dataSource } = app;
+          await dataSource.query('CREATE TABLE IF NOT EXISTS member (nr integer PRIMARY KEY, mail text, hash text)');
+          await dataSource.query("INSERT INTO member VALUES (7, 'ann@example.org', NULL)");
+          await app.tokens.issue('7', { name: 'zero\u200bwidth' });
+          const own = project.dataSource(
+            'own-users.js',
+            environment,
+            `import { typeOrmUsers } from 'nestjs-expiring-token';
             import { Column, Entity, PrimaryColumn } from 'typeorm';
             class Account {}
             PrimaryColumn('integer')(Account.prototype, 'nr');
@@ -212,19 +209,18 @@ describe('The command line', () => {
             options.entities = [Account];
             const users = typeOrmUsers(Account, { id: 'nr', username: 'mail', password: 'hash' });
             export const expiringToken = { users, prefix: 'acme_', lifespan: '15m' };`,
-            );
-            const listed = await project.run(['list', 'ann@example.org', '-d', own]);
-            expect(listed.stdout).toContain('zero\\u{200b}width\n');
-            expect((await project.run(['issue', '7', '-d', own])).stdout).toMatch(/^acme_/);
-            expect(await project.run(['create-user', 'bob', '-d', own], PASSWORD)).toMatchObject({
-              code: 1,
-              stderr: expect.stringContaining('The users are in a store of the application'),
-            });
-          },
-        );
+          );
+          const listed = await project.run(['list', 'ann@example.org', '-d', own]);
+          expect(listed.stdout).toContain('zero\\u{200b}width\n');
+          expect((await project.run(['issue', '7', '-d', own])).stdout).toMatch(/^acme_/);
+          expect(await project.run(['create-user', 'bob', '-d', own], PASSWORD)).toMatchObject({
+            code: 1,
+            stderr: expect.stringContaining('The users are in a store of the application'),
+          });
+        });
       });
 
-      describe('takes a data source', () => {
+      describe('accepts a data source', () => {
         it.each([
           [
             'that a CommonJS file promises',
@@ -245,7 +241,7 @@ describe('The command line', () => {
           expect(run).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\{"deleted":\d+\}\n$/) });
         });
 
-        it('whose tables are there, and makes none', options, async () => {
+        it('with existing tables, and creates none', options, async () => {
           const empty = join(project.directory, 'empty.sqlite');
           const bare = project.dataSource(
             'bare.js',
@@ -274,7 +270,7 @@ describe('The command line', () => {
             export default new DataSource({ type: 'postgres', url: 'postgres://app:geheim@127.0.0.1:1/app' });`,
             'Cannot connect to the database: connect ECONNREFUSED 127.0.0.1:1 (ECONNREFUSED)',
           ],
-        ])('but not one %s', options, async (_, name, text, message) => {
+        ])('but reports one %s', options, async (_, name, text, message) => {
           if (text) project.write(name, text);
           const run = await project.run(['list', 'ann', '-d', name]);
           expect(run).toMatchObject({ code: 1, stdout: '' });
@@ -285,7 +281,7 @@ describe('The command line', () => {
         });
       });
 
-      describe('tells the line of a file', () => {
+      describe('names the line of an import file', () => {
         const good = () => `${key()},1,2026-01-31T12:00:00Z`;
         it.each([
           ['that is empty', () => '', 1, 'there is no header: name the columns in it'],
@@ -351,14 +347,14 @@ describe('The command line', () => {
             expect(message, `secret ${index}`).not.toContain(secret);
         });
 
-        it('that is not UTF-8, whose names would be others', async () => {
+        it('that is not UTF-8, in which names would be garbled', async () => {
           const path = join(project.directory, 'latin1.csv');
           writeFileSync(path, `key,userId,created,name\n${good()},Büro\n`, 'latin1');
           const read = importFile(app.tokens, path, () => undefined, new AbortController().signal);
           await expect(read).rejects.toThrow('latin1.csv, line 1: what follows is not UTF-8');
         });
 
-        it('and of no import before it where only the header stands there', async () => {
+        it('and imports nothing if there is only the header', async () => {
           const text = 'key,userId,created\nsecret-key,1,2026-01-31T12:00:00Z\n';
           const path = join(project.directory, project.write('bad.csv', text));
           const before = await app.countTokens();
@@ -367,7 +363,7 @@ describe('The command line', () => {
           expect(await app.countTokens()).toBe(before);
         });
 
-        it('on stderr, with what was done before it', options, async () => {
+        it('on stderr, with the number of tokens imported before it', options, async () => {
           const file = project.write('bad.csv', `key,userId,created\n${good()}\n${key()},,2026-01-31T12:00:00Z\n`);
           const before = await app.countTokens();
           const run = await project.run(['import', file, '-d', source]);
@@ -380,7 +376,7 @@ describe('The command line', () => {
       it.each([
         ['in another encoding than UTF-8', 'erik', Buffer.from('Grün-und-lang-genug', 'latin1')],
         ['after a byte order mark', 'fred', Buffer.from(`\ufeff${PASSWORD}`)],
-      ])('creates nobody whose password is %s', options, async (_, name, password) => {
+      ])('creates no user if the password is %s', options, async (_, name, password) => {
         expect(await project.run(['create-user', name, '-d', source], password)).toMatchObject({
           code: 1,
           stdout: '',
@@ -388,12 +384,12 @@ describe('The command line', () => {
             /: The password on standard input must be UTF-8, and without a byte order mark\n$/,
           ),
         });
-        // The name is still free.
+        // The name is still available.
         await app.createUser(name);
       });
 
       describe('on a terminal', () => {
-        it('asks for the password twice, and does not show it', options, async () => {
+        it('asks for the password twice without showing it', options, async () => {
           const answers = [
             ['User name', 'carl\r'],
             ['Password', `${PASSWORD}\r`],
@@ -405,15 +401,15 @@ describe('The command line', () => {
           expect((await app.login('carl')).status).toBe(200);
         });
 
-        it('creates nobody when the question is answered with Ctrl-C', options, async () => {
+        it('creates no user after Ctrl-C at the password prompt', options, async () => {
           const run = await project.terminal(`create-user dora -d ${source}`, [['Password', '\x03']]);
           expect(run.code).toBe(130);
           expect((await app.login('dora')).status).toBe(401);
         });
 
-        it('draws a bar, which NO_COLOR keeps without colours', options, async () => {
+        it('draws a progress bar, without colours if NO_COLOR is set', options, async () => {
           const tokens = Array.from({ length: 2000 }, () => ({ key: key(), userId: '1', created: new Date(0) }));
-          // Skipped one by one, it takes longer than the 80 ms after which the bar is drawn, without a write to wait for.
+          // The records are skipped one by one without a write, and this takes longer than the 80 ms after which the bar appears.
           for (let made = 0; made < tokens.length; made += 500) {
             const rows = tokens.slice(made, made + 500).map((token) => rowOfImported(token));
             await app.dataSource.getRepository(Token).insert(rows);
@@ -435,7 +431,7 @@ describe('The command line', () => {
           expect(pruned.stdout).not.toContain('\x1b[3');
         });
 
-        it('ends at Ctrl-C between two batches, and tells what was done', options, async () => {
+        it('stops between two batches after Ctrl-C, and prints what was done', options, async () => {
           await app.dataSource.getRepository(Token).deleteAll();
           for (let made = 0; made < 4000; made += 500) await putTokens(app, 500, 60);
           const slow = project.dataSource(
@@ -452,7 +448,7 @@ describe('The command line', () => {
         });
       });
 
-      it('ends at SIGTERM with what was done as JSON', options, async () => {
+      it('stops at SIGTERM and prints what was done as JSON', options, async () => {
         await app.dataSource.getRepository(Token).deleteAll();
         for (let made = 0; made < 4000; made += 500) await putTokens(app, 500, 60);
         const slow = project.dataSource(
@@ -473,10 +469,10 @@ describe('The command line', () => {
         expect(JSON.parse(stdout)).toEqual({ deleted: 4000 - left, interrupted: true });
       });
 
-      it('ends at Ctrl-C while it waits for the rest of a line from a pipe', options, async () => {
+      it('stops at Ctrl-C while it waits for the rest of a line from a pipe', options, async () => {
         const pipe = join(project.directory, 'pipe');
         execFileSync('mkfifo', [pipe]);
-        // Opened for reading too, it does not wait for the program.
+        // A pipe that is opened for reading and writing does not block until the program opens it.
         const writer = openSync(pipe, 'r+');
         writeSync(writer, `key,userId,created\n${key()},1,2026-01-31T12:00:00Z\n${key()},1,`);
         const before = await app.countTokens();
@@ -493,7 +489,7 @@ describe('The command line', () => {
         }
       });
 
-      it('fails where the token that it issued cannot be written, and tells how to end it', options, async () => {
+      it('fails if the issued token cannot be written, and prints how to revoke it', options, async () => {
         const { id, username } = await app.createUser();
         const run = await project.shell(`$PROGRAM issue ${username} -d ${source} > /dev/full`);
         const [device] = await app.tokens.list(id);
@@ -505,7 +501,7 @@ describe('The command line', () => {
         });
       });
 
-      it('does what it was told though nobody reads the result', options, async () => {
+      it('completes its work even if nobody reads the result', options, async () => {
         const user = await app.createUser();
         await app.tokens.issue(user.id);
         const run = await project.shell(`$PROGRAM revoke ${user.id} -d ${source} | true; exit \${PIPESTATUS[0]}`);
@@ -522,12 +518,12 @@ describe('The command line', () => {
     ['with a duration without a unit', ['issue', 'ann', '-d', 'x', '--lifespan', '7'], 'such as 15m or 30d'],
     ['with a password as an argument', ['create-user', 'ann', 'secret', '-d', 'x'], 'too many arguments'],
     ['without a name where nobody can be asked', ['create-user', '-d', 'x'], "missing argument 'username'"],
-  ])('is a usage error %s', options, async (_, parameters, message) => {
+  ])('reports a usage error %s', options, async (_, parameters, message) => {
     const run = await project.run(parameters);
     expect(run).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining(message) });
   });
 
-  it('tells what it can do, and its exit codes', options, async () => {
+  it('prints its commands and exit codes', options, async () => {
     const run = await project.run(['--help']);
     expect(run).toMatchObject({ code: 0, stderr: '' });
     for (const word of ['prune', 'list', 'revoke', 'issue', 'create-user', 'import', 'Exit codes: 0 done']) {
@@ -535,12 +531,12 @@ describe('The command line', () => {
     }
   });
 
-  it('fails where its help cannot be written', options, async () => {
+  it('fails if its help cannot be written', options, async () => {
     const run = await project.shell('$PROGRAM --help > /dev/full');
     expect(run).toMatchObject({ code: 1, stderr: expect.stringContaining('Cannot write to standard output: ENOSPC') });
   });
 
-  it('is nothing that an application loads', () => {
+  it('is not loaded by an application', () => {
     const lib = resolve(import.meta.dirname, '../lib');
     const files = readdirSync(lib, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
     const others = files.filter((file) => !file.startsWith('command-line/'));

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { withTimeout } from '../lib/async/with-timeout.js';
 
-/** Keeps the event loop busy. */
+/** Blocks the event loop. */
 function block(forMs: number): void {
   const until = performance.now() + forMs;
   while (performance.now() < until);
@@ -11,7 +11,7 @@ function block(forMs: number): void {
 const never = () => new Promise<never>(() => undefined);
 
 describe('A time limit', () => {
-  it('ends what does not end by itself, and tells it', async () => {
+  it('ends work that does not end, and reports the timeout', async () => {
     let told: AbortSignal | undefined;
     const started = performance.now();
     const hung = withTimeout(50, (signal) => {
@@ -23,7 +23,7 @@ describe('A time limit', () => {
     expect(told!.aborted).toBe(true);
   });
 
-  it('does not count that the process stood still, so that an answer which came meanwhile is read', async () => {
+  it('does not count time in which the process was blocked, so that a response that arrived meanwhile is read', async () => {
     const answer = withTimeout(50, async () => {
       await nextTurn();
       await nextTurn();
@@ -34,7 +34,7 @@ describe('A time limit', () => {
     expect(await answer).toBe('read');
   });
 
-  it('ends all the same in a process that always stands still', async () => {
+  it('still ends in a process that is always blocked', async () => {
     const started = performance.now();
     const ended = withTimeout(100, never).then(null, () => performance.now() - started);
     for (let round = 0; round < 15; round++) {

@@ -20,7 +20,7 @@ describe('The devices of a user', () => {
         })
       ).json;
 
-    it('are listed newest first, live ones only, the current one marked, and nothing secret among them', async () => {
+    it('are listed newest first, without expired ones, with the current one marked and without secrets', async () => {
       const user = await app.createUser();
       const startedAt = app.clock.now;
       await app.tokens.issue(user.id, { name: 'short', lifespan: 1500 });
@@ -28,7 +28,7 @@ describe('The devices of a user', () => {
       const laptop = await login(user.username, 'laptop');
       app.clock.advance(1000);
       const phone = await login(user.username, 'phone', 'Browser 2');
-      // The list may be read before the use of its own request is written, or after.
+      // The list may be read before or after the last use of its own request is written.
       await app.get('/auth/devices', laptop.token);
       await vi.waitUntil(async () => (await app.tokens.list(user.id)).some(({ lastUsedAt }) => lastUsedAt));
       const { status, json, headers, text } = await app.get('/auth/devices', laptop.token);
@@ -51,7 +51,7 @@ describe('The devices of a user', () => {
         expect(text, `secret ${index}`).not.toContain(secret);
     });
 
-    it('GET /auth/token tells of the one in use', async () => {
+    it('include the current one at GET /auth/token', async () => {
       const user = await app.createUser();
       const { token, deviceId } = await login(user.username, 'laptop');
       const { status, json, headers } = await app.get('/auth/token', token);
@@ -66,7 +66,7 @@ describe('The devices of a user', () => {
       });
     });
 
-    it('PATCH /auth/devices/:id gives one another name', async () => {
+    it('can be renamed with PATCH /auth/devices/:id', async () => {
       const user = await app.createUser();
       const { token, deviceId } = await login(user.username, 'laptop');
       const rename = (body: unknown) =>
@@ -102,7 +102,7 @@ describe('The devices of a user', () => {
       ['of 300 code points cut at 255', '📱'.repeat(300), '📱'.repeat(255)],
       ['with a mark that turns its direction without it', 'a\u202eb', 'ab'],
       ['with half a character as one that stands for it', 'a\ud800', 'a\ufffd'],
-    ])('show a name that was given by PATCH, %s', async (_, name, shown) => {
+    ])('show a name that was set with PATCH, %s', async (_, name, shown) => {
       const { token: row, plainText } = await app.tokens.issue((await app.createUser()).id);
       const headers = bearer(plainText);
       const renamed = await app.send(`/auth/devices/${row.deviceId}`, { method: 'PATCH', headers, body: { name } });
@@ -110,7 +110,7 @@ describe('The devices of a user', () => {
       expect((await app.get('/auth/devices', plainText)).json).toMatchObject([{ id: row.deviceId, name: shown }]);
     });
 
-    it('DELETE /auth/devices/:id ends one, and only that', async () => {
+    it('can be revoked one at a time with DELETE /auth/devices/:id', async () => {
       const user = await app.createUser();
       const [laptop, phone] = [await login(user.username, 'laptop'), await login(user.username, 'phone')];
       const path = `/auth/devices/${phone.deviceId}`;
@@ -120,7 +120,7 @@ describe('The devices of a user', () => {
       expect((await app.get('/me', laptop.token)).status).toBe(200);
     });
 
-    it('that are expired are not found any more', async () => {
+    it('are not found after they expired', async () => {
       const user = await app.createUser();
       const { token } = await app.tokens.issue(user.id, { lifespan: 1 });
       app.clock.advance(1);
@@ -132,7 +132,7 @@ describe('The devices of a user', () => {
       expect(await app.tokens.revoke(user.id, token.deviceId)).toBe(false);
     });
 
-    it('that were ended once they had expired are not brought back by a longer lifespan', async () => {
+    it('do not come back by a longer lifespan if they were revoked after they expired', async () => {
       const { clock } = app;
       const longer = await environment.boot({ options: { lifespan: '90d' }, clock });
       const user = await app.createUser();
@@ -143,7 +143,7 @@ describe('The devices of a user', () => {
       expect((await longer.get('/me', plainText)).json.code).toBe('token_invalid');
     });
 
-    it('of another user, and none at all, are not found in the same bytes', async () => {
+    it('are not found with the same bytes, whether they belong to another user or do not exist', async () => {
       const [user, other] = [await app.createUser(), await app.createUser()];
       const own = await login(user.username, 'laptop');
       const foreign = await login(other.username, 'laptop');
@@ -179,7 +179,7 @@ describe('The devices of a user', () => {
       expect((await app.get('/auth/token', foreign.token)).json.name).toBe('laptop');
     });
 
-    it('each route needs a token', async () => {
+    it('are accessible only with a token, on every route', async () => {
       for (const [method, path] of [
         ['GET', '/auth/devices'],
         ['PATCH', '/auth/devices/1'],
@@ -199,14 +199,14 @@ describe('The devices of a user', () => {
   });
 });
 
-describe('Logging out', () => {
+describe('Logout', () => {
   onEveryEnvironment((environment) => {
     let app: TestApp;
     beforeAll(async () => {
       app = await environment.boot();
     });
 
-    it('ends the token at once, and a second time is refused like an unknown token', async () => {
+    it('revokes the token immediately, and a second logout is rejected like an unknown token', async () => {
       const token = await app.token();
       const first = await app.post('/auth/logout', undefined, token);
       expect({ status: first.status, text: first.text }).toEqual({ status: 204, text: '' });
@@ -218,7 +218,7 @@ describe('Logging out', () => {
       }
     });
 
-    it('everywhere ends all devices of the user and of nobody else, and counts the live ones', async () => {
+    it('from all devices revokes all devices of the user and no other, and counts those that had not expired', async () => {
       const [user, other] = [await app.createUser(), await app.createUser()];
       await app.tokens.issue(user.id, { lifespan: 1 });
       app.clock.advance(1);
@@ -231,7 +231,7 @@ describe('Logging out', () => {
       expect((await app.get('/me', foreign)).status).toBe(200);
     });
 
-    it('everywhere else spares the device in use', async () => {
+    it('from all other devices keeps the current device', async () => {
       const user = await app.createUser();
       const [first, second] = [await app.token(user.id), await app.token(user.id)];
       expect((await app.post('/auth/logout-all', { keepCurrent: true }, first)).json).toEqual({ revoked: 1 });

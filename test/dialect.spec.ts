@@ -11,8 +11,8 @@ const users = { alias: 'u', table: '"user" u', columns: 'u."id" AS u0', names: '
 const transformer = { to: (value: unknown) => value, from: (value: unknown) => value };
 const latin = { charset: 'latin1', collation: 'latin1_bin' };
 
-describe('Every dialect', () => {
-  it.each(Object.entries(DIALECTS))('of %s has the same number of places and values in a list', (_name, dialect) => {
+describe('Every SQL dialect', () => {
+  it.each(Object.entries(DIALECTS))('of %s writes as many placeholders as values for a list', (_name, dialect) => {
     for (const count of [1, 2, 3, 5, 200]) {
       const values = Array.from({ length: count }, (_, index) => `id ${index}`);
       const condition = dialect.anyOf('t.id', values);
@@ -21,7 +21,7 @@ describe('Every dialect', () => {
     }
   });
 
-  it.each(Object.entries(DIALECTS))('of %s has few texts for lists, however long they are', (_name, dialect) => {
+  it.each(Object.entries(DIALECTS))('of %s has few statement texts for lists of any length', (_name, dialect) => {
     const lists = Array.from({ length: 256 }, (_, last) => Array.from({ length: last + 1 }, () => 'id'));
     expect(new Set(lists.map((values) => dialect.anyOf('t.id', values).sql)).size).toBeLessThanOrEqual(9);
   });
@@ -39,8 +39,8 @@ describe('Every dialect', () => {
   });
 });
 
-describe('A list is', () => {
-  it('one value on PostgreSQL', () => {
+describe('A list of values is', () => {
+  it('one parameter on PostgreSQL', () => {
     expect(postgresDialect.anyOf('t.id', ['a', 'b', 'c'])).toEqual({
       sql: 't.id = ANY(ARRAY(SELECT unnest(?::uuid[])))',
       values: [['a', 'b', 'c']],
@@ -78,7 +78,7 @@ describe('A text is compared with a column', () => {
     ['mysql', { type: 'uuid' }, null],
     ['sqlite', { type: 'integer' }, 'x'],
     ['sqlite', { type: 'varchar' }, 'x'],
-  ])('on %s of %j', (name, column, sql) => {
+  ])('on %s of the type %j', (name, column, sql) => {
     expect(DIALECTS[name].castText('x', column)).toBe(sql);
   });
 });

@@ -46,7 +46,7 @@ class MeController {
   }
 }
 
-/** An application with modules of the documents. */
+/** An application that is built from modules in the documentation. */
 async function start(imports: ModuleMetadata['imports']): Promise<INestApplication> {
   const module = await Test.createTestingModule({
     imports: [TypeOrmModule.forRoot(database()), ...imports!],
@@ -57,10 +57,10 @@ async function start(imports: ModuleMetadata['imports']): Promise<INestApplicati
   return app;
 }
 
-describe('The blocks of TypeScript in the documents', () => {
+describe('The TypeScript examples in the documentation', () => {
   let problems: Map<Block, string[]>;
   let app: INestApplication | undefined;
-  // Of a machine with more to do it takes some patience.
+  // A busy machine needs more than the default time.
   beforeAll(() => {
     problems = compileBlocks(blocks);
   }, 180_000);
@@ -72,15 +72,15 @@ describe('The blocks of TypeScript in the documents', () => {
   });
 
   it.each(blocks.map((block): [string, Block] => [`${block.document}:${block.line}`, block]))(
-    'compile against the package, %s',
+    'compile against the package: %s',
     (_, block) => {
       expect(problems.get(block)).toEqual([]);
     },
   );
 
-  it('hold the application of README.md, which lets in and out as it says', async () => {
+  it('contain the application of README.md, which logs users in and out as the text says', async () => {
     const forRoot = TypeOrmModule.forRoot.bind(TypeOrmModule);
-    // On the driver that the tests have.
+    // With the SQLite driver that the tests use.
     vi.spyOn(TypeOrmModule, 'forRoot').mockImplementation((options) => forRoot({ ...options, driver: sqliteDriver }));
     const { AppModule } = await import(compiled('README.md', 'app.module.js'));
     app = await NestFactory.create(AppModule, { logger: false });
@@ -96,7 +96,7 @@ describe('The blocks of TypeScript in the documents', () => {
     expect(await me()).toMatchObject({ status: 401, json: { code: 'token_invalid' } });
   });
 
-  it('hold that of docs/from-jwt.md, which lets in with both kinds of token', async () => {
+  it('contain the application of docs/from-jwt.md, which accepts both kinds of token', async () => {
     const secret = 'a secret that is long enough for HS256';
     vi.stubEnv('JWT_SECRET', secret);
     const { AuthModule } = await import(compiled('docs/from-jwt.md', 'auth.module.js'));
@@ -127,7 +127,7 @@ describe('The blocks of TypeScript in the documents', () => {
     expect(await me()).toMatchObject({ status: 401, json: { code: 'token_missing' } });
   });
 
-  it('hold the store of docs/users.md, which replaces a hash by bcrypt once it has seen the password', async () => {
+  it('contain the user store of docs/users.md, which replaces a bcrypt hash when the user logs in', async () => {
     const { Account } = await import(compiled('docs/users.md', 'accounts.js'));
     const { BcryptAccounts } = await import(compiled('docs/users.md', 'bcrypt-accounts.js'));
     const forFeature = TypeOrmModule.forFeature([Account]);
@@ -147,8 +147,8 @@ describe('The blocks of TypeScript in the documents', () => {
   });
 });
 
-describe('The documents', () => {
-  it.each(documents)('link to what is there: $path', (document) => {
+describe('The documentation', () => {
+  it.each(documents)('links only to existing pages and headings: $path', (document) => {
     const broken = linksOf(document)
       .filter((link) => !/^[a-z]+:/.test(link))
       .filter((link) => {
@@ -160,17 +160,17 @@ describe('The documents', () => {
     expect(broken).toEqual([]);
   });
 
-  it('are all to be found from README.md', () => {
+  it('is completely reachable from README.md', () => {
     const guides = documents.map(({ path }) => path).filter((path) => path.startsWith('docs/'));
     const linked = new Set(linksOf(readme).map((link) => link.split('#')[0]));
     expect(guides.filter((guide) => !linked.has(guide))).toEqual([]);
   });
 });
 
-/** An option as its TSDoc tells it. */
+/** An option as its TSDoc describes it. */
 interface Documented {
   name: string;
-  /** As `@defaultValue` has it. */
+  /** The value of `@defaultValue`. */
   defaultValue: string;
 }
 
@@ -180,7 +180,7 @@ const sources = [
   'lib/expiring-token.module-options.ts',
 ].map((file) => ts.createSourceFile(file, ts.sys.readFile(join(ROOT, file))!, ts.ScriptTarget.Latest, true));
 
-/** The options of an interface, as its source file documents them. */
+/** The options of an interface, read from its source file. */
 function optionsOf(name: string): Documented[] {
   const declaration = sources
     .flatMap(({ statements }) => statements)
@@ -196,7 +196,7 @@ function optionsOf(name: string): Documented[] {
 const RUNTIME = optionsOf('ExpiringTokenOptions');
 const STRUCTURAL = optionsOf('ExpiringTokenStructuralOptions');
 
-/** The options that have options of their own. */
+/** The options that have nested options. */
 const GROUPS = {
   refresh: optionsOf('RefreshOptions'),
   limit: optionsOf('LimitOptions'),
@@ -205,10 +205,10 @@ const GROUPS = {
   prune: optionsOf('PruneOptions'),
 };
 
-/** The default where it is told as code, and not in words. */
+/** The default value, if it is written as code and not in words. */
 const literalOf = ({ defaultValue }: Documented): string | undefined => /^`([^`]+)`(?:;|$)/.exec(defaultValue)?.[1];
 
-/** Those of some options that have such a default, with its value. */
+/** The options among the given ones that have such a default, with its value. */
 const literals = (options: readonly Documented[]): [name: string, value: unknown][] =>
   options.flatMap((option) => {
     const code = literalOf(option);
@@ -217,17 +217,17 @@ const literals = (options: readonly Documented[]): [name: string, value: unknown
 
 const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1);
 
-describe('The options', () => {
+describe('The documented options', () => {
   const rows = [...readme.text.matchAll(/^\| `(\w+)` +\| (.*?) +\| (.*?) +\|$/gm)].map(
     ([, name = '', defaultValue = '', meaning = '']) => ({ name, defaultValue, meaning }),
   );
 
-  it('are all in the tables of README.md, each once, with the default that its TSDoc has', () => {
+  it('are all in the tables of README.md, each once, with the default from its TSDoc', () => {
     const told = rows.map(({ name, defaultValue }) => ({ name, defaultValue }));
     expect(told.toSorted(byName)).toEqual([...RUNTIME, ...STRUCTURAL].toSorted(byName));
   });
 
-  it.each(Object.entries(GROUPS))('of %s are all in its row, with their defaults', (group, options) => {
+  it.each(Object.entries(GROUPS))('below %s are all in its row, with their defaults', (group, options) => {
     const { defaultValue, meaning } = rows.find(({ name }) => name === group)!;
     for (const option of options) {
       const code = literalOf(option);
@@ -237,7 +237,7 @@ describe('The options', () => {
     }
   });
 
-  it('have the defaults that they are documented with', () => {
+  it('have the documented defaults', () => {
     const told = literals(RUNTIME);
     expect(told.length).toBeGreaterThan(12);
     for (const [name, value] of told) expect(resolveOptions({ [name]: value }), name).toEqual(resolveOptions({}));

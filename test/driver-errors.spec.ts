@@ -42,14 +42,14 @@ const CODES: Record<DriverErrorKind, readonly string[]> = {
     'SQLITE_READONLY',
     'SQLITE_READONLY_DIRECTORY',
   ],
-  // Another constraint is no taken key, and what contains a code is not that code.
+  // A violation of another constraint is not a taken key, and a message that contains a code is not that code.
   other: ['23503', 'SQLITE_CONSTRAINT_NOTNULL', '42P01', 'ER_NO_SUCH_TABLE', 'ER_DUP_ENTRY_NOT', '123505', ''],
 };
 
 const table = Object.entries(CODES).flatMap(([failure, codes]) => codes.map((code) => [code, failure] as const));
 
-describe("A driver's error", () => {
-  it.each(table)('of the code %o is of the kind %s', (code, failure) => {
+describe("A database driver's error", () => {
+  it.each(table)('with the code %o is of the kind %s', (code, failure) => {
     expect(classifyDriverError(driverError(code))).toBe(failure);
   });
 
@@ -58,17 +58,17 @@ describe("A driver's error", () => {
     'Connection terminated unexpectedly',
     'Client has encountered a connection error and is not queryable',
     "Can't add new command when connection is in closed state",
-  ])('without a code that says %o is of a lost connection', (message) => {
+  ])('without a code but with the message %o is a lost connection', (message) => {
     expect(classifyDriverError(new Error(message))).toBe('lost');
   });
 
   it.each([undefined, null, 'ECONNRESET', 1205, { code: 1205 }, {}, new Error('no code')])(
-    'that is none, %o, is nothing that anybody foresaw',
+    'that is not an error of a driver, %o, is of the kind other',
     (error) => expect(classifyDriverError(error)).toBe('other'),
   );
 });
 
-describe('What is tried again', () => {
+describe('Retried work', () => {
   const signal = () => new AbortController().signal;
   const failing = (code: string, times = Infinity) => {
     let failures = 0;
@@ -79,7 +79,7 @@ describe('What is tried again', () => {
   };
 
   it.each(CODES.conflict)(
-    'is done at most three times where it is %s each time, and then fails as it did',
+    'runs at most three times if it fails with %s each time, and then fails with that error',
     async (code) => {
       const work = failing(code);
       await expect(retry(work, ['conflict'], signal())).rejects.toMatchObject({ code });
@@ -87,13 +87,13 @@ describe('What is tried again', () => {
     },
   );
 
-  it.each([1, 2])('is done once more after each of %i failures, and no more once it succeeds', async (failures) => {
+  it.each([1, 2])('runs once more after each of %i failures, and not again after it succeeded', async (failures) => {
     const work = failing('40001', failures);
     await expect(retry(work, ['conflict'], signal())).resolves.toBe('done');
     expect(work).toHaveBeenCalledTimes(failures + 1);
   });
 
-  it('fails at once after a failure of a kind that was not named', async () => {
+  it('fails immediately after an error of a kind that is not retried', async () => {
     for (const [code, failure] of table) {
       const work = failing(code);
       const others = (Object.keys(CODES) as DriverErrorKind[]).filter((kind) => kind !== failure);
@@ -102,7 +102,7 @@ describe('What is tried again', () => {
     }
   });
 
-  it('is not done again when nobody waits for it any more', async () => {
+  it('is not retried if nobody waits for the result any more', async () => {
     const controller = new AbortController();
     const work = vi.fn(async () => {
       controller.abort();

@@ -16,7 +16,7 @@ import {
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
-/** Writes down what is told, as an application would hear it. */
+/** Records events as a listener of the application receives them. */
 @Injectable()
 class Journal {
   readonly heard: [name: string, event: object][] = [];
@@ -63,7 +63,7 @@ class JournalModule {}
 const bootWith = (environment: TestEnvironment, options: ExpiringTokenModuleOptions) =>
   environment.boot({ options, imports: [EventEmitterModule.forRoot(), JournalModule] });
 
-/** What was told since the last look: every listener was called once the turn is over. */
+/** The events since the last call. All listeners have run after the current turn of the event loop. */
 async function heard(app: TestApp): Promise<[name: string, event: object][]> {
   await new Promise((resolve) => setImmediate(resolve));
   return app.nest.get(Journal).heard.splice(0);
@@ -92,7 +92,7 @@ describe('An application with @nestjs/event-emitter', () => {
       (await app.login(user.username)).json as Record<'token' | 'refreshToken' | 'deviceId', string>;
     const refresh = (refreshToken: string) => app.post('/auth/refresh', { refreshToken });
 
-    it('hears of each device that is made, whichever way', async () => {
+    it('emits an event for each new device, however it was created', async () => {
       const { deviceId } = await logIn();
       expect(await heard(app)).toEqual([['issued', { userId, deviceId }]]);
       const { token } = await app.tokens.issue(userId);
@@ -101,7 +101,7 @@ describe('An application with @nestjs/event-emitter', () => {
       expect(await heard(app)).toEqual([['issued', { userId, deviceId: access.token.deviceId }]]);
     });
 
-    it('hears of an obtained token that is replaced, and not of one that had expired', async () => {
+    it('emits an event for a replaced obtained token, and none for an expired one', async () => {
       const obtain = async () =>
         (await app.post('/auth/obtain-token', { username: user.username, password: PASSWORD })).json.deviceId;
       const first = await obtain();
@@ -116,7 +116,7 @@ describe('An application with @nestjs/event-emitter', () => {
       expect(await heard(app)).toEqual([['issued', { userId, deviceId: third }]]);
     });
 
-    it('hears of a refresh once, however often it is repeated, and of a reuse', async () => {
+    it('emits one event for a refresh, even if it is repeated, and one for a reuse', async () => {
       const { refreshToken, deviceId } = await logIn();
       await heard(app);
       await refresh(refreshToken);
@@ -133,7 +133,7 @@ describe('An application with @nestjs/event-emitter', () => {
       expect(await heard(app)).toEqual([]);
     });
 
-    it('hears of each device that is ended on request, and not of one that was not live', async () => {
+    it('emits an event for each device that is revoked on request, and none for an expired one', async () => {
       const [one, two, three] = [await logIn(), await logIn(), await logIn()];
       await heard(app);
       await app.post('/auth/logout', undefined, one.token);
@@ -159,7 +159,7 @@ describe('An application with @nestjs/event-emitter', () => {
       expect(await heard(app)).toEqual([]);
     });
 
-    it('hears of a device that the limit ends', async () => {
+    it('emits an event for a device that the limit evicts', async () => {
       const [{ deviceId: oldest }] = [await logIn(), app.clock.advance(1), await logIn(), await logIn()];
       await heard(app);
       const { deviceId } = await logIn();
@@ -169,7 +169,7 @@ describe('An application with @nestjs/event-emitter', () => {
       ]);
     });
 
-    it('hears of what a changed password and a deleted user end', async () => {
+    it('emits events for devices that end with a changed password or a deleted user', async () => {
       const [one, two] = [await logIn(), await logIn()];
       await heard(app);
       await app.users.changePassword(userId, PASSWORD, { except: two.deviceId });
@@ -182,7 +182,7 @@ describe('An application with @nestjs/event-emitter', () => {
       expect(await heard(app)).toEqual([]);
     });
 
-    it('hears of an expired token each time that it is presented, and of no other that is refused', async () => {
+    it('emits an event each time an expired token is presented, and none for other rejections', async () => {
       const { token, deviceId } = await logIn();
       app.clock.advance(HOUR_MS);
       await heard(app);
@@ -195,7 +195,7 @@ describe('An application with @nestjs/event-emitter', () => {
       expect(await heard(app)).toEqual([]);
     });
 
-    it('hears of a sweep that deleted something', async () => {
+    it('emits an event for a pruning run that deleted rows', async () => {
       await logIn();
       app.clock.advance(200 * DAY_MS);
       const dead = await app.countTokens();
@@ -206,7 +206,7 @@ describe('An application with @nestjs/event-emitter', () => {
       expect(await heard(app)).toEqual([]);
     });
 
-    it('hears nothing of what is rolled back, and once of what is tried again', async () => {
+    it('emits no event for a transaction that is rolled back, and one for a transaction that is retried', async () => {
       await logIn();
       const taken = (await app.tokens.issue(userId)).token.id;
       await heard(app);
@@ -223,10 +223,10 @@ describe('An application with @nestjs/event-emitter', () => {
   });
 });
 
-describe('A failed login', () => {
+describe('The event for a failed login', () => {
   onEveryEnvironment(
     (environment) => {
-      it('is told with its code and the address, and never with the name that was typed', async () => {
+      it('has the error code and the address, and never the name that was typed', async () => {
         const app = await bootWith(environment, { loginThrottle: { limit: 1 } });
         const { username } = await app.createUser();
         const address = '127.0.0.1';
@@ -243,7 +243,7 @@ describe('A failed login', () => {
 
   onEveryDatabase(
     (environment) => {
-      /** People in a directory that has its own ways. */
+      /** A user store that throws its own exceptions. */
       class Directory {
         failure: Error = new ForbiddenException('not from here');
 
@@ -260,7 +260,7 @@ describe('A failed login', () => {
         }
       }
 
-      it('has no code where the user store refused in its own way, and an outage is none', async () => {
+      it('has no code if the user store threw its own exception, and is not emitted for an outage', async () => {
         const app = await bootWith(environment, { users: Directory });
         expect((await app.login('ann')).status).toBe(403);
         expect(await heard(app)).toEqual([['login-failed', { code: null, address: '127.0.0.1' }]]);
@@ -273,10 +273,10 @@ describe('A failed login', () => {
   );
 });
 
-describe('A listener', () => {
+describe('A listener of events', () => {
   onEveryDatabase(
     (environment) => {
-      it('that throws, rejects or hangs changes no answer and delays none', async () => {
+      it('that throws, rejects or hangs changes and delays no response', async () => {
         const app = await bootWith(environment, { refresh: {}, lifespan: '1m' });
         const emitter = app.nest.get(EventEmitter2);
         const calls: string[] = [];
@@ -312,7 +312,7 @@ describe('A listener', () => {
         }
       });
 
-      it('that throws keeps no other one from hearing, and leaves no rejection unheard', async () => {
+      it('that throws does not keep other listeners from being called, and leaves no unhandled rejection', async () => {
         const app = await bootWith(environment, {});
         const emitter = app.nest.get(EventEmitter2);
         const others: unknown[] = [];
@@ -339,7 +339,7 @@ describe('A listener', () => {
         });
       });
 
-      it('of several events is told which one it hears', async () => {
+      it("of several events receives the event's name", async () => {
         const app = await bootWith(environment, {});
         const names: unknown[] = [];
         for (const name of ['expiring-token.issued', 'expiring-token.revoked']) {

@@ -43,7 +43,7 @@ class Note {
   owner: string;
 }
 
-/** What a subscription yields: one note at once, and the next when it is over. */
+/** What a subscription yields: one note immediately, and a second one when it ends. */
 async function* notes(field = 'noted', owner = 'first'): AsyncGenerator<Record<string, Note>> {
   yield { [field]: { id: '1', owner } };
   await new Promise(() => undefined);
@@ -100,7 +100,7 @@ class NotesResolver {
 @Module({ providers: [NotesResolver] })
 class NotesModule {}
 
-/** Without a guard of its own. */
+/** A gateway or resolver without a guard of its own. */
 @Resolver()
 class BareResolver {
   @Query(() => String)
@@ -175,7 +175,7 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
       const refusalOf = ({ json }: Awaited<ReturnType<typeof ask>>) =>
         (json.errors as Refusal[]).map(({ message, extensions: { code } }) => ({ message, code }));
 
-      it('lets queries, mutations and field resolvers in by the token of the request', async () => {
+      it('authenticates queries, mutations and field resolvers by the token of the request', async () => {
         await boot();
         const user = await app.createUser();
         const { plainText, token } = await app.tokens.issue(user.id);
@@ -192,7 +192,7 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
         });
       });
 
-      it('refuses in errors, with the code of its own and the challenge', async () => {
+      it('rejects with GraphQL errors that have the code, and with the challenge header', async () => {
         await boot();
         const missing = [undefined, 'token_missing', 'Authentication credentials were not provided'] as const;
         for (const [token, code, message] of [missing, ...(await app.badTokens())]) {
@@ -215,7 +215,7 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
         expect(refusalOf(twice)).toEqual([{ message: 'More than one Authorization header', code: 'request_invalid' }]);
       });
 
-      it('lets in without a token what is optional or public, but none of their guarded fields', async () => {
+      it('serves optional and public fields without a token, but not their guarded fields', async () => {
         await boot();
         expect((await ask('{ greeting welcome { owner } }')).json).toEqual({
           data: { greeting: 'hello stranger', welcome: { owner: 'everybody' } },
@@ -226,7 +226,7 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
         expect(refusalOf(await ask('{ greeting }', 'nonsense'))).toMatchObject([{ code: 'token_invalid' }]);
       });
 
-      it('says of an outage that it is one, and asks the database once for an operation', async () => {
+      it('reports an outage as such, and looks the token up once for an operation', async () => {
         await boot();
         const token = await app.token();
         const statements = await Statements.of(app.dataSource);
@@ -255,7 +255,7 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
         const clients: Client[] = [];
         afterEach(() => clients.splice(0).map((client) => client.dispose()));
 
-        /** A client that connects once. */
+        /** A client that does not reconnect. */
         function connect(connectionParams?: Record<string, unknown>, headers: Record<string, string> = {}): Client {
           class WithHeaders extends WebSocket {
             constructor(url: string, protocols: string[]) {
@@ -277,7 +277,7 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
         const subscribe = (client: Client) =>
           client.iterate<{ noted: Note }>({ query: 'subscription { noted { owner secret } }' });
 
-        /** How a subscription ended that was refused: Apollo's driver answers with errors, Mercurius ends with them. */
+        /** How a rejected subscription ends: Apollo's driver returns errors, Mercurius completes with errors. */
         const refused = async (client: Client) => {
           const errors = await subscribe(client)
             .next()
@@ -296,7 +296,7 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
             ({ code, reason }) => ({ code, reason }),
           );
 
-        it('takes the token from the parameters of the connection, or the headers of its request', async () => {
+        it('takes the token from the connection parameters or from the headers of the upgrade request', async () => {
           await boot();
           const user = await app.createUser();
           const token = await app.token(user.id);
@@ -315,7 +315,7 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
           }
         });
 
-        it('is refused in errors of its own form', async () => {
+        it('is rejected with errors in the form of the protocol', async () => {
           await boot();
           const expired = await app.tokens.issue((await app.createUser()).id, { lifespan: 1 });
           app.clock.advance(1);
@@ -334,7 +334,7 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
           }
         });
 
-        it('is closed at once when its token is revoked, and no other is', async () => {
+        it('is closed immediately when its token is revoked, and no other is', async () => {
           await boot();
           const user = await app.createUser();
           const [first, second] = [await app.token(user.id), await app.token(user.id)];
@@ -343,7 +343,7 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
           await app.post('/auth/logout', undefined, first);
           const endedAt = performance.now();
           expect(await closed(ending)).toEqual({ code: 4401, reason: 'token_invalid' });
-          // Nobody would look for it that early.
+          // Too early for the periodic check of open connections.
           expect(performance.now() - endedAt).toBeLessThan(2000);
           expect(app.nest.get(OpenConnections).size).toBe(1);
           await app.users.setActive(user.id, false);
@@ -369,7 +369,7 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
           expect(await closed(subscription)).toEqual({ code: 4401, reason: 'token_invalid' });
         });
 
-        it('is forgotten when its client leaves', async () => {
+        it('is not watched any more after its client disconnected', async () => {
           await boot();
           const client = connect({ token: await app.token() });
           await subscribe(client).next();
@@ -383,10 +383,10 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
   );
 });
 
-describe('Mercurius', () => {
+describe('A Mercurius connection', () => {
   const { module } = DRIVERS[1];
 
-  /** A client by the protocol alone, which may give its parameters again. */
+  /** A client that speaks only the protocol, and can send its connection parameters again. */
   async function rawClient(app: TestApp) {
     const socket = new WebSocket(`${app.origin.replace('http', 'ws')}/graphql`, 'graphql-transport-ws');
     await once(socket, 'open');
@@ -400,7 +400,7 @@ describe('Mercurius', () => {
     return {
       socket,
       init: (payload: object) => ask({ type: 'connection_init', payload }),
-      /** What the first note is. */
+      /** The owner of the first note. */
       subscribe: async () =>
         (
           await ask({
@@ -416,7 +416,7 @@ describe('Mercurius', () => {
     (environment) => {
       afterEach(() => environment.closeApplications());
 
-      it('lets in whom the last parameters name, watches each token once, and ends with any of them', async () => {
+      it('authenticates by its last parameters, watches each token once, and ends with any of them', async () => {
         const app = await environment.boot({ imports: [module(), NotesModule], options: { isGlobal: true } });
         const [ann, bob] = [await app.createUser(), await app.createUser()];
         const [ofAnn, ofBob] = [await app.token(ann.id), await app.token(bob.id)];
@@ -442,7 +442,7 @@ describe('Mercurius', () => {
       });
 
       it.each([[123], [['Bearer x']], [{}]])(
-        'finds no token in parameters with authorization: %j',
+        'finds no token in connection parameters with authorization: %j',
         async (authorization) => {
           const app = await environment.boot({ imports: [module(), NotesModule], options: { isGlobal: true } });
           const client = await rawClient(app);
@@ -457,7 +457,7 @@ describe('Mercurius', () => {
   );
 });
 
-describe("A context that the application makes of Apollo's", () => {
+describe("A context that the application builds from Apollo's context", () => {
   interface Given {
     req?: object;
     extra?: { request: object };
@@ -466,7 +466,7 @@ describe("A context that the application makes of Apollo's", () => {
   const contexts: [form: string, context: (given: Given) => object, closed: object][] = [
     ['whole', (given) => given, { code: 4401 }],
     ['in parts', ({ req, extra, connectionParams }) => ({ req, extra, connectionParams }), { code: 4401 }],
-    // Nothing shows the WebSocket: the socket beneath is ended, which is no closing by the protocol.
+    // No public property leads to the WebSocket, so the underlying socket is destroyed without a closing handshake.
     [
       'by the request',
       ({ req, extra, connectionParams }) => ({ req: req ?? extra!.request, connectionParams }),
@@ -478,33 +478,36 @@ describe("A context that the application makes of Apollo's", () => {
     (environment) => {
       afterEach(() => environment.closeApplications());
 
-      it.each(contexts)('%s leads to the token, and to what is to be closed', async (_, context, closing) => {
-        const module = GraphQLModule.forRoot<ApolloDriverConfig>({
-          driver: ApolloDriver,
-          autoSchemaFile: true,
-          graphiql: false,
-          subscriptions: { 'graphql-ws': true },
-          context,
-        });
-        const app = await environment.boot({ imports: [module, NotesModule], options: { isGlobal: true } });
-        const token = await app.token();
-        const query = { query: '{ greeting }' };
-        const answer = await app.send('/graphql', { method: 'POST', body: query, headers: bearer(token) });
-        expect(answer.json.data.greeting).toMatch(/^hello user-/);
-        const client = createClient({
-          url: `${app.origin.replace('http', 'ws')}/graphql`,
-          webSocketImpl: WebSocket,
-          connectionParams: { token },
-          retryAttempts: 0,
-        });
-        const subscription = client.iterate({ query: 'subscription { noted { owner } }' });
-        expect((await subscription.next()).value).toEqual({ data: { noted: { owner: 'first' } } });
-        await app.post('/auth/logout', undefined, token);
-        await expect(subscription.next()).rejects.toMatchObject(closing);
-        await client.dispose();
-      });
+      it.each(contexts)(
+        'that contains %s leads to the token and to the connection to close',
+        async (_, context, closing) => {
+          const module = GraphQLModule.forRoot<ApolloDriverConfig>({
+            driver: ApolloDriver,
+            autoSchemaFile: true,
+            graphiql: false,
+            subscriptions: { 'graphql-ws': true },
+            context,
+          });
+          const app = await environment.boot({ imports: [module, NotesModule], options: { isGlobal: true } });
+          const token = await app.token();
+          const query = { query: '{ greeting }' };
+          const answer = await app.send('/graphql', { method: 'POST', body: query, headers: bearer(token) });
+          expect(answer.json.data.greeting).toMatch(/^hello user-/);
+          const client = createClient({
+            url: `${app.origin.replace('http', 'ws')}/graphql`,
+            webSocketImpl: WebSocket,
+            connectionParams: { token },
+            retryAttempts: 0,
+          });
+          const subscription = client.iterate({ query: 'subscription { noted { owner } }' });
+          expect((await subscription.next()).value).toEqual({ data: { noted: { owner: 'first' } } });
+          await app.post('/auth/logout', undefined, token);
+          await expect(subscription.next()).rejects.toMatchObject(closing);
+          await client.dispose();
+        },
+      );
 
-      it('that hides the connection of a subscription has none begin, and the log says why', async () => {
+      it('that hides the connection of a subscription starts none, and the log names the reason', async () => {
         const module = GraphQLModule.forRoot<ApolloDriverConfig>({
           driver: ApolloDriver,
           autoSchemaFile: true,
@@ -528,7 +531,7 @@ describe("A context that the application makes of Apollo's", () => {
           (await of.iterate({ query: `subscription { ${field} { owner } }` }).next()).value;
         expect(await first(client, 'noted')).toMatchObject({ errors: [{}] });
         expect(warnings.slice(loggedBefore).join()).toContain('Return { req, extra, connectionParams }');
-        // There is nothing to end with a token.
+        // There is no connection that could end with the token.
         const stranger = connect({});
         expect(await first(stranger, 'overheard')).toEqual({ data: { overheard: { owner: 'nobody' } } });
         expect(await first(client, 'announced')).toEqual({ data: { announced: { owner: 'nobody' } } });
@@ -539,7 +542,7 @@ describe("A context that the application makes of Apollo's", () => {
   );
 });
 
-/** As a driver does that sends subscriptions as a stream over HTTP. */
+/** Like a driver that sends subscriptions as a stream over HTTP. */
 @Controller('stream')
 class StreamController {
   constructor(private readonly guard: ExpiringTokenGuard) {}
@@ -554,10 +557,10 @@ class StreamController {
   }
 }
 
-describe('A subscription that is a stream over HTTP', () => {
+describe('A subscription as a stream over HTTP', () => {
   onEveryEnvironment(
     (environment) => {
-      it('ends with its token', async () => {
+      it('ends when its token is revoked', async () => {
         const app = await environment.boot({ controllers: [StreamController] });
         const token = await app.token();
         const answer = await fetch(`${app.origin}/stream`, { headers: { Authorization: `Bearer ${token}` } });

@@ -37,7 +37,7 @@ const refusal = (statusCode: number, code: string, message: string, error = 'Una
   code,
 });
 
-/** The two doors to one authenticator. The second one drops bodies and challenges, as Passport does. */
+/** The guard and the Passport strategy share one authenticator. Passport drops response bodies and challenges. */
 const DOORS = [
   { door: 'ExpiringTokenGuard', path: '/me', says: true },
   { door: "AuthGuard('expiring-token')", path: '/passport', says: false },
@@ -50,14 +50,14 @@ describe.each(DOORS)('$door', ({ path, says }) => {
       app = await environment.boot();
     });
 
-    /** Asserts a refusal: the status at both doors, the bytes at the one that says them. */
+    /** Asserts a rejection: the status for both, the response bytes for the guard, which keeps them. */
     async function expectRefusal(token: string | undefined, body: ReturnType<typeof refusal>, challenge: string) {
       const { status, json, headers } = await app.get(path, token);
       expect(status).toBe(body.statusCode);
       if (says) expect({ json, challenge: headers['www-authenticate'] }).toEqual({ json: body, challenge });
     }
 
-    it('lets a live token of an active user pass', async () => {
+    it('accepts a valid token of an active user', async () => {
       const user = await app.createUser();
       const { plainText, token } = await app.tokens.issue(user.id, { name: 'cli' });
       const { status, json, headers } = await app.get(path, plainText);
@@ -80,7 +80,7 @@ describe.each(DOORS)('$door', ({ path, says }) => {
       });
     });
 
-    it('asks for a token', async () => {
+    it('rejects a request without a token with a challenge', async () => {
       await expectRefusal(
         undefined,
         refusal(401, 'token_missing', 'Authentication credentials were not provided'),
@@ -88,7 +88,7 @@ describe.each(DOORS)('$door', ({ path, says }) => {
       );
     });
 
-    it('answers unknown, revoked and malformed tokens alike', async () => {
+    it('rejects unknown, revoked and malformed tokens with the same response', async () => {
       const user = await app.createUser();
       const revoked = await app.tokens.issue(user.id);
       await app.tokens.revoke(user.id, revoked.token.deviceId);
@@ -102,7 +102,7 @@ describe.each(DOORS)('$door', ({ path, says }) => {
       }
     });
 
-    it('says of an expired token that it has expired, from the very millisecond on', async () => {
+    it('rejects an expired token as expired, from the exact millisecond on', async () => {
       const user = await app.createUser();
       const { plainText } = await app.tokens.issue(user.id, { lifespan: 5000 });
       app.clock.advance(4999);
@@ -115,7 +115,7 @@ describe.each(DOORS)('$door', ({ path, says }) => {
       );
     });
 
-    it('keeps inactive and deleted users out, whether the token is expired or not', async () => {
+    it('rejects inactive and deleted users, whether the token is expired or not', async () => {
       const [inactive, deleted] = [await app.createUser(), await app.createUser()];
       const tokens = [];
       for (const { id } of [inactive, deleted]) {
@@ -135,7 +135,7 @@ describe.each(DOORS)('$door', ({ path, says }) => {
       expect((await app.get(path, tokens[0])).status).toBe(200);
     });
 
-    it('refuses two tokens', async () => {
+    it('rejects a request with two tokens', async () => {
       const token = await app.token();
       const body = (message: string) => refusal(400, 'request_invalid', message, 'Bad Request');
       const twice = await app.send(path, { headers: [...bearer(token), ...bearer(token)] });
@@ -154,7 +154,7 @@ describe.each(DOORS)('$door', ({ path, says }) => {
       }
     });
 
-    it('answers an expired token with expiredStatus, and keeps the challenge', async () => {
+    it('rejects an expired token with expiredStatus, and keeps the challenge', async () => {
       app = await environment.boot({ options: { expiredStatus: 400 } });
       const { plainText } = await app.tokens.issue((await app.createUser()).id, { lifespan: 1 });
       app.clock.advance(1);
@@ -165,7 +165,7 @@ describe.each(DOORS)('$door', ({ path, says }) => {
       );
     });
 
-    it('accepts the schemes that it is told, and challenges with the realm that it is told', async () => {
+    it('accepts the configured schemes, and challenges with the configured realm', async () => {
       app = await environment.boot({ options: { schemes: ['Bearer', 'Token'], realm: 'notes (v1)' } });
       const token = await app.token();
       for (const scheme of ['Bearer', 'Token', 'token', 'BEARER']) {
@@ -178,9 +178,9 @@ describe.each(DOORS)('$door', ({ path, says }) => {
   });
 });
 
-describe('A lifespan', () => {
+describe('A changed lifespan', () => {
   onEveryEnvironment((environment) => {
-    it('applies to tokens already issued when it changes, but for those with one of their own', async () => {
+    it('applies to tokens already issued, but not to those with their own lifespan', async () => {
       const month = await environment.boot({ options: '30d' });
       const user = await month.createUser();
       const plain = await month.token(user.id);
@@ -199,9 +199,9 @@ describe('A lifespan', () => {
   });
 });
 
-describe('Decorators', () => {
+describe('The decorators', () => {
   onEveryEnvironment((environment) => {
-    it('@Public() asks for nothing, @OptionalToken() for a good token or none', async () => {
+    it('@Public() needs no token, and @OptionalToken() a valid token or none', async () => {
       const app = await environment.boot();
       const user = await app.createUser();
       const token = await app.token(user.id);
@@ -214,7 +214,7 @@ describe('Decorators', () => {
       expect(basic.json).toEqual({ id: null });
     });
 
-    it('with globalGuard every route is protected, but for @Public() ones and the login', async () => {
+    it('exempt routes from globalGuard, which otherwise protects every route but the login', async () => {
       @Controller()
       class OpenController {
         @Get('closed')
@@ -260,14 +260,14 @@ describe('The module', () => {
   class FeatureModule {}
 
   onEveryEnvironment((environment) => {
-    it('with isGlobal serves every module; without it, those that import it', async () => {
+    it('serves every module with isGlobal, and without it only those that import it', async () => {
       const app = await environment.boot({ options: { isGlobal: true }, imports: [FeatureModule] });
       expect((await app.get('/feature')).status).toBe(401);
       expect((await app.get('/feature', await app.token())).status).toBe(200);
       await expect(environment.boot({ imports: [FeatureModule] })).rejects.toThrow("can't resolve dependencies");
     });
 
-    it("ends everybody's tokens by another prefix, and by an emptied table", async () => {
+    it('rejects all tokens after the prefix changes or the table is emptied', async () => {
       const app = await environment.boot({ options: { refresh: {} } });
       const users = [await app.createUser(), await app.createUser()];
       const pairs = await Promise.all(users.map(({ id }) => app.tokens.logIn(id)));
@@ -288,7 +288,7 @@ describe('The module', () => {
       expect((await app.login((await app.createUser()).username)).status).toBe(200);
     });
 
-    it('keeps its tables in the data source that it is told', async () => {
+    it('keeps its tables in the configured data source', async () => {
       const app = await environment.boot({ options: { dataSource: 'sessions' }, typeOrm: { name: 'sessions' } });
       const { json } = await app.login((await app.createUser()).username);
       expect((await app.get('/me', json.token)).status).toBe(200);
@@ -307,7 +307,7 @@ describe('The module', () => {
       expect(answer.text).not.toContain('hunter2');
     });
 
-    it('leaves errors on other routes as they are, also where its own have no prefix', async () => {
+    it('does not change errors on other routes, even if its own routes have no prefix', async () => {
       const app = await environment.boot({ options: { path: '' } });
       const send = (path: string) =>
         app.send(path, { method: 'POST', headers: [['Content-Type', 'application/json']], rawBody: '{"a' });
@@ -339,7 +339,7 @@ describe('The module', () => {
       expect(await app.nest.get(getRepositoryToken(User)).findOneBy({ id: user.id })).toEqual(user);
     });
 
-    it('serves no route where routes is false, and guards all the same', async () => {
+    it('serves no routes if routes is false, and its guard still works', async () => {
       const app = await environment.boot({ options: { routes: false } });
       expect((await app.post('/auth/login', {})).status).toBe(404);
       expect((await app.get('/auth/devices')).status).toBe(404);
@@ -357,10 +357,10 @@ describe('The module', () => {
   });
 });
 
-describe('A request that Fastify is handed without a socket', () => {
+describe('A request that is injected into Fastify without a socket', () => {
   onEveryEnvironment(
     (environment) => {
-      it('is authenticated like any other, at both doors', async () => {
+      it('is authenticated like any other, by the guard and by the Passport strategy', async () => {
         const app = await environment.boot();
         const { Authorization: authorization } = await actingAs(app.nest, await app.createUser());
         const inject = async (url: string, headers: object) =>
@@ -382,7 +382,7 @@ describe('Two applications in one process', () => {
     ['express', 'express'],
     ['fastify', 'fastify'],
   ] as const)(
-    'on %s and %s each know their own tokens at both doors, also after one was closed',
+    'on %s and %s each know their own tokens in guard and Passport strategy, even after one was closed',
     async (...adapters) => {
       const [first, second] = adapters.map((adapter) => new TestEnvironment('sqlite', adapter)) as [
         TestEnvironment,
@@ -404,7 +404,7 @@ describe('Two applications in one process', () => {
   );
 });
 
-describe('The name expiring-token in Passport', () => {
+describe('The strategy name expiring-token in Passport', () => {
   const foreign = { authenticate: () => undefined } as unknown as Strategy;
 
   onEveryEnvironment(
@@ -412,7 +412,7 @@ describe('The name expiring-token in Passport', () => {
       it.each([
         ['was given to another strategy', () => passport.use('expiring-token', foreign)],
         ['was taken from ours', () => passport.unuse('expiring-token')],
-      ])('stops the start of an application in which it %s, and of no other', async (_, change) => {
+      ])('stops the start of an application that %s, and of no other application', async (_, change) => {
         @Module({})
         class DisturbingModule {
           onModuleInit() {
@@ -449,7 +449,7 @@ describe('Guards of two applications', () => {
     }
   }
 
-  it('ask each its own users, though one has let the request pass', async () => {
+  it('each look up their own users, even if the guard of the other accepted the request', async () => {
     const stacks = [new TestEnvironment('sqlite', 'express'), new TestEnvironment('sqlite', 'express')] as const;
     for (const environment of stacks) await environment.open();
     other = await stacks[1].boot();
@@ -469,7 +469,7 @@ describe('A chain of Passport strategies', () => {
     }
   }
 
-  it('goes on to the next one after a 401, and not after an outage', async () => {
+  it('goes on to the next strategy after a 401, and not after an outage', async () => {
     const anybody = {
       authenticate(this: { success(user: unknown): void }) {
         this.success({ id: 'anybody' });

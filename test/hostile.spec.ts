@@ -31,20 +31,20 @@ const { cases: CATALOGUE } = JSON.parse(
 const LONGEST_ANSWER_MS = 2000;
 const LIFESPAN_S = 30 * 24 * 60 * 60;
 
-/** What the cases are sent to, unless they say otherwise. */
+/** The request that a case changes. */
 const OPTIONS: ExpiringTokenModuleOptions = {
   lifespan: '30d',
   refresh: { idle: '60d', lifespan: '90d', grace: '30s' },
 };
 
-/** What a case did: the answer, and the database around it. */
+/** The response to a case, and the rows before and after it. */
 interface Deed {
   answer: Answer;
   live: LiveValues;
   filled: HostileCase;
   before: string[];
   after: string[];
-  /** Payloads of `expiring-token.reused`. */
+  /** Payloads of the event `expiring-token.reused`. */
   reused: object[];
 }
 
@@ -52,13 +52,13 @@ type Effect = (deed: Deed, target: Target) => Promise<void> | void;
 
 const SAME_PAIR = 'same successor pair as the first answer; rows in family unchanged';
 
-/** The effects of a refusal: all others leave every row as it is. */
+/** Effects that a rejection may have. All other rejections must leave every row unchanged. */
 const REVOKING: Record<string, Effect> = {
   'family revoked': familyRevoked,
   'whole family revoked: live device token and its access tokens answer 401; one reuse event emitted': familyRevoked,
 };
 
-/** How to tell the effects that the catalogue names. */
+/** Checks for the effects that the catalogue names. */
 const EFFECTS: Record<string, Effect> = {
   ...REVOKING,
   [SAME_PAIR]: (deed) => {
@@ -94,7 +94,7 @@ const EFFECTS: Record<string, Effect> = {
   },
 };
 
-/** How to tell that what must not happen did not. */
+/** Checks that a forbidden effect did not happen. */
 const NOT_EFFECTS: Record<string, Effect> = {
   'any extra field honoured': async ({ answer, before, after }, { app, cast }) => {
     expect(answer.json).toMatchObject({ expiresIn: LIFESPAN_S });
@@ -149,14 +149,14 @@ async function familyRevoked({ live, filled, before, after, reused }: Deed, { ap
   expect(await app.get('/me', await live.value('secondToken'))).toMatchObject({ status: 200 });
 }
 
-/** Values that have to be there before the request, for what is checked after it. */
+/** Values that must be read before the request, for the checks after it. */
 const NEEDED: Record<string, string> = {
   'other sessions revoked': 'secondToken',
   "other user's tokens revoked": 'otherUserToken',
   ...Object.fromEntries(Object.keys(REVOKING).map((effect) => [effect, 'secondToken'])),
 };
 
-/** The `error` of the challenge that goes with a code (RFC 6750 §3.1); of `refresh_invalid` the case says it. */
+/** The `error` of the challenge for a code (RFC 6750 §3.1). For `refresh_invalid` the case names it. */
 const CHALLENGE_ERRORS: Partial<Record<ExpiringTokenErrorCode, string>> = {
   token_invalid: 'invalid_token',
   token_expired: 'invalid_token',
@@ -164,7 +164,7 @@ const CHALLENGE_ERRORS: Partial<Record<ExpiringTokenErrorCode, string>> = {
   request_invalid: 'invalid_request',
 };
 
-/** Every 401 has a challenge, and a 400 for a token (RFC 6750 §3). */
+/** Every 401 has a challenge, and so has a 400 for a token (RFC 6750 §3). */
 function expectChallenge({ status, headers, json }: Answer): void {
   const error = CHALLENGE_ERRORS[json?.code as ExpiringTokenErrorCode];
   const found = /^Bearer realm="[^"]+"(?:, error="(.+)", error_description="(.+)")?$/.exec(
@@ -176,12 +176,12 @@ function expectChallenge({ status, headers, json }: Answer): void {
   if (error) expect(found?.[2]).toBe(json.message);
 }
 
-/** What the first database answered, for the others to answer alike. */
+/** The responses on the first database. All other databases must return the same. */
 const firstAnswers = new Map<string, unknown>();
 
-/** A running application with what the cases need of it. */
+/** A running application with all that the cases need. */
 class Target {
-  /** Payloads of `expiring-token.reused` since the last case. */
+  /** Payloads of the event `expiring-token.reused` since the last case. */
   private readonly reused: object[] = [];
 
   private constructor(
@@ -197,7 +197,7 @@ class Target {
       options: { ...OPTIONS, ...options },
       imports: [EventEmitterModule.forRoot()],
     });
-    // What is forgotten beside the requests would be counted among their ways to the database.
+    // Background writes would be counted as queries of the requests.
     await app.nest.get(TokenPruner).beforeApplicationShutdown();
     const cast = await castOf(app);
     const [scheme = 'Bearer'] = options.schemes ?? [];
@@ -207,10 +207,10 @@ class Target {
     return target;
   }
 
-  /** Sends the request of a case and sees to what holds for every case. */
+  /** Sends the request of a case and checks what must hold for every case. */
   async perform(given: HostileCase): Promise<Deed> {
     await this.forgetTokens();
-    // The good request before was a use, which is written beside it.
+    // The valid request before this one writes its last use in the background.
     await this.app.usesWritten();
     const live = new LiveValues(this.app, this.cast);
     const filled = await live.fill(given);
@@ -241,7 +241,7 @@ class Target {
     const told = `${answer.text}\n${JSON.stringify(answer.headers)}`;
     for (const secret of live.secrets) {
       expect(lines).not.toContain(secret);
-      // The only answer that tells again what was told before.
+      // The only response that may repeat a token that was returned before.
       if (effect !== SAME_PAIR) expect(told).not.toContain(secret);
     }
     for (const secret of [answer.json?.token, answer.json?.refreshToken])
@@ -256,14 +256,14 @@ class Target {
     expect(good.json.user.id).toBe(this.cast.witness.id);
   }
 
-  /** Ends what earlier cases began, so that each starts from the same few rows. */
+  /** Revokes what earlier cases created, so that each case starts with the same few rows. */
   private async forgetTokens(): Promise<void> {
     const { user, other, disabled, longPassword } = this.cast;
     const userId = In([user, other, disabled, longPassword].map(({ id }) => id));
     await this.app.dataSource.getRepository(Token).delete({ userId });
   }
 
-  /** Every row of both tables, without the last use of what a request is let in by, which may be written at any time. */
+  /** All rows of both tables without last_used_at of the credentials of the request, which may be written at any time. */
   private async rows(): Promise<string[]> {
     const hidden = ['digest', 'sealed', 'sealedUntil'].map((column) => `token.${column}`);
     const tokens = await this.app.dataSource
@@ -279,7 +279,7 @@ class Target {
   }
 }
 
-/** The other codes have messages that say which. */
+/** The messages of other codes name the cause, so they vary. */
 const MESSAGES: Partial<Record<ExpiringTokenErrorCode, string>> = {
   token_missing: 'Authentication credentials were not provided',
   token_invalid: 'Invalid token',
@@ -290,7 +290,7 @@ const MESSAGES: Partial<Record<ExpiringTokenErrorCode, string>> = {
   device_not_found: 'Device not found',
 };
 
-/** What a case expects of the answer itself. */
+/** Checks the response against the expectation of the case. */
 function expectAnswer({ answer, filled }: Deed, { environment, cast }: Target): void {
   const { status, statusIn, code, header, headerContains, authenticated, mustNot } = filled.expect;
   const { request } = filled;
@@ -318,7 +318,7 @@ function expectAnswer({ answer, filled }: Deed, { environment, cast }: Target): 
   expect(request.method === 'HEAD' && answer.text, 'body of an answer to HEAD').toBeFalsy();
 }
 
-/** What a case expects of the database, and of other requests. */
+/** Checks the database and the other requests against the expectation of the case. */
 async function expectEffects(deed: Deed, target: Target): Promise<void> {
   const { deviceName, storedLengthMax, effect, mustNot } = deed.filled.expect;
   if (deviceName !== undefined || storedLengthMax !== undefined) {
@@ -341,7 +341,7 @@ function named(effects: Record<string, Effect>, name: string): Effect {
   return effect;
 }
 
-/** What has to be equal where two answers have to be. */
+/** The parts of two responses that must be equal. */
 const comparable = ({ status, text, headers }: Answer) => ({
   status,
   text,
@@ -349,7 +349,7 @@ const comparable = ({ status, text, headers }: Answer) => ({
   type: headers['content-type'],
 });
 
-/** Everything that {@link Expectation} may hold: a misspelt expectation would be none. */
+/** All fields of {@link Expectation}, so that a misspelt expectation fails and is not ignored. */
 const EXPECTATIONS = new Set<keyof Expectation>([
   'status',
   'statusIn',
@@ -385,7 +385,7 @@ function describeCases(cases: readonly HostileCase[], title: (given: HostileCase
       return targets.get(key)!;
     };
 
-    it('sees each way to the database, so that none is told from some', async () => {
+    it('The query counter of these tests sees every way to the database', async () => {
       const { app, cast, meter } = await targetOf(undefined);
       const [good, unknown] = [await app.token(cast.user.id), generateToken('ext_', uuidV7(app.clock.now))];
       const askedFor = async (request: () => Promise<Answer>, status: number) => {
@@ -426,21 +426,21 @@ function describeCases(cases: readonly HostileCase[], title: (given: HostileCase
 const REQUESTS = CATALOGUE.filter(({ request }) => request.method !== 'CONFIG');
 const CONFIGURATIONS = CATALOGUE.filter(({ request }) => request.method === 'CONFIG');
 
-describe('The cases', () => {
-  it('expect nothing that is not checked, and have an id each', () => {
+describe('The cases of the hostile catalogue', () => {
+  it('have unique ids, and contain no expectation that is not checked', () => {
     const cases = [...CATALOGUE, ...HEADER_CASES, ...REFRESH_CASES, ...IMPORTED_CASES];
     expect(cases.filter((given) => !isCaseOf(cases)(given))).toEqual([]);
     expect(new Set(cases.map(({ id }) => id)).size).toBe(cases.length);
   });
 });
 
-/** What comes of starting with these options. */
+/** The result of starting with these options. */
 async function start(environment: TestEnvironment, options: ExpiringTokenModuleOptions): Promise<Start> {
   const [option = ''] = Object.keys(options);
   const failure: unknown = await Test.createTestingModule({ imports: [ExpiringTokenModule.forRoot(options)] })
     .compile()
     .catch((error: unknown) => error);
-  // Without a data source, good options start nothing either.
+  // Without a data source, valid options do not start either.
   expect(failure).toBeInstanceOf(ExpiringTokenOptionsError);
   if ((failure as Error).message.startsWith(`ExpiringTokenModule: ${option}: `)) return 'BOOTSTRAP_ERROR';
 
@@ -449,7 +449,7 @@ async function start(environment: TestEnvironment, options: ExpiringTokenModuleO
     const linesBefore = warnings.length;
     const { dataSource } = await environment.boot({ options });
     const meter = new DatabaseMeter(dataSource);
-    // What is done once after the start
+    // What runs once after the start
     await vi.advanceTimersToNextTimerAsync();
     expect(meter.take()).toBeGreaterThan(0);
     await vi.advanceTimersByTimeAsync(1000);
@@ -460,7 +460,7 @@ async function start(environment: TestEnvironment, options: ExpiringTokenModuleO
   }
 }
 
-describe('A hostile configuration stops the start, or starts nothing that goes on and on', () => {
+describe('A hostile configuration stops the start, or leaves nothing running', () => {
   onEveryEnvironment(
     (environment) => {
       it.each(CONFIGURATIONS.map((given) => [`${given.id}, ${given.why}`, given] as const))('%s', async (_, given) => {
@@ -475,20 +475,20 @@ describe('A hostile configuration stops the start, or starts nothing that goes o
   );
 });
 
-describe('A hostile request is answered as it should be', () => {
+describe('A hostile request gets the response that its case expects', () => {
   describeCases(REQUESTS, ({ id, why }) => `${id}, ${why}`);
 });
 
 const described = ({ area, why }: HostileCase) => `${area}: ${why}`;
 
-describe('A token is read from the Authorization header alone, or not at all', () => {
+describe('The token is read from the Authorization header only', () => {
   describeCases(HEADER_CASES, described);
 });
 
-describe('A refresh token serves one route, once', () => {
+describe('A refresh token is accepted only on its route and only once', () => {
   describeCases(REFRESH_CASES, described);
 });
 
-describe('A token of another package is looked for where its shape is admitted', () => {
+describe('A token of another package is looked up only if its shape is enabled', () => {
   describeCases(IMPORTED_CASES, described);
 });

@@ -15,9 +15,9 @@ import { onEveryDatabase, PASSWORD } from './fixtures/app.js';
 
 const SECRET = 'a secret of thirty-two bytes, or more';
 
-describe('What is shown of an object of the package', () => {
+describe('An object of the package, printed with util.inspect,', () => {
   onEveryDatabase((environment) => {
-    it('is nothing of what it was given, nor a digest, a hash or a token', async () => {
+    it('shows no option value, digest, password hash or token', async () => {
       const app = await environment.boot({ options: { refresh: {}, secret: SECRET } });
       const user = await app.createUser();
       const { token, refreshToken } = (await app.login(user.username)).json;

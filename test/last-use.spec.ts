@@ -19,7 +19,7 @@ const isoNow = (app: TestApp) => new Date(app.clock.now).toISOString();
 
 const isUse = ({ sql }: Statement) => /SET .last_used_at/.test(sql);
 
-/** Watches the uses that are written, and returns how many rows each statement changed; the first `failures` of them fail. */
+/** Records writes of last uses, and returns the number of rows that each changed. The first `failures` of them fail. */
 function watchUses(app: TestApp, failures = 0): Promise<number>[] {
   const database = app.nest.get<Database>(DATABASE);
   const write = database.write.bind(database);
@@ -35,14 +35,14 @@ function watchUses(app: TestApp, failures = 0): Promise<number>[] {
 
 describe('The last use of a token', () => {
   onEveryDatabase((environment) => {
-    it('is unknown to the first request, and told of it afterwards', async () => {
+    it('is null at the first request, and known at the next', async () => {
       const app = await environment.boot();
       const token = await app.token();
       expect((await app.get('/auth/token', token)).json.lastUsedAt).toBeNull();
       expect(await lastUseOf(app, token)).toBe(isoNow(app));
     });
 
-    it('is not noted where a request was refused', async () => {
+    it('is not recorded for a rejected request', async () => {
       const app = await environment.boot({ options: { idle: '1h' } });
       const user = await app.createUser();
       const { plainText, token } = await app.tokens.issue(user.id);
@@ -60,7 +60,7 @@ describe('The last use of a token', () => {
   });
 
   onEveryDatabase((environment) => {
-    it('is written once for a thousand requests in a window, whichever process they reach', async () => {
+    it('is written once for a thousand requests within the accuracy window, in any number of processes', async () => {
       const app = await environment.boot();
       const other = await environment.boot({ clock: app.clock });
       const uses = [watchUses(app), watchUses(other)];
@@ -75,7 +75,7 @@ describe('The last use of a token', () => {
       await Promise.all([app.usesWritten(), other.usesWritten()]);
       const changed = await Promise.all(uses.flat());
       expect(changed.reduce((sum, rows) => sum + rows, 0)).toBe(1);
-      // What was in flight while the first one was written may ask again, in vain.
+      // Requests that were in flight during the first write may write again, without changing a row.
       expect(changed.length).toBeLessThanOrEqual(10);
       expect(await lastUseOf(app, token)).toBe(first);
 
@@ -84,7 +84,7 @@ describe('The last use of a token', () => {
       expect(await lastUseOf(app, token)).toBe(isoNow(app));
     });
 
-    it('never moves back, by whatever clock', async () => {
+    it('never moves back, whichever clock wrote it', async () => {
       const app = await environment.boot();
       const token = await app.token();
       await app.get('/me', token);
@@ -100,7 +100,7 @@ describe('The last use of a token', () => {
       expect(await lastUseOf(app, token)).toBe(isoNow(app));
     });
 
-    it('brings no revoked token back', async () => {
+    it('does not bring a revoked token back', async () => {
       const app = await environment.boot();
       const user = await app.createUser();
       const { plainText, token } = await app.tokens.issue(user.id);
@@ -111,7 +111,7 @@ describe('The last use of a token', () => {
       expect(await app.dataSource.getRepository(Token).countBy({ userId: user.id })).toBe(0);
     });
 
-    it('that cannot be written fails no request, and is noted by the next one', async () => {
+    it('that cannot be written fails no request, and is written by the next request', async () => {
       const app = await environment.boot();
       const token = await app.token();
       const uses = watchUses(app, 1);
@@ -122,12 +122,12 @@ describe('The last use of a token', () => {
       expect(await lastUseOf(app, token)).toBe(isoNow(app));
     });
 
-    it('of many tokens is written in turn with the requests', async () => {
+    it('of many tokens is written one after another beside the requests', async () => {
       const app = await environment.boot();
       const user = await app.createUser();
       const tokens = [];
       for (let made = 0; made < 200; made++) tokens.push((await app.tokens.issue(user.id)).token);
-      // Of the event loop: a request that came meanwhile would have had its turn.
+      // Turns of the event loop, in which a waiting request would have run.
       let turns = 0;
       const count = () => {
         turns++;
@@ -142,7 +142,7 @@ describe('The last use of a token', () => {
       expect(noted.every(({ lastUsedAt }) => lastUsedAt !== null)).toBe(true);
     });
 
-    it('that hangs delays no request', async () => {
+    it('that hangs while it is written delays no request', async () => {
       const app = await environment.boot({ options: { timeout: '1h' } });
       const database = app.nest.get<Database>(DATABASE);
       let hung = 0;
@@ -161,7 +161,7 @@ describe('The last use of a token', () => {
       resolve!(0);
     });
 
-    it('waits for its turn in a line of ten thousand, and no more', async () => {
+    it('waits in a queue of at most ten thousand', async () => {
       const app = await environment.boot();
       const lastUse = app.nest.get(LastUse);
       const uses = watchUses(app);
@@ -169,7 +169,7 @@ describe('The last use of a token', () => {
         lastUse.note(Object.assign(new Token(), { id: uuidV7(made), lastUsedAt: null }));
       }
       expect(lastUse['waiting'].size).toBe(10_000);
-      // The first one after an outage is told of, and the line is empty.
+      // The first write after an outage is logged, and the queue is empty.
       vi.spyOn(app.nest.get<Database>(DATABASE), 'write').mockRejectedValue(new Error('gone'));
       await app.usesWritten();
       expect(lastUse['waiting'].size).toBe(0);
@@ -188,10 +188,10 @@ describe('The last use of a token', () => {
   });
 });
 
-describe('While another process holds the write lock of SQLite', () => {
+describe('While another process holds the write lock of an SQLite file', () => {
   onEveryDatabase(
     (environment) => {
-      it('requests are answered, their use is not written, and a login is 503 in time and 200 afterwards', async () => {
+      it('requests succeed without writing the last use, and a login gets 503 in time and 200 afterwards', async () => {
         const app = await environment.boot({ options: { timeout: '300ms' } });
         const user = await app.createUser();
         const token = await app.token(user.id);
@@ -204,7 +204,7 @@ describe('While another process holds the write lock of SQLite', () => {
         const startedAt = performance.now();
         for (let sent = 0; sent < 3; sent++) expect((await app.get('/me', token)).status, `sent ${sent}`).toBe(200);
         expect((await app.login(user.username)).status).toBe(503);
-        // The driver would wait for 5 s, and nobody be answered meanwhile.
+        // Without this, the driver would wait for 5 s, and no request would be answered meanwhile.
         expect(performance.now() - startedAt).toBeLessThan(3000);
         other.exec('ROLLBACK');
         other.close();
@@ -219,7 +219,7 @@ describe('While another process holds the write lock of SQLite', () => {
 
 describe('The option idle', () => {
   onEveryDatabase((environment) => {
-    it('ends a token that was not used for so long, and never one that was', async () => {
+    it('expires a token that was not used for that long, and no token that was used', async () => {
       const app = await environment.boot({ options: { idle: '1h' } });
       const [used, unused] = [await app.token(), await app.token()];
       for (let times = 0; times < 5; times++) {
@@ -236,7 +236,7 @@ describe('The option idle', () => {
       expect((await app.get('/me', used)).json.code).toBe('token_expired');
     });
 
-    it('is counted anew when an obtained token is renewed', async () => {
+    it('starts again when an obtained token is renewed', async () => {
       const app = await environment.boot({ options: { idle: '1h', secret: 's'.repeat(32), obtain: 'renew' } });
       const user = await app.createUser();
       const { plainText } = await app.tokens.obtain(user.id);
@@ -248,7 +248,7 @@ describe('The option idle', () => {
       expect((await app.get('/me', plainText)).status).toBe(200);
     });
 
-    it('does not outlast the lifespan, and is told by the login', async () => {
+    it('does not extend the lifespan, and is reflected in the response of the login', async () => {
       const app = await environment.boot({ options: { idle: '1h', lifespan: '90m' } });
       const user = await app.createUser();
       const { plainText, token } = await app.tokens.issue(user.id);

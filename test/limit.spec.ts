@@ -10,7 +10,7 @@ const namesOf = async (app: TestApp, userId: string) => (await app.tokens.list(u
 
 describe('The limit of devices', () => {
   onEveryDatabase((environment) => {
-    it('with reject refuses one more, and nothing is written', async () => {
+    it('rejects one more login with the policy reject, and writes nothing', async () => {
       const app = await environment.boot({ options: { limit: { perUser: 2, policy: 'reject' } } });
       const user = await app.createUser();
       const [first] = [await logIn(app, user.username, 'a'), await logIn(app, user.username, 'b')];
@@ -39,7 +39,7 @@ describe('The limit of devices', () => {
       });
     });
 
-    it('with evict ends the device unused longest, and never the new one', async () => {
+    it('ends the least recently used device with the policy evict, and never the new one', async () => {
       const user = await app.createUser();
       const tokens: Record<string, string> = {};
       for (const name of ['a', 'b', 'c']) {
@@ -56,7 +56,7 @@ describe('The limit of devices', () => {
       expect(await namesOf(app, user.id)).toEqual(['e', 'd', 'a']);
     });
 
-    it('counts the obtained device among them, and an expired one not', async () => {
+    it('counts the obtained device, and no expired device', async () => {
       const user = await app.createUser();
       await app.tokens.issue(user.id, { name: 'short', lifespan: '1h' });
       await logIn(app, user.username, 'a');
@@ -73,7 +73,7 @@ describe('The limit of devices', () => {
       expect(await namesOf(app, user.id)).toEqual(['c', 'obtained again', 'b']);
     });
 
-    it('that was lowered is kept from the next login on', async () => {
+    it('applies from the next login on after it was lowered', async () => {
       const user = await app.createUser();
       for (const name of ['a', 'b', 'c']) {
         await logIn(app, user.username, name);
@@ -88,7 +88,7 @@ describe('The limit of devices', () => {
       expect(await namesOf(lower, user.id)).toEqual(['d']);
     });
 
-    it('is not touched by refreshing', async () => {
+    it('is not affected by a refresh', async () => {
       const user = await app.createUser();
       const logins = [];
       for (const name of ['a', 'b', 'c']) logins.push((await logIn(app, user.username, name)).json);

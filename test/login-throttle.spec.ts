@@ -56,10 +56,10 @@ const times = <T>(count: number, work: (index: number) => Promise<T>): Promise<T
 
 const countOf = (answers: Answer[], status: number) => answers.filter((answer) => answer.status === status).length;
 
-/** Counts how often the store of an application is asked to check a password: each time it computes one hash. */
+/** Counts how often a user store verifies a password, because each verification computes a hash. */
 const countHashes = (app: TestApp) => vi.spyOn(app.nest.get<UserStore>(USER_STORE), 'validateCredentials').mock.calls;
 
-/** An application with the options that are there when none are given, or with those of the throttle. */
+/** An application with default options, or with the given options of the throttle. */
 const boot = (
   environment: TestEnvironment,
   loginThrottle?: LoginThrottleOptions,
@@ -76,9 +76,9 @@ async function fail(app: TestApp, username: string, count: number): Promise<void
     expect((await app.login(username, 'wrong')).status, `failure ${failures}`).toBe(401);
 }
 
-describe('Failed logins, by default', () => {
+describe('Failed logins, by default,', () => {
   onEveryAdapter((environment) => {
-    it('are answered 429 after the tenth, as is a right one, and in the same bytes whether there is such a user', async () => {
+    it('are answered 429 after the tenth, like a correct login then, with the same bytes for unknown users', async () => {
       const app = await boot(environment);
       const { username } = await app.createUser();
       await fail(app, username, LIMIT);
@@ -94,7 +94,7 @@ describe('Failed logins, by default', () => {
       expect(answers[0]!.headers['www-authenticate']).toBeUndefined();
     });
 
-    it('of obtain-token are counted with them', async () => {
+    it('are counted together on login and obtain-token', async () => {
       const app = await boot(environment);
       const { username } = await app.createUser();
       await fail(app, username, LIMIT - 1);
@@ -102,7 +102,7 @@ describe('Failed logins, by default', () => {
       expectThrottled(await app.login(username));
     });
 
-    it('of an address stay counted when the user gets in', async () => {
+    it('of an address stay counted after a successful login', async () => {
       const app = await boot(environment);
       const { username } = await app.createUser();
       await fail(app, username, LIMIT - 1);
@@ -111,7 +111,7 @@ describe('Failed logins, by default', () => {
       expectThrottled(await app.login(username));
     });
 
-    it('are counted by the address of the connection, whatever a client says', async () => {
+    it('are counted by the address of the connection, whatever headers a client sends', async () => {
       const app = await boot(environment);
       const { username } = await app.createUser();
       const answers: Answer[] = [];
@@ -127,7 +127,7 @@ describe('Failed logins, by default', () => {
       expectThrottled(answers.at(-1)!);
     });
 
-    it('are counted by the address that a trusted proxy gives, and not by what stood before it', async () => {
+    it('are counted by the address that a trusted proxy sends, and not by what the client put before it', async () => {
       const app = await boot(environment, { limit: 2 }, {}, { proxies: 1 });
       const { username } = await app.createUser();
       const from = async (forwarded: string, name: string = randomUUID()) => {
@@ -137,7 +137,7 @@ describe('Failed logins, by default', () => {
       };
       for (const [attempt, status] of [401, 401, 429].entries())
         expect(await from('198.51.100.1'), `attempt ${attempt}`).toBe(status);
-      // What the client itself sent stands before what the proxy adds.
+      // What the client sent stands before what the proxy appends.
       expect(await from('203.0.113.9, 198.51.100.1')).toBe(429);
       for (const [attempt, status] of [401, 401, 429].entries())
         expect(await from('2001:db8:1:2::3'), `attempt ${attempt}`).toBe(status);
@@ -146,7 +146,7 @@ describe('Failed logins, by default', () => {
       expect(await from('198.51.100.1', username)).toBe(429);
     });
 
-    it('are none where the body is malformed', async () => {
+    it('are not counted if the body is malformed', async () => {
       const app = await boot(environment);
       const { username } = await app.createUser();
       for (const body of [{}, { username }, { username, password: 7 }, [], { username, password: 'x'.repeat(1025) }]) {
@@ -161,7 +161,7 @@ describe('Failed logins, by default', () => {
       expectThrottled(await app.login(username));
     });
 
-    it('are none where the database could not be asked', async () => {
+    it('are not counted if the database was unavailable', async () => {
       const app = await boot(environment);
       const { username } = await app.createUser();
       await app.dataSource.query('ALTER TABLE auth_user RENAME TO away');
@@ -172,7 +172,7 @@ describe('Failed logins, by default', () => {
       expect((await app.login(username)).status).toBe(200);
     });
 
-    it('are ten of 200 at once (R12)', async () => {
+    it('are limited to ten of 200 simultaneous attempts (R12)', async () => {
       const app = await boot(environment);
       const { username } = await app.createUser();
       const hashes = countHashes(app);
@@ -183,14 +183,14 @@ describe('Failed logins, by default', () => {
       expect([countOf(answers, 401), countOf(answers, 429), hashes.length]).toEqual([LIMIT, 200 - LIMIT, LIMIT]);
     });
 
-    it('are ten of 200 at once that try as many names', async () => {
+    it('are limited to ten of 200 simultaneous attempts with different names', async () => {
       const app = await boot(environment);
       const hashes = countHashes(app);
       const answers = await times(200, (index) => app.login(`user ${index}`, 'wrong'));
       expect([countOf(answers, 401), countOf(answers, 429), hashes.length]).toEqual([LIMIT, 200 - LIMIT, LIMIT]);
     });
 
-    it('are not what right ones are taken for, of which any number may come at once', async () => {
+    it('are not mistaken for successful logins, any number of which may come simultaneously', async () => {
       const app = await boot(environment);
       const { username } = await app.createUser();
       expect(countOf(await times(40, () => app.login(username)), 200)).toBe(40);
@@ -200,10 +200,10 @@ describe('Failed logins, by default', () => {
   });
 });
 
-describe('loginThrottle', () => {
+describe('The option loginThrottle', () => {
   onEveryDatabase(
     (environment) => {
-      it('sets limit and ttl, and false turns it off', async () => {
+      it('sets limit and ttl, and false turns the throttle off', async () => {
         const strict = await boot(environment, { limit: 2, ttl: '1h' });
         const { username } = await strict.createUser();
         await fail(strict, username, 2);
@@ -218,7 +218,7 @@ describe('loginThrottle', () => {
     ['sqlite'],
   );
 
-  it('asks a store of the application no more often', async () => {
+  it("also limits the calls of an application's user store", async () => {
     const environment = new TestEnvironment('sqlite', 'express');
     await environment.open();
     const asked: string[] = [];
@@ -229,14 +229,14 @@ describe('loginThrottle', () => {
       async validateCredentials({ username }: Credentials) {
         asked.push(username);
         if (username === 'throws') throw new UnauthorizedException();
-        // However a store says that credentials are refused, it is a failure.
+        // Every way in which a user store rejects credentials counts as a failure.
         if (username === 'forbids') throw new ForbiddenException();
         if (username === 'fails') throw new ServiceUnavailableException();
         return null;
       }
     }
     const app = await boot(environment, undefined, { users: CountedUsers });
-    // What is no answer to the credentials is none that counts.
+    // A response that does not depend on the credentials is not counted.
     expect((await times(12, () => app.login('fails'))).map(({ status }) => status)).toEqual(
       Array.from({ length: 12 }, () => 503),
     );
@@ -251,7 +251,7 @@ describe('loginThrottle', () => {
 const wrong = () => Promise.reject(new UnauthorizedException());
 const right = () => Promise.resolve('in');
 
-/** What became of an attempt: its value, the status it was refused with, or the seconds to wait. */
+/** The outcome of an attempt: its value, the status of its rejection, or the seconds to wait. */
 const outcome = (attempt: Promise<unknown>) =>
   attempt.then(String, (error: unknown) => {
     if (!(error instanceof HttpException)) return (error as Error).message;
@@ -259,7 +259,7 @@ const outcome = (attempt: Promise<unknown>) =>
     return retryAfterSeconds === undefined ? error.getStatus() : `wait ${retryAfterSeconds}`;
   });
 
-/** An attempt that ends when the test says so. */
+/** An attempt that ends when the test decides. */
 class Pending {
   started = false;
   end: (attempt: () => Promise<string>) => void;
@@ -273,7 +273,7 @@ class Pending {
   };
 }
 
-/** Makes an attempt as `LoginVerifier` does. */
+/** Runs an attempt as `LoginVerifier` does. */
 async function attemptAt<T>(
   throttle: LoginThrottle,
   address: string,
@@ -293,12 +293,12 @@ async function attemptAt<T>(
 
 const throttleOf = (loginThrottle: LoginThrottleOptions) => new LoginThrottle(resolveOptions({ loginThrottle }));
 
-describe('LoginThrottle', () => {
+describe('The login throttle', () => {
   afterEach(() => {
     vi.useRealTimers();
   });
 
-  it('counts a name from wherever it comes, and exactly as it is sent', async () => {
+  it('counts a name from all addresses together, and compares it exactly as sent', async () => {
     const throttle = throttleOf({ limit: 2, ttl: '1m' });
     const from = (address: string, name: string, attempt: () => Promise<string>) =>
       outcome(attemptAt(throttle, address, name, attempt));
@@ -315,7 +315,7 @@ describe('LoginThrottle', () => {
     }
   });
 
-  it('forgets the failures of a name at a success, and no others', async () => {
+  it('forgets the failures of a name after its success, and of no other name', async () => {
     const throttle = throttleOf({ limit: 3, ttl: '1m' });
     const attempt = (name: string, work: () => Promise<string>, host = Math.random()) =>
       outcome(attemptAt(throttle, `2001:db8:0:${Math.floor(host * 65_535).toString(16)}::1`, name, work));
@@ -330,7 +330,7 @@ describe('LoginThrottle', () => {
     expect(await attempt('bob', right)).toBe('wait 60');
   });
 
-  it('counts an attempt that the name refuses neither by name nor by address', async () => {
+  it('does not count an attempt that was rejected because of its name, neither by name nor by address', async () => {
     const throttle = throttleOf({ limit: 2, ttl: '1m' });
     for (const host of [1, 2])
       expect(await outcome(attemptAt(throttle, `192.0.2.${host}`, 'ann', wrong)), `host ${host}`).toBe(401);
@@ -342,7 +342,7 @@ describe('LoginThrottle', () => {
     }
   });
 
-  it('lets one wait whose point may become free, and lets it in or refuses it as the others end', async () => {
+  it('lets an attempt wait if a running attempt may still succeed, and then accepts or rejects it', async () => {
     const throttle = throttleOf({ limit: 2, ttl: '1m' });
     const [one, two] = [new Pending(), new Pending()];
     const attempts = [one.attempt, two.attempt, right, wrong, wrong, wrong].map((attempt) =>
@@ -350,11 +350,11 @@ describe('LoginThrottle', () => {
     );
     one.end(wrong);
     two.end(right);
-    // The third gets the point that the second gives back, and then the fourth gets it.
+    // The third attempt gets the slot that the second returns, and after it the fourth gets that slot.
     expect(await Promise.all(attempts)).toEqual([401, 'in', 'in', 401, 'wait 60', 'wait 60']);
   });
 
-  it('refuses those who come to a line of a thousand', async () => {
+  it('rejects attempts when a thousand already wait', async () => {
     const throttle = throttleOf({ limit: 1, ttl: '1m' });
     const first = new Pending();
     const line = Array.from({ length: 1000 }, () => outcome(attemptAt(throttle, '192.0.2.1', 'ann', first.attempt)));
@@ -365,7 +365,7 @@ describe('LoginThrottle', () => {
     expect(await outcome(attemptAt(throttle, '192.0.2.1', 'bob', right))).toBe('in');
   });
 
-  it('counts every way in which a store says no', async () => {
+  it('counts every way in which a user store rejects credentials', async () => {
     for (const status of [400, 401, 403, 404, 429]) {
       const throttle = throttleOf({ limit: 2, ttl: '1m' });
       const refused = () => Promise.reject(new HttpException('no', status));
@@ -378,7 +378,7 @@ describe('LoginThrottle', () => {
     }
   });
 
-  it('gives back the point of an attempt that throws or is answered otherwise', async () => {
+  it('does not count an attempt that throws or ends with another error', async () => {
     const throttle = throttleOf({ limit: 2, ttl: '1m' });
     const broken = () => Promise.reject(new Error('broken'));
     for (let attempt = 0; attempt < 5; attempt++) {
@@ -393,7 +393,7 @@ describe('LoginThrottle', () => {
     expect(await Promise.all(attempts)).toEqual(['broken', 'broken', 401, 401, 'wait 60']);
   });
 
-  it('ends the window ttl after the first failure, and gives nothing of one window back into the next', async () => {
+  it('ends the window ttl after the first failure, and refunds nothing of one window into the next', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
     const throttle = throttleOf({ limit: 2, ttl: '1m' });
     const attempt = (work: () => Promise<string>) => outcome(attemptAt(throttle, '192.0.2.1', 'ann', work));
@@ -412,12 +412,12 @@ describe('LoginThrottle', () => {
     expect(await attempt(wrong)).toBe(401);
     across.end(right);
     expect(await acrossEnded).toBe('in');
-    // The name is forgotten at the success; the address has one failure in this window still.
+    // The failures of the name are forgotten at the success. The address still has one failure in this window.
     expect(await outcome(attemptAt(throttle, '192.0.2.1', 'bob', wrong))).toBe(401);
     expect(await outcome(attemptAt(throttle, '192.0.2.1', 'bob', wrong))).toBe('wait 60');
   });
 
-  it('keeps a window longer than a timer can wait', async () => {
+  it('keeps a window that is longer than a timer can be', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
     const throttle = throttleOf({ limit: 1, ttl: '365d' });
     const attempt = () => outcome(attemptAt(throttle, '192.0.2.1', 'ann', wrong));
@@ -426,7 +426,7 @@ describe('LoginThrottle', () => {
     expect(await attempt()).toMatch(/^wait/);
   });
 
-  it('does not care where the wall clock is moved (F16)', async () => {
+  it('is not affected by changes of the wall clock (F16)', async () => {
     vi.useFakeTimers({ toFake: ['Date'] });
     const throttle = throttleOf({ limit: 2, ttl: '1m' });
     const attempt = (work: () => Promise<string>) => outcome(attemptAt(throttle, '192.0.2.1', 'ann', work));
@@ -438,7 +438,7 @@ describe('LoginThrottle', () => {
     }
   });
 
-  it('keeps nothing of attempts that did not fail or were refused, and the process not alive', async () => {
+  it('keeps nothing of successful or rejected attempts, and does not keep the process alive', async () => {
     const throttle = throttleOf({ limit: 3, ttl: '1m' });
     const timers = () => process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length;
     const held = () => {
@@ -479,7 +479,7 @@ describe('networkOf', () => {
 });
 
 onRedis(() => {
-  describe('Failed logins counted in Redis', () => {
+  describe('Failed logins that are counted in Redis', () => {
     const environment = new TestEnvironment('sqlite', 'express');
     const clients: Redis[] = [];
     const connect = (...args: Parameters<typeof connectRedis>) => {
@@ -493,7 +493,7 @@ onRedis(() => {
       for (const redis of clients) redis.disconnect();
     });
 
-    /** Two applications, as in two processes: each with a client of its own. */
+    /** Two applications that stand for two processes, each with its own client. */
     const bootTwo = async () => {
       const keyPrefix = `test-${randomUUID()}:`;
       const boots = [0, 1].map(() => boot(environment, { redis: connect(keyPrefix) }));
@@ -501,7 +501,7 @@ onRedis(() => {
       return { one, two, keyPrefix };
     };
 
-    it('are ten of 200 at once in two applications (R12)', async () => {
+    it('are limited to ten of 200 simultaneous attempts on two applications (R12)', async () => {
       const { one, two } = await bootTwo();
       const { username } = await one.createUser();
       const hashes = [countHashes(one), countHashes(two)];
@@ -511,7 +511,7 @@ onRedis(() => {
       for (const app of [one, two]) expectThrottled(await app.login(username));
     });
 
-    it('are not what right ones are taken for', async () => {
+    it('are not mistaken for successful logins', async () => {
       const { one } = await bootTwo();
       const { username } = await one.createUser();
       expect(countOf(await times(40, () => one.login(username)), 200)).toBe(40);
@@ -519,7 +519,7 @@ onRedis(() => {
       expect(countOf(await times(10, () => one.login(username)), 200)).toBe(10);
     });
 
-    it('are forgotten everywhere when the user gets in anywhere, but not those of the address', async () => {
+    it('are forgotten in all processes after a success in one of them, but not those of the address', async () => {
       const { one, two, keyPrefix } = await bootTwo();
       const redis = connect('');
       const counts = async () => {
@@ -536,12 +536,12 @@ onRedis(() => {
       await fail(two, username, 5);
       expectThrottled(await one.login(username));
       expect(await counts()).toEqual({ address: '10', name: '5' });
-      // A name that is tried from a refused address is not even looked up.
+      // A name is not even looked up in Redis if its address is already blocked.
       expectThrottled(await one.login('another'));
       expect(await redis.keys(`${keyPrefix}*`)).toHaveLength(2);
     });
 
-    it('are kept for the time of the window, and without names', async () => {
+    it('are kept for the length of the window, and without names', async () => {
       const keyPrefix = `test-${randomUUID()}:`;
       const app = await boot(environment, { redis: connect(keyPrefix), ttl: 1500 });
       await fail(app, 'a-name-to-be-found', 1);
@@ -565,7 +565,7 @@ onRedis(() => {
     const KINDS = ['name', 'address'] as const;
 
     it.each(KINDS.flatMap((kind) => SPOILT.map(([what, write]) => [kind, what, write] as const)))(
-      'lock nobody out for ever where the key of the %s holds %s, and end in 429 all the same',
+      'do not lock anybody out forever if the key of the %s holds %s, and still end in 429',
       async (kind, _, write) => {
         const keyPrefix = `test-${randomUUID()}:`;
         const [app, redis] = [await boot(environment, { redis: connect(keyPrefix) }), connect('')];
@@ -580,14 +580,14 @@ onRedis(() => {
         const started = performance.now();
         expect((await app.login(username)).status).toBe(200);
         expect(performance.now() - started).toBeLessThan(2000);
-        // A right login forgets what was counted of the name.
+        // A successful login forgets the failures of the name.
         await spoil();
         const answers: Answer[] = [];
         for (let attempt = 0; attempt <= LIMIT; attempt++) answers.push(await app.login(username, 'wrong'));
         expect(answers[0]!.status).toBe(401);
         expectThrottled(answers.at(-1)!);
         expect(countOf(answers, 401) + countOf(answers, 429)).toBe(answers.length);
-        // When the windows are over, nothing is left in Redis but what has no expiry, and nothing in a process.
+        // After the windows only keys that never had an expiry are left in Redis, and nothing in the process.
         for (const counted of await redis.keys(`${keyPrefix}*`)) {
           const ttlMs = await redis.pttl(counted);
           expect(ttlMs, counted).toBeLessThanOrEqual(TTL_SECONDS * 1000);
@@ -599,7 +599,7 @@ onRedis(() => {
       },
     );
 
-    it.each(KINDS)('are limited no longer than ttl by a full count of the %s without expiry', async (kind) => {
+    it.each(KINDS)('are limited for at most ttl by a full count of the %s without an expiry', async (kind) => {
       const keyPrefix = `test-${randomUUID()}:`;
       const [app, redis] = [await boot(environment, { redis: connect(keyPrefix) }), connect('')];
       const { username } = await app.createUser();
@@ -612,17 +612,17 @@ onRedis(() => {
       expect(await redis.pttl(key)).toBeLessThanOrEqual(TTL_SECONDS * 1000);
     });
 
-    it('are exact however the commands of attempts at once and of processes mix', async () => {
+    it('are counted exactly, however the commands of simultaneous attempts and processes interleave', async () => {
       const keyPrefix = `test-${randomUUID()}:`;
       const [one, two] = [0, 1].map(() => throttleOf({ limit: 1, redis: connect(keyPrefix) })) as [
         LoginThrottle,
         LoginThrottle,
       ];
-      // Each ends while the next one, which it keeps out, gives its refused point back.
+      // Each attempt ends while the next one, which it blocks, returns its rejected slot.
       const brief = () => new Promise<string>((resolve) => setImmediate(resolve, 'in'));
       const results = await times(100, (host) => outcome(attemptAt(one, `192.0.2.${host}`, 'ann', brief)));
       expect(new Set(results)).toEqual(new Set(['in']));
-      // The success takes back all points of the name: one that is given back later is not free a second time.
+      // The success returns all slots of the name. A slot that is returned later must not be free twice.
       const late = new Pending();
       const ended = outcome(attemptAt(one, '192.0.2.1', 'ann', late.attempt));
       await vi.waitFor(() => expect(late.started).toBe(true));
@@ -636,7 +636,7 @@ onRedis(() => {
       expect(await outcome(attemptAt(one, '192.0.2.3', 'ann', right))).toBe('wait 300');
     });
 
-    it.each(['ioredis', 'redis'])('are counted, returned and forgotten through a client of %s', async (client) => {
+    it.each(['ioredis', 'redis'])('are counted, refunded and forgotten through a client of %s', async (client) => {
       const redis =
         client === 'redis' ? await createClient({ url: SERVERS.redis }).connect() : connect('', SERVERS.redis);
       const throttle = throttleOf({ limit: 2, ttl: 1500, redis });
@@ -655,7 +655,7 @@ onRedis(() => {
       if ('destroy' in redis) redis.destroy();
     });
 
-    it('are not given up for an answer that a busy process reads late', async () => {
+    it("are not skipped if a busy process reads Redis' response late", async () => {
       const keyPrefix = `test-${randomUUID()}:`;
       const [client, redis] = [connect(keyPrefix), connect('')];
       await client.ping();
@@ -663,7 +663,7 @@ onRedis(() => {
       for (let failures = 1; failures <= 3; failures++) {
         const attempt = outcome(attemptAt(throttle, '192.0.2.1', 'ann', wrong));
         await new Promise(setImmediate);
-        // Nothing else happens in this process for longer than Redis is waited for.
+        // The process is blocked for longer than the time limit for Redis.
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
         expect(await attempt, `failure ${failures}`).toBe(401);
         const [address] = await redis.keys(`${keyPrefix}*address*`);
@@ -671,7 +671,7 @@ onRedis(() => {
       }
     });
 
-    it('are counted by each process alone while Redis hangs, and together again when it does not', async () => {
+    it('are counted by each process alone while Redis hangs, and together again afterwards', async () => {
       const proxy = new FreezingRedis();
       const [keyPrefix, url] = [`test-${randomUUID()}:`, await proxy.open()];
       const [app, redis] = [await boot(environment, { redis: connect(keyPrefix, url) }), connect('')];
@@ -685,10 +685,10 @@ onRedis(() => {
       expect(performance.now() - started).toBeLessThan(2000);
       const answers = await times(50, () => app.login(username, 'wrong'));
       expect([countOf(answers, 401), countOf(answers, 429)]).toEqual([LIMIT, 40]);
-      // They do not wait for Redis one after the other.
+      // The attempts do not wait for Redis one after another.
       expect(performance.now() - started).toBeLessThan(4000);
       proxy.thaw();
-      // What hung is counted nowhere: the failure from before is all that there is.
+      // The attempt that hung is counted nowhere, so only the earlier failure counts.
       const counts = () => redis.mget(keys);
       await vi.waitFor(async () => expect(await counts()).toEqual(['1', '1']), 5000);
       const other = await app.createUser();
@@ -698,7 +698,7 @@ onRedis(() => {
       proxy.close();
     });
 
-    it('are counted by each process alone while Redis is not there', async () => {
+    it('are counted by each process alone while Redis is not reachable', async () => {
       const proxy = new FreezingRedis();
       const url = await proxy.open();
       proxy.close();
@@ -711,10 +711,10 @@ onRedis(() => {
   });
 });
 
-describe('Password hashes', () => {
+describe('Password hashing', () => {
   const MINIMAL = '$argon2id$v=19$m=8,t=1,p=1$MDEyMzQ1Njc$qWo5H0O6cqW9iK0uXJ0Q0A';
 
-  it('are refused with 503 when hundreds wait, and not afterwards', async () => {
+  it('rejects logins with 503 while hundreds wait, and accepts them afterwards', async () => {
     const results = await Promise.allSettled(Array.from({ length: 600 }, () => verifyPassword(MINIMAL, 'x')));
     const refused = results.filter(({ status }) => status === 'rejected') as PromiseRejectedResult[];
     expect(refused.length).toBeGreaterThan(50);
@@ -723,7 +723,7 @@ describe('Password hashes', () => {
     expect(await verifyPassword(await hashPassword(PASSWORD), PASSWORD)).toBe(true);
   });
 
-  it('leave one of the threads that read files free', async () => {
+  it('leaves one thread of the pool free for reading files', async () => {
     let computed = 0;
     const all = times(50, () => hashPassword(PASSWORD).then(() => computed++));
     await new Promise(setImmediate);

@@ -13,7 +13,7 @@ describe('POST /auth/login', () => {
       app = await environment.boot();
     });
 
-    it('answers a token and what to know of it', async () => {
+    it('returns a token, its expiry and its device', async () => {
       const { status, json, headers } = await app.login((await app.createUser()).username);
       expect(status).toBe(200);
       expect(json).toEqual({
@@ -27,7 +27,7 @@ describe('POST /auth/login', () => {
       expect(headers['content-type']).toMatch(/^application\/json; charset=utf-8$/);
     });
 
-    it('always makes a new device with a new token', async () => {
+    it('always creates a new device with a new token', async () => {
       const { username } = await app.createUser();
       const [first, second] = [(await app.login(username)).json, (await app.login(username)).json];
       expect(second.token).not.toBe(first.token);
@@ -36,7 +36,7 @@ describe('POST /auth/login', () => {
       expect((await app.get('/me', second.token)).status).toBe(200);
     });
 
-    it('answers the same bytes for every wrong credential, with the challenge of a 401', async () => {
+    it('returns the same bytes for all wrong credentials, with the challenge of a 401', async () => {
       const user = await app.createUser();
       const inactive = await app.createUser();
       await app.users.setActive(inactive.id, false);
@@ -82,7 +82,7 @@ describe('POST /auth/login', () => {
       expect((await app.get('/me', json.token)).json.user.id).toBe(lower.id);
     });
 
-    it('names the field of a body of the wrong shape, never its value, and writes nothing', async () => {
+    it('names the field if the body has the wrong shape, never its value, and writes nothing', async () => {
       const { username } = await app.createUser();
       const before = await app.countTokens();
       const long = 'x'.repeat(1025);
@@ -115,14 +115,14 @@ describe('POST /auth/login', () => {
       expect(await app.countTokens()).toBe(before);
     });
 
-    it('reads JSON and nothing else', async () => {
+    it('accepts JSON only', async () => {
       const { username } = await app.createUser();
       const json = JSON.stringify({ username, password: PASSWORD });
       const form = new URLSearchParams({ username, password: PASSWORD }).toString();
       const cases: [contentType: string, rawBody: string][] = [
         ['text/plain', json],
         ['application/x-www-form-urlencoded', form],
-        // No grant of OAuth 2.0 (RFC 9700 §2.4).
+        // Not a grant of OAuth 2.0 (RFC 9700 §2.4).
         ['application/x-www-form-urlencoded', `grant_type=password&${form}`],
         ['application/json-patch+json', json],
         ['multipart/form-data; boundary=x', json],
@@ -140,7 +140,7 @@ describe('POST /auth/login', () => {
       expect((await app.send('/auth/login', { method: 'POST', headers: upperCase, rawBody: json })).status).toBe(200);
     });
 
-    it('does not quote a body that is no JSON', async () => {
+    it('does not quote a body that is not JSON', async () => {
       for (const rawBody of ['hunter2SuperSecret', '{"password":"hunter2SuperSecret"', '"hunter2SuperSecret"', '']) {
         const headers = [['Content-Type', 'application/json']] as const;
         for (const path of [
@@ -181,7 +181,7 @@ describe('POST /auth/login', () => {
       expect(await nameOf([], { deviceName: 'a\ud800' })).toBe('a\ufffd');
     });
 
-    it('takes nothing else from the body', async () => {
+    it('ignores all other fields of the body', async () => {
       const { username } = await app.createUser();
       const other = await app.createUser();
       const extras = {
@@ -199,9 +199,9 @@ describe('POST /auth/login', () => {
   });
 });
 
-describe('Options of the login', () => {
+describe('The options of the login', () => {
   onEveryEnvironment((environment) => {
-    it('usernameField and passwordField name the fields of the credentials, and their errors', async () => {
+    it('usernameField and passwordField name the fields of the credentials, and appear in their errors', async () => {
       const app = await environment.boot({ options: { usernameField: 'email', passwordField: 'pass' } });
       const { username } = await app.createUser();
       expect((await app.post('/auth/login', { email: username, pass: PASSWORD })).status).toBe(200);
@@ -210,7 +210,7 @@ describe('Options of the login', () => {
       );
     });
 
-    it('lifespan null makes tokens that never expire', async () => {
+    it('lifespan null issues tokens that never expire', async () => {
       const app = await environment.boot({ options: { lifespan: null } });
       const { json } = await app.login((await app.createUser()).username);
       expect(json).toMatchObject({ expiresIn: null, expiresAt: null });
@@ -220,7 +220,7 @@ describe('Options of the login', () => {
       expect((await app.get('/auth/devices', json.token)).json[0].expiresAt).toBeNull();
     });
 
-    it('does not let in by a password that was changed while it was checked', async () => {
+    it('reject a password that was changed while it was being verified', async () => {
       const app = await environment.boot();
       const user = await app.createUser();
       const database = app.nest.get<Database>(DATABASE);
@@ -237,7 +237,7 @@ describe('Options of the login', () => {
       expect((await app.login(user.username, 'a new password')).status).toBe(200);
     });
 
-    it('prefix starts every token, and tokens of another prefix are none', async () => {
+    it('prefix starts every token, and tokens with another prefix are invalid', async () => {
       const app = await environment.boot({ options: { prefix: 'acme-1_' } });
       const user = await app.createUser();
       const token = await app.token(user.id);

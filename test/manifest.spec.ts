@@ -31,7 +31,7 @@ const manifest = read('package.json') as Manifest;
 const packages = Object.entries((read('package-lock.json') as Lock).packages).filter(([path]) => path !== '');
 const ranges = { ...manifest.dependencies, ...manifest.peerDependencies };
 
-/** The packages that `lib/` imports, be it a type or a file of theirs. */
+/** The packages from which `lib/` imports a value or a type, or one of their files. */
 function imported(): Set<string> {
   const lib = join(REPOSITORY, 'lib');
   const sources = readdirSync(lib, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
@@ -42,7 +42,7 @@ function imported(): Set<string> {
   return new Set(external.map((specifier) => /^(?:@[^/]+\/)?[^/]+/.exec(specifier)![0]));
 }
 
-/** The files of `lib/` that an entry loads. */
+/** The files of `lib/` that an entry point loads. */
 function filesOf(entry: Manifest['exports'][string]): Set<string> {
   const { default: built } = entry as Record<string, string>;
   const found = new Set([built!.replace('./dist/', '').replace('.js', '.ts')]);
@@ -54,8 +54,8 @@ function filesOf(entry: Manifest['exports'][string]): Set<string> {
   return found;
 }
 
-describe('The manifest', () => {
-  it('runs nothing when the package is installed, of its own or of what it brings along', () => {
+describe('The package manifest', () => {
+  it('has no install scripts, and neither have its dependencies', () => {
     const hooks = [
       'preinstall',
       'install',
@@ -71,18 +71,18 @@ describe('The manifest', () => {
     expect(scripted.map(([path]) => path)).toEqual([]);
   });
 
-  it('publishes the build and the documents, which npm joins to the README and the licence', () => {
+  it('publishes the build and the documentation, to which npm adds the README and the licence', () => {
     expect(manifest.files).toEqual(['dist', 'docs/*.md', 'CHANGELOG.md', 'SECURITY.md']);
   });
 
-  it('gives every entry a default, after the types', () => {
+  it('gives every entry point a default condition, after the types', () => {
     for (const [entry, target] of Object.entries(manifest.exports)) {
       if (entry === './package.json') continue;
       expect(Object.keys(target), entry).toEqual(['types', 'default']);
     }
   });
 
-  it('has three entries, and an application that loads the first loads neither of the others', () => {
+  it('has three entry points, and the first one loads neither of the others', () => {
     expect(Object.keys(manifest.exports)).toEqual(['.', './testing', './migrations', './package.json']);
     const main = filesOf(manifest.exports['.']!);
     expect(main).toContain('expiring-token.module.ts');
@@ -90,7 +90,7 @@ describe('The manifest', () => {
     expect(filesOf(manifest.exports['./migrations']!)).not.toContain('expiring-token.module.ts');
   });
 
-  it('tells compilers that do not read exports where the types of each entry are', () => {
+  it('names the types of each entry point also for compilers that do not read exports', () => {
     for (const [entry, target] of Object.entries(manifest.exports)) {
       if (typeof target === 'string') continue;
       const types = entry === '.' ? manifest.types : manifest.typesVersions['*'][entry.slice(2)]![0];
@@ -98,7 +98,7 @@ describe('The manifest', () => {
     }
   });
 
-  it('declares each package that lib/ imports, and no other', () => {
+  it('declares exactly the packages that lib/ imports', () => {
     // The decorators of a compiled file call Reflect.metadata, which no import shows. An optional peer bounds what an
     // application may have beside the package.
     const unseen = ['reflect-metadata', ...Object.keys(manifest.peerDependenciesMeta)];
@@ -106,14 +106,14 @@ describe('The manifest', () => {
     expect(new Set(Object.keys(ranges))).toEqual(new Set([...imported(), ...unseen]));
   });
 
-  it('locks each package by the hash of its content, from wherever npm has it', () => {
+  it('locks each package by the hash of its content, without the address of a registry', () => {
     expect(packages.filter(([, { integrity }]) => !integrity?.startsWith('sha512-')).map(([path]) => path)).toEqual([]);
     expect(packages.filter(([, { resolved }]) => resolved).map(([path]) => path)).toEqual([]);
   });
 });
 
 describe('The ranges of dependencies and peers', () => {
-  /** The last version of a line with a known vulnerability. */
+  /** The last vulnerable version of each major version. */
   const VULNERABLE: [name: string, version: string, advisory: string][] = [
     ['@nestjs/common', '11.0.15', 'CVE-2024-29409, GHSA-cj7v-w2c7-cp7c'],
     ['@nestjs/core', '11.1.15', 'CVE-2026-33011'],
@@ -135,7 +135,7 @@ describe('The ranges of dependencies and peers', () => {
     expect(satisfies(version, ranges[name]!)).toBe(false);
   });
 
-  it.each(Object.keys(ranges))('admit %s as it is locked and tested', (name) => {
+  it.each(Object.keys(ranges))('admit %s in the version that is locked and tested', (name) => {
     const [, locked] = packages.find(([path]) => path === `node_modules/${name}`)!;
     expect(satisfies(locked.version, ranges[name]!)).toBe(true);
   });
@@ -145,7 +145,7 @@ describe('The ranges of dependencies and peers', () => {
     ['@nestjs/core', '11.1.18', '12.0.0'],
     ['@nestjs/platform-fastify', '11.1.27', '12.0.1'],
     ['typeorm', '0.3.31', '1.1.0'],
-  ])('admit both lines of %s, from %s and from %s on', (name, ...fixed) => {
+  ])('admit both major versions of %s, from %s and from %s on', (name, ...fixed) => {
     for (const version of fixed) expect(satisfies(version, ranges[name]!), version).toBe(true);
   });
 });

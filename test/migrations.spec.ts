@@ -13,7 +13,7 @@ class TenantToken extends Token {
   tenant: string | null;
 }
 
-/** Gives everything another name than TypeORM would, also what the entities name. */
+/** Renames everything, including names that the entities set. */
 class OtherNames extends DefaultNamingStrategy {
   override tableName(_entity: string, given?: string) {
     return `my_${given}`;
@@ -32,7 +32,7 @@ class OtherNames extends DefaultNamingStrategy {
   }
 }
 
-/** What `migration:generate` would write down. */
+/** The statements that `migration:generate` would write. */
 async function pending(dataSource: DataSource): Promise<string[]> {
   return (await dataSource.driver.createSchemaBuilder().log()).upQueries.map(({ query }) => query);
 }
@@ -86,7 +86,7 @@ describe('The migrations', () => {
         return found;
       }
 
-      it('make what synchronize makes, leave migration:generate nothing to do, and are undone one by one', async () => {
+      it('create what synchronize creates, leave nothing for migration:generate, and are reverted one by one', async () => {
         const dataSource = await open();
         expect(await pending(dataSource)).not.toEqual([]);
         const run = await dataSource.runMigrations();
@@ -101,7 +101,7 @@ describe('The migrations', () => {
         expect(tables).toEqual(await described(dataSource));
       });
 
-      it('use the names that the data source gives, its prefix and its schema', async () => {
+      it('use the naming strategy, the prefix and the schema of the data source', async () => {
         const schema = name === 'postgres' ? { schema: 'auth' } : {};
         if (name === 'postgres') await (await open()).query('CREATE SCHEMA auth');
         const dataSource = await open({ ...schema, namingStrategy: new OtherNames(), entityPrefix: 'app_' });
@@ -115,7 +115,7 @@ describe('The migrations', () => {
         expect(await dataSource.createQueryRunner().hasTable(tablePath)).toBe(false);
       });
 
-      it('are marked as run where synchronize made the tables', async () => {
+      it('are marked as run if synchronize created the tables', async () => {
         const dataSource = await open({ synchronize: true });
         await expect(dataSource.runMigrations()).rejects.toThrow(/exists/);
         await dataSource.runMigrations({ fake: true });
@@ -123,12 +123,12 @@ describe('The migrations', () => {
         expect(await pending(dataSource)).toEqual([]);
       });
 
-      it('leave what a token entity of the application adds, and that alone, to a migration of its own', async () => {
+      it('leave exactly the columns that a token entity of the application adds to a migration of the application', async () => {
         const dataSource = await open({ entities: [TenantToken], migrations: tokenMigrations });
         await dataSource.runMigrations();
         const queries = await pending(dataSource);
         expect(queries.join('\n')).toContain('tenant');
-        // SQLite copies the whole table.
+        // SQLite copies the whole table for each change.
         if (name !== 'sqlite') expect(queries.filter((query) => !query.includes('tenant'))).toEqual([]);
         for (const query of queries) await dataSource.query(query);
         expect(await pending(dataSource)).toEqual([]);
@@ -157,7 +157,7 @@ describe('The migrations', () => {
     });
   });
 
-  it('make no auth_user where users are elsewhere', async () => {
+  it('create no auth_user table if the users are in another table', async () => {
     const environment = new TestEnvironment('sqlite', 'express');
     await environment.open();
     const loggedBefore = warnings.length;
@@ -171,7 +171,7 @@ describe('The migrations', () => {
     await environment.close();
   });
 
-  it('refuse a kind of database that the package does not know', async () => {
+  it('reject a database type that the package does not support', async () => {
     const runner = { dataSource: { options: { type: 'mssql' } } };
     const run = new CreateAuthToken1795564800000().up(runner as never);
     await expect(run).rejects.toThrow('of type postgres, mysql, mariadb, better-sqlite3, not mssql');

@@ -8,7 +8,7 @@ const HOUR_MS = 3_600_000;
 const obtain = (app: TestApp, username: string, password = PASSWORD) =>
   app.post('/auth/obtain-token', { username, password });
 
-/** How many obtained tokens of a user the guard lets in. */
+/** The number of obtained tokens of a user that the guard accepts. */
 async function liveCount(app: TestApp, answers: { json: { token: string } }[]): Promise<number> {
   const tokens = [...new Set(answers.map(({ json }) => json.token))];
   const statuses = await Promise.all(tokens.map(async (token) => (await app.get('/me', token)).status));
@@ -26,7 +26,7 @@ describe('POST /auth/obtain-token', () => {
       renew = await environment.boot({ options: { lifespan: '2h', secret: SECRET, obtain: 'renew' } });
     });
 
-    it('answers a token as a login does', async () => {
+    it('returns a token as a login does', async () => {
       const { username } = await replace.createUser();
       const { status, json, headers } = await obtain(replace, username);
       expect(status).toBe(200);
@@ -42,7 +42,7 @@ describe('POST /auth/obtain-token', () => {
       expect((await obtain(replace, username, 'wrong')).json.code).toBe('credentials_invalid');
     });
 
-    it('without a secret replaces the token that there is', async () => {
+    it('replaces the existing token without a secret', async () => {
       const { username } = await replace.createUser();
       const first = (await obtain(replace, username)).json;
       const second = (await obtain(replace, username)).json;
@@ -51,7 +51,7 @@ describe('POST /auth/obtain-token', () => {
       expect((await replace.get('/me', second.token)).status).toBe(200);
     });
 
-    it('with a secret returns the token that there is, as it is', async () => {
+    it('returns the existing token unchanged with a secret', async () => {
       const { username } = await reuse.createUser();
       const first = (await obtain(reuse, username)).json;
       reuse.clock.advance(HOUR_MS);
@@ -59,7 +59,7 @@ describe('POST /auth/obtain-token', () => {
       expect(second).toEqual({ ...first, expiresIn: 3600 });
     });
 
-    it('renews the token that there is, where obtain says so', async () => {
+    it('renews the existing token if obtain is "renew"', async () => {
       const { username } = await renew.createUser();
       const first = (await obtain(renew, username)).json;
       renew.clock.advance(HOUR_MS);
@@ -82,7 +82,7 @@ describe('POST /auth/obtain-token', () => {
       }
     });
 
-    it('never brings a revoked token back', async () => {
+    it('never restores a revoked token', async () => {
       const { username } = await reuse.createUser();
       const first = (await obtain(reuse, username)).json;
       expect((await reuse.post('/auth/logout', undefined, first.token)).status).toBe(204);
@@ -91,7 +91,7 @@ describe('POST /auth/obtain-token', () => {
       expect((await reuse.get('/me', first.token)).json.code).toBe('token_invalid');
     });
 
-    it('replaces a token that a changed secret did not make, and knows one that an older of several made', async () => {
+    it('replaces a token that was derived from a removed secret, and recognises one of an older secret in the list', async () => {
       const { username } = await reuse.createUser();
       const first = (await obtain(reuse, username)).json;
       const rotated = await environment.boot({
@@ -106,7 +106,7 @@ describe('POST /auth/obtain-token', () => {
       expect((await obtain(rotated, username)).json.token).toBe(second.token);
     });
 
-    it('replaces a token made without a secret', async () => {
+    it('replaces a token that was created without a secret', async () => {
       const { username } = await reuse.createUser();
       const unsigned = await environment.boot({ options: '2h', clock: reuse.clock });
       const first = (await obtain(unsigned, username)).json;
@@ -114,7 +114,7 @@ describe('POST /auth/obtain-token', () => {
       expect((await reuse.get('/me', first.token)).status).toBe(401);
     });
 
-    it('never touches what login issued, and is a device like any other', async () => {
+    it('does not change tokens of a login, and creates a device like any other', async () => {
       const { username } = await replace.createUser();
       const login = (await replace.login(username)).json;
       await obtain(replace, username);
@@ -126,7 +126,7 @@ describe('POST /auth/obtain-token', () => {
       );
     });
 
-    it('asked fifty times at once leaves one token, and no error', async () => {
+    it('leaves one token and no error after fifty simultaneous requests', async () => {
       for (const [policy, app] of Object.entries({ replace, reuse, renew })) {
         const { username, id } = await app.createUser();
         const answers = await Promise.all(Array.from({ length: 50 }, () => obtain(app, username)));
@@ -140,7 +140,7 @@ describe('POST /auth/obtain-token', () => {
       }
     });
 
-    it('asked at once of two processes and for many users leaves one token each', async () => {
+    it('leaves one token per user after simultaneous requests to two processes', async () => {
       const other = await environment.boot({ options: '2h', clock: replace.clock });
       const users = await Promise.all(Array.from({ length: 8 }, () => replace.createUser()));
       const asked = users.flatMap(({ id }) =>

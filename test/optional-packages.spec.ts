@@ -4,10 +4,10 @@ import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import { compile } from './fixtures/compile.js';
 
-/** Longest that a process may take to start, do its work and end, on a machine that does much else. */
+/** Longest time that a process may take to start, do its work and end on a busy machine. */
 const PATIENCE_MS = 60_000;
 
-/** Packages that stand in for those that an application does not have: whoever asks for one fails. */
+/** Stand-ins for packages that an application has not installed: importing one throws. */
 const ABSENT = ['@nestjs/swagger', '@nestjs/event-emitter'];
 
 const asModule = (source: string) => `data:text/javascript,${encodeURIComponent(source)}`;
@@ -21,7 +21,7 @@ const HOOKS = asModule(`
   }
 `);
 
-/** For `import` and for `require`. */
+/** Conditions for both `import` and `require`. */
 const WITHOUT = asModule(`
   import { Module, register } from 'node:module';
   register(${JSON.stringify(HOOKS)});
@@ -35,7 +35,7 @@ const WITHOUT = asModule(`
 const run = promisify(execFile);
 
 it(
-  'Without @nestjs/swagger and @nestjs/event-emitter all else works, and nobody asks for them',
+  'Without @nestjs/swagger and @nestjs/event-emitter the package works and never imports them',
   async () => {
     const script = join(dirname(await compile()), 'bare.js');
     const { stdout } = await run(process.execPath, ['--import', WITHOUT, script], { timeout: PATIENCE_MS });
@@ -45,7 +45,7 @@ it(
 );
 
 it(
-  'A process that asks for them would have been seen',
+  'A process that imports an absent optional package is detected',
   async () => {
     const ask = `
       import { createRequire } from 'node:module';

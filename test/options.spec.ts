@@ -11,11 +11,11 @@ import { Column, DeleteDateColumn, Entity } from 'typeorm';
 import { describe, expect, it } from 'vitest';
 import { onEveryDatabase, TestEnvironment } from './fixtures/app.js';
 
-/** Starts a module with these options, as an application without a database would. */
+/** Compiles a module with these options and without a database. */
 const start = (options: unknown) =>
   Test.createTestingModule({ imports: [ExpiringTokenModule.forRoot(options as ExpiringTokenModuleOptions)] }).compile();
 
-describe('A bad option stops the start with an error that names it, its value and the remedy', () => {
+describe('An invalid option stops the start with an error that names the option, its value and the fix:', () => {
   const WHOLE_DURATION = 'a string with a unit';
   const BAD: [option: string, value: unknown, shown: string, remedy: string][] = [
     ['lifespan', '3600', '"3600"', WHOLE_DURATION],
@@ -91,11 +91,11 @@ describe('A bad option stops the start with an error that names it, its value an
     await problem.toThrow(remedy);
   });
 
-  it.each(['caching', 'lifeSpan'])('%s, which is no option', async (option) => {
+  it.each(['caching', 'lifeSpan'])('%s, which is not an option', async (option) => {
     await expect(start({ [option]: '1h' })).rejects.toThrow(`${option}: unknown option`);
   });
 
-  it.each(['refresh', 'limit', 'loginThrottle', 'prune'])('%s with a field that is none', async (option) => {
+  it.each(['refresh', 'limit', 'loginThrottle', 'prune'])('%s with an unknown field', async (option) => {
     await expect(start({ [option]: { perUser: 1, policy: 'evict', gracE: 1 } })).rejects.toThrow(
       new RegExp(`ExpiringTokenModule: ${option}\\.(gracE|perUser): unknown option\\. Fix .*Known options: "`),
     );
@@ -130,7 +130,7 @@ describe('A bad option stops the start with an error that names it, its value an
     await problem.toThrow(remedy);
   });
 
-  it('an option beside the factory of forRootAsync that is none, or belongs into it', async () => {
+  it('an option beside the factory of forRootAsync that does not exist or belongs into the factory', async () => {
     const useFactory = () => ({});
     for (const stray of [{ globalGaurd: true }, { lifespan: '1s' }]) {
       const module = ExpiringTokenModule.forRootAsync({ useFactory, ...stray });
@@ -140,7 +140,7 @@ describe('A bad option stops the start with an error that names it, its value an
     }
   });
 
-  it('a factory of forRootAsync that is missing, or one of several', async () => {
+  it('a factory of forRootAsync that is missing, or two of them', async () => {
     class Factory {
       createExpiringTokenOptions = () => ({});
     }
@@ -155,16 +155,16 @@ describe('A bad option stops the start with an error that names it, its value an
     }
   });
 
-  it('null, which would make tokens that never expire without saying so, and a list', async () => {
+  it('null, which would issue tokens that never expire, and a list', async () => {
     await expect(start(null)).rejects.toThrow('options: null is not allowed');
     await expect(start([])).rejects.toThrow('options: [] is not allowed');
   });
 
-  it('a secret is never quoted', async () => {
+  it('a secret, whose value is never quoted', async () => {
     await expect(start({ secret: 'hunter2' })).rejects.not.toThrow('hunter2');
   });
 
-  it('also as a bare duration, and from a factory', async () => {
+  it('a bare duration, and a lifespan from a factory', async () => {
     await expect(start('30')).rejects.toThrow('lifespan: "30" is not allowed');
     const module = ExpiringTokenModule.forRootAsync({ useFactory: async () => ({ lifespan: 'soon' }) });
     await expect(Test.createTestingModule({ imports: [module] }).compile()).rejects.toThrow('lifespan: "soon"');
@@ -179,13 +179,13 @@ describe('A bad option stops the start with an error that names it, its value an
   });
 });
 
-describe('An application that cannot work does not start', () => {
+describe('An application with a wrong setup does not start', () => {
   it('without a data source', async () => {
     await expect(start({})).rejects.toThrow('dataSource: there is no TypeORM data source "default"');
     await expect(start({ dataSource: 'tokens' })).rejects.toThrow('there is no TypeORM data source "tokens"');
   });
 
-  it('with a module that is imported without options', async () => {
+  it('with a module that imports ExpiringTokenModule without options', async () => {
     @Injectable()
     class Exporter {
       constructor(readonly tokens: ExpiringTokenService) {}
@@ -215,7 +215,7 @@ describe('An application that cannot work does not start', () => {
       ).rejects.toThrow('users: User is not an entity of the data source');
     });
 
-    it('with a token entity whose rows would stay when they are deleted', async () => {
+    it('with a token entity that is soft-deleted', async () => {
       @Entity('kept_token')
       class KeptToken extends Token {
         @DeleteDateColumn()
@@ -226,7 +226,7 @@ describe('An application that cannot work does not start', () => {
       );
     });
 
-    it('with a token entity that a login cannot fill', async () => {
+    it('with a token entity with a required column that a login cannot fill', async () => {
       @Entity('tenant_token')
       class TenantToken extends Token {
         @Column()
@@ -237,7 +237,7 @@ describe('An application that cannot work does not start', () => {
       );
     });
 
-    it('with the module imported twice, which would register the strategy twice', async () => {
+    it('with the module imported twice, which would register the Passport strategy twice', async () => {
       await expect(
         environment.boot({ module: [ExpiringTokenModule.forRoot(), ExpiringTokenModule.forRoot('1h')] }),
       ).rejects.toThrow('the Passport strategy expiring-token is registered twice');
@@ -245,7 +245,7 @@ describe('An application that cannot work does not start', () => {
   });
 });
 
-describe('Options can come', () => {
+describe('The module options can come', () => {
   @Injectable()
   class OptionsFactory implements ExpiringTokenOptionsFactory {
     createExpiringTokenOptions() {
@@ -276,7 +276,7 @@ describe('Options can come', () => {
       expect(json.expiresIn).toBe(3600);
     });
 
-    it('with structural ones beside the factory', async () => {
+    it('from a factory, with structural options beside it', async () => {
       const app = await environment.boot({
         module: [ExpiringTokenModule.forRootAsync({ useFactory: () => ({}), path: 'api/session', routes: ['login'] })],
       });

@@ -2,13 +2,13 @@ import { hash } from '@node-rs/argon2';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type * as App from './fixtures/app.js';
 
-/** What was computed: each one of these takes its time and its memory. */
+/** The computed hashes: each one costs time and memory. */
 const computed = { verify: 0, hash: 0 };
 
-/** How many of them were under way at once. */
+/** The highest number of hashes that were computed simultaneously. */
 const atOnce = { now: 0, most: 0 };
 
-/** Hashes that look like ones to verify and are none, and other texts. */
+/** Texts that look like hashes and cannot be verified, and other texts. */
 const BROKEN = {
   empty: '',
   'of another algorithm': `$2b$12$${'a'.repeat(53)}`,
@@ -22,8 +22,8 @@ const BROKEN = {
   'with bits left over': `$argon2id$v=19$m=19456,t=2,p=1$${'A'.repeat(21)}B$${'A'.repeat(43)}`,
 };
 
-describe('A refused login computes one hash', async () => {
-  // The modules anew, with a count in them: all specs of a worker share theirs.
+describe('A rejected login computes one password hash', async () => {
+  // Imports the modules again with a counter in them, because all specs of a worker share modules.
   vi.resetModules();
   vi.doMock('@node-rs/argon2', async (original) => {
     const argon2 = await original<typeof import('@node-rs/argon2')>();
@@ -58,14 +58,14 @@ describe('A refused login computes one hash', async () => {
       return username;
     };
 
-    /** Logs in, and counts. */
+    /** Logs in, and counts the computed hashes. */
     async function refuse(username: string, password = PASSWORD) {
       Object.assign(computed, { verify: 0, hash: 0 });
       const { status, text } = await app.login(username, password);
       return { status, text, computed: { ...computed } };
     }
 
-    it('whatever the reason', async () => {
+    it('for every reason of rejection', async () => {
       const nobody = await refuse('nobody');
       expect(nobody).toMatchObject({ status: 401, computed: { verify: 1, hash: 0 } });
       expect(await refuse(await createUser(), 'wrong')).toEqual(nobody);
@@ -75,7 +75,7 @@ describe('A refused login computes one hash', async () => {
       expect(await refuse(await createUser(null))).toEqual(nobody);
     });
 
-    it.each(Object.entries(BROKEN))('where the stored one is broken: %s', async (_, broken) => {
+    it.each(Object.entries(BROKEN))('if the stored hash is malformed: %s', async (_, broken) => {
       const nobody = await refuse('nobody');
       const username = await createUser(broken);
       const before = warnings.length;
@@ -85,11 +85,11 @@ describe('A refused login computes one hash', async () => {
       expect(warnings.at(-1)).not.toContain(username);
     });
 
-    it('and a right one with an outdated hash another, for an active user alone', async () => {
+    it('and a correct login with an outdated hash computes a second one, for active users only', async () => {
       expect(await refuse(await createUser(outdated))).toMatchObject({ status: 200, computed: { verify: 1, hash: 1 } });
     });
 
-    it('of as many at once as hashConcurrency says', async () => {
+    it('with at most hashConcurrency hashes at the same time', async () => {
       for (const hashConcurrency of [1, 2]) {
         const limited = await environment.boot({ options: { hashConcurrency } });
         atOnce.most = 0;
@@ -98,7 +98,7 @@ describe('A refused login computes one hash', async () => {
       }
     });
 
-    it('also one that is counted by the throttle', async () => {
+    it('also if the throttle counts it', async () => {
       const strict = await environment.boot({ options: { loginThrottle: { limit: 2, ttl: '1h' } } });
       const username = await createUser(BROKEN['of no parameters']);
       const statuses = [];

@@ -19,7 +19,7 @@ interface SqliteConnection {
   exec(sql: string): unknown;
 }
 
-/** A row as it could be in the table, however old. */
+/** A row of any age, inserted directly. */
 function newToken(app: TestApp, row: Partial<Token>): Token {
   const id = uuidV7(app.clock.now);
   return Object.assign(new Token(), {
@@ -46,10 +46,10 @@ describe('Pruning', () => {
     beforeEach(async () => {
       await (await environment.boot()).dataSource.getRepository(Token).deleteAll();
     });
-    // Or their background would sweep on.
+    // Otherwise the background pruning of closed applications would continue.
     afterEach(() => environment.closeApplications());
 
-    it('keeps an expired token for the retention, in which its client hears that it expired', async () => {
+    it('keeps an expired token for the retention period, in which its client still gets token_expired', async () => {
       const app = await environment.boot({ options: { lifespan: '1d', prune: { retention: '2d' } } });
       const token = await app.token();
       app.clock.advance(DAY_MS);
@@ -63,7 +63,7 @@ describe('Pruning', () => {
       expect(await app.tokens.prune()).toBe(0);
     });
 
-    it('deletes what the one rule calls dead, and nothing else, of every age and kind', async () => {
+    it('deletes the tokens that have expired by the one predicate of validity, and no others, of every age and purpose', async () => {
       const app = await environment.boot({
         options: { lifespan: '30d', idle: '20d', refresh: { idle: '7d', lifespan: '40d' }, prune: { batch: 7 } },
       });
@@ -99,7 +99,7 @@ describe('Pruning', () => {
       expect(await idsOf(app)).toEqual(new Set(stays.map(({ id }) => id)));
     });
 
-    it('spares what was renewed after the sweep had looked at it', async () => {
+    it('spares a token that was renewed after the sweep read it', async () => {
       const app = await environment.boot({ options: { lifespan: '1d', idle: '12h' } });
       const old = { created: new Date(app.clock.now - 30 * DAY_MS) };
       const [renewed, used, dead] = [await put(app, old), await put(app, old), await put(app, old)];
@@ -120,7 +120,7 @@ describe('Pruning', () => {
       expect([renewed.id, used.id, dead.id].map((id) => left.has(id))).toEqual([true, true, false]);
     });
 
-    it('lets requests through between batches, and where each token has a lifespan of its own', async () => {
+    it('lets requests run between batches, also if each token has its own lifespan', async () => {
       const app = await environment.boot();
       const created = new Date(app.clock.now - 90 * DAY_MS);
       const tokens = app.dataSource.getRepository(Token);
@@ -132,7 +132,7 @@ describe('Pruning', () => {
       expect(turns).toBeGreaterThan(100);
     });
 
-    it('sends few forms of a statement, however many rows there are', async () => {
+    it('sends few different statements, however many rows there are', async () => {
       const app = await environment.boot();
       const queries = app.nest.get(TokenQueries);
       const ids = Array.from({ length: 300 }, () => uuidV7(app.clock.now));
@@ -140,7 +140,7 @@ describe('Pruning', () => {
       expect(forms.size).toBeLessThanOrEqual(10);
     });
 
-    it('goes through many tokens of one instant in batches, without leaving one out', async () => {
+    it('deletes many tokens of the same instant in batches, without omitting one', async () => {
       const app = await environment.boot({ options: { prune: { batch: 5 } } });
       const created = new Date(app.clock.now - 90 * DAY_MS);
       for (let made = 0; made < 23; made++) await put(app, { created });
@@ -157,7 +157,7 @@ describe('Pruning', () => {
       ['grows as long as it is quick', 1400, { readMs: 0, writeMs: 0 }, [25, 50, 100, 200, 400, 500]],
       ['grows where the server is only far away', 350, { readMs: 50, writeMs: 50 }, [25, 50, 100, 200]],
       ['stays small where it takes long', 150, { readMs: 0, writeMs: 50 }, [25, 25, 25, 25, 25, 25]],
-    ] as const)('begins with a small batch, which %s', async (_, count, { readMs, writeMs }, sizes) => {
+    ] as const)('starts with a small batch, which %s', async (_, count, { readMs, writeMs }, sizes) => {
       const app = await environment.boot({ options: { prune: { batch: 500 } } });
       const created = new Date(app.clock.now - 90 * DAY_MS);
       const tokens = app.dataSource.getRepository(Token);
@@ -165,7 +165,7 @@ describe('Pruning', () => {
         await tokens.insert(Array.from({ length: 50 }, () => newToken(app, { created })));
       }
       const store = app.nest.get(TokenStore);
-      // Time passes with each statement, and otherwise stands still.
+      // The clock advances with each statement, and does not move otherwise.
       let now = performance.now();
       const next = store.next.bind(store);
       const remove = store.deleteExpired.bind(store);
@@ -188,7 +188,7 @@ describe('Pruning', () => {
     });
 
     it.runIf(environment.databaseName === 'sqlite')(
-      'leaves no long log to SQLite, to be carried over in one go',
+      'leaves no long write-ahead log to SQLite that would be checkpointed in one go',
       { timeout: 60_000 },
       async () => {
         const app = await environment.boot();
@@ -206,7 +206,7 @@ describe('Pruning', () => {
     );
 
     it.runIf(environment.databaseName === 'sqlite')(
-      'leaves the log alone where the application carries it over',
+      'does not checkpoint if the application does so itself',
       async () => {
         const app = await environment.boot();
         await app.dataSource.query('PRAGMA wal_checkpoint(TRUNCATE)');
@@ -222,7 +222,7 @@ describe('Pruning', () => {
       },
     );
 
-    it('is done by several at once, and each token is counted once', async () => {
+    it('counts each token once if several processes prune simultaneously', async () => {
       const clock = (await environment.boot()).clock;
       const options = { prune: { batch: 10 } };
       const apps = [await environment.boot({ options, clock }), await environment.boot({ options, clock })];
@@ -232,7 +232,7 @@ describe('Pruning', () => {
       expect(counts[0]! + counts[1]!).toBe(200);
     });
 
-    it('is done in the background soon after the start, and then time and again', async () => {
+    it('runs in the background soon after the start, and then at intervals', async () => {
       const app = await environment.boot({ options: { prune: { every: 20, retention: '1d' } } });
       const old = { created: new Date(app.clock.now - 60 * DAY_MS) };
       for (let round = 0; round < 2; round++) {
@@ -241,7 +241,7 @@ describe('Pruning', () => {
       }
     });
 
-    it('tells how far it is, and ends before the next batch when it is told to', async () => {
+    it('reports its progress, and ends before the next batch when it is aborted', async () => {
       const app = await environment.boot({ options: { prune: { batch: 10 } } });
       await put(app, { created: new Date(app.clock.now - 32 * DAY_MS) });
       for (let made = 0; made < 25; made++) await put(app, { created: new Date(app.clock.now - 60 * DAY_MS) });
@@ -256,19 +256,19 @@ describe('Pruning', () => {
         { deleted: 10, examined: 10, total: 25 },
         { deleted: 20, examined: 20, total: 25 },
       ]);
-      // One more expired more than a day ago.
+      // One more token that expired more than a day ago.
       expect(await app.tokens.prune({ retention: '1d', batch: 3 })).toBe(6);
       await expect(app.tokens.prune({ retention: 'soon' })).rejects.toThrow('prune.retention');
     });
 
-    it('in the background is turned off by false, and can still be called', async () => {
+    it('does not run in the background with prune: false, and can still be called', async () => {
       const app = await environment.boot({ options: { prune: false } });
       await put(app, { created: new Date(app.clock.now - 60 * DAY_MS) });
       expect(await app.tokens.prune()).toBe(1);
     });
 
-    it('that an outage stops is done again, and no request notices', async () => {
-      // Before there is a sweep: one that is under way would find the row.
+    it('runs again after an outage stopped it, and fails no request', async () => {
+      // The row is added before pruning starts, because a running pruning would find it.
       const read = vi.spyOn(TokenStore.prototype, 'next').mockRejectedValueOnce(new Error('gone'));
       const app = await environment.boot({ options: { prune: { every: 20 } } });
       const { id } = await put(app, { created: new Date(app.clock.now - 60 * DAY_MS) });
@@ -278,9 +278,9 @@ describe('Pruning', () => {
     });
   });
 
-  describe('finds what to delete by an index', () => {
+  describe('finds expired rows by an index', () => {
     onEveryDatabase((environment) => {
-      it('lifespan by lifespan', async () => {
+      it('for each lifespan', async () => {
         const app = await environment.boot({ options: { lifespan: '150d', prune: { retention: 1, batch: 25 } } });
         const tokens = app.dataSource.getRepository(Token);
         const row = (made: number) => newToken(app, { created: new Date(app.clock.now - made * HOUR_MS) });
@@ -294,10 +294,10 @@ describe('Pruning', () => {
         const sent = [vi.spyOn(database, 'read'), vi.spyOn(database, 'write')];
         expect(await app.tokens.prune()).toBe(4000 - 150 * 24 - 1);
         const [index] = tokens.metadata.indices.filter(({ columns }) => columns[0]!.propertyName === 'sealedUntil');
-        // The first of each form is about the tokens that there are.
+        // The first statement of each form has values of existing tokens.
         const forms = new Map<string, Statement['values']>();
         for (const [{ sql, values }] of sent.flatMap(({ mock }) => mock.calls)) {
-          // By the primary key.
+          // The statement that deletes by primary key.
           if (!forms.has(sql) && !sql.startsWith('DELETE')) forms.set(sql, values);
         }
         expect(forms.size).toBe(4);

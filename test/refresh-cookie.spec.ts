@@ -8,7 +8,7 @@ import { RefreshCookieModule } from '../sample-app/refresh-cookie.js';
 import { onEveryEnvironment, PASSWORD, TestEnvironment, type TestApp } from './fixtures/app.js';
 import { type Answer, bearer } from './fixtures/http.js';
 
-/** A cookie of the application's own, with each answer. */
+/** A cookie that the application itself sets on each response. */
 const THEME = 'theme=dark';
 
 @Injectable()
@@ -44,12 +44,12 @@ describe('The refresh cookie of the sample application', () => {
       const refresh = (cookie: string, headers: Headers = fromPage()) =>
         app.send('/auth/refresh', { method: 'POST', headers: [...headers, ['Cookie', cookie]], body: {} });
 
-      /** The pair of name and value, as a browser sends it back. */
+      /** Name and value of the cookie, as a browser sends them back. */
       const cookieOf = ({ headers }: Answer) => headers['set-cookie']!.split(';', 1)[0]!;
 
       const FORGET = 'refresh_token=; Path=/auth/refresh; Max-Age=0; HttpOnly; SameSite=Strict';
 
-      it('holds the refresh token, which the page is not told', async () => {
+      it('holds the refresh token, which the page cannot read', async () => {
         const login = await logIn();
         expect(login.status).toBe(200);
         expect(login.json).not.toHaveProperty('refreshToken');
@@ -63,7 +63,7 @@ describe('The refresh cookie of the sample application', () => {
         expect((await refresh(cookieOf(renewed))).status).toBe(200);
       });
 
-      it('is forgotten with the session, and when its token is refused', async () => {
+      it('is deleted with the session, and when its token is rejected', async () => {
         const login = await logIn();
         const body = {};
         const headers = [...fromPage(), ...bearer(login.json.token)];
@@ -77,7 +77,7 @@ describe('The refresh cookie of the sample application', () => {
       it.each([
         ['a body', { body: {} }],
         ['no body', {}],
-      ])('is read from a refresh with %s', async (_, body) => {
+      ])('is read from a refresh request with %s', async (_, body) => {
         const cookie = cookieOf(await logIn());
         const headers = [...fromPage(), ['Cookie', cookie] as const];
         const renewed = await app.send('/auth/refresh', { method: 'POST', headers, ...body });
@@ -85,7 +85,7 @@ describe('The refresh cookie of the sample application', () => {
         expect(cookieOf(renewed)).not.toBe(cookie);
       });
 
-      it('is not missed by a browser that has none: nobody is signed in there, which is no error', async () => {
+      it('may be absent: nobody is signed in in that browser, which is not an error', async () => {
         const { status, text, headers } = await refresh('other=1');
         expect({ status, text }).toEqual({ status: 204, text: '' });
         expect(headers).not.toHaveProperty('set-cookie');
@@ -94,7 +94,7 @@ describe('The refresh cookie of the sample application', () => {
       it.each([
         ['all others are logged out', 'POST', '/auth/logout-all', { keepCurrent: true }],
         ['the page marks what has no part in it', 'GET', '/me', undefined],
-      ])('stays when %s', async (_, method, path, body) => {
+      ])('is kept when %s', async (_, method, path, body) => {
         const login = await logIn();
         const headers = [...fromPage(), ...bearer(login.json.token)];
         const answer = await app.send(path, { method, headers, body });
@@ -103,7 +103,7 @@ describe('The refresh cookie of the sample application', () => {
         expect((await refresh(cookieOf(login))).status).toBe(200);
       });
 
-      it('leaves the other cookies of an answer as they are', async () => {
+      it('does not change other cookies of the response', async () => {
         const imports = [ThemeModule, RefreshCookieModule];
         const themed = await environment.boot({ options: { refresh: {} }, imports });
         const { username } = await themed.createUser();
@@ -115,14 +115,14 @@ describe('The refresh cookie of the sample application', () => {
         expect(headers['set-cookie']).toMatch(/^theme=dark,refresh_token=ext_/);
       });
 
-      it('is read on its route alone: one that came along with a login takes the place of no password', async () => {
+      it('is read on the refresh route only: sent with a login, it replaces no password', async () => {
         const cookie = cookieOf(await logIn());
         const login = await logIn([...fromPage(), ['Cookie', cookie]]);
         expect(login.status).toBe(200);
         expect(cookieOf(login)).not.toBe(cookie);
       });
 
-      it('stays when somebody else mistypes a password in another window', async () => {
+      it('is kept after a wrong password in another window', async () => {
         const { username } = await app.createUser();
         const body = { username, password: 'wrong' };
         const wrong = await app.send('/auth/login', { method: 'POST', headers: fromPage(), body });
@@ -144,7 +144,7 @@ describe('The refresh cookie of the sample application', () => {
         expect((await refresh(cookie)).status).toBe(200);
       });
 
-      it('is not read from a request without the mark, from a form, or where two of them came', async () => {
+      it('is not read from a request without the mark header, from a form, or if it was sent twice', async () => {
         const cookie = cookieOf(await logIn());
         expect((await refresh(cookie, [['Origin', app.origin]])).status).toBe(401);
         expect((await refresh(`${cookie}; refresh_token=planted`)).status).toBe(204);
@@ -155,7 +155,7 @@ describe('The refresh cookie of the sample application', () => {
         expect((await refresh(`other=1; ${cookie}`)).status).toBe(200);
       });
 
-      it('changes nothing for other clients', async () => {
+      it('does not affect clients without cookies', async () => {
         const login = await logIn([]);
         expect(login.json.refreshToken).toMatch(/^ext_/);
         expect(login.headers).not.toHaveProperty('set-cookie');
@@ -166,7 +166,7 @@ describe('The refresh cookie of the sample application', () => {
     { databases: ['sqlite'] },
   );
 
-  it('has no part in a resolver, which has no such request', async () => {
+  it('is not used in a GraphQL resolver, which has no such request', async () => {
     @Resolver()
     class GreetingResolver {
       @Query(() => String)
@@ -189,7 +189,7 @@ describe('The refresh cookie of the sample application', () => {
     await environment.close();
   });
 
-  it('is shown in the guide as it is', () => {
+  it('is quoted in the guide exactly as it is', () => {
     const read = (path: string) => readFileSync(new URL(path, import.meta.url), 'utf8');
     expect(read('../docs/browsers.md')).toContain(read('../sample-app/refresh-cookie.ts'));
   });

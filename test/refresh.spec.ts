@@ -12,7 +12,7 @@ const SECOND_MS = 1000;
 const HOUR_MS = 3600 * SECOND_MS;
 const DAY_MS = 24 * HOUR_MS;
 
-/** What a refused refresh is answered. */
+/** The response to a rejected refresh. */
 const INVALID = { statusCode: 401, error: 'Unauthorized', message: 'Invalid refresh token', code: 'refresh_invalid' };
 
 const refresh = (app: TestApp, refreshToken: string, header = 'Refresh-Token'): Promise<Answer> =>
@@ -25,7 +25,7 @@ const newLogin = async (app: TestApp) => logIn(app, (await app.createUser()).use
 
 const codeOf = async (app: TestApp, token: string) => (await app.get('/me', token)).json.code;
 
-/** The rows of a device, the columns of rotation among them. */
+/** The rows of a device, including the columns of the rotation. */
 const rowsOf = async (app: TestApp, deviceId: string) =>
   app.dataSource
     .getRepository(Token)
@@ -43,7 +43,7 @@ describe('A device with a refresh token', () => {
       app.nest.get(EventEmitter2).on('expiring-token.reused', reused);
     });
 
-    it('gets one at login, beside an access token of an hour', async () => {
+    it('receives it at login, with an access token of one hour', async () => {
       const answer = await newLogin(app);
       expect(answer).toEqual({
         token: expect.stringMatching(/^ext_/),
@@ -60,7 +60,7 @@ describe('A device with a refresh token', () => {
       expect(obtained.json).not.toHaveProperty('refreshToken');
     });
 
-    it('exchanges it for a new pair, in the header or in the body, and keeps the access tokens that it had', async () => {
+    it('exchanges it for a new pair, sent in the header or in the body, and keeps its previous access tokens', async () => {
       const first = await newLogin(app);
       app.clock.advance(HOUR_MS / 2);
       const { status, json: second, headers } = await refresh(app, first.refreshToken);
@@ -85,7 +85,7 @@ describe('A device with a refresh token', () => {
       expect((await app.get('/me', third.json.token)).status).toBe(200);
     });
 
-    it('is one device however often, as old as its login', async () => {
+    it('stays one device with its first creation date after any number of refreshes', async () => {
       const login = await newLogin(app);
       const createdAt = new Date(app.clock.now).toISOString();
       let { token, refreshToken } = login;
@@ -105,7 +105,7 @@ describe('A device with a refresh token', () => {
       ]);
     });
 
-    it('gets the same pair again for the same request within the grace, and nothing new is stored', async () => {
+    it('gets the same pair for a repeated refresh within the grace period, and nothing new is stored', async () => {
       const login = await newLogin(app);
       const first = await refresh(app, login.refreshToken);
       const rows = await rowsOf(app, login.deviceId);
@@ -119,7 +119,7 @@ describe('A device with a refresh token', () => {
       expect((await refresh(app, again.json.refreshToken)).status).toBe(200);
     });
 
-    it('is ended with all that it has when its refresh token is used again after the grace, and no other device is', async () => {
+    it('is revoked completely when a refresh token is reused after the grace period, and no other device is', async () => {
       const user = await app.createUser();
       const other = await logIn(app, user.username);
       const stolen = await logIn(app, user.username);
@@ -142,7 +142,7 @@ describe('A device with a refresh token', () => {
       expect(reused.mock.calls).toEqual([[{ userId: user.id, deviceId: stolen.deviceId }]]);
     });
 
-    it('is ended all the same when a listener throws, which is logged', async () => {
+    it('is revoked also if a listener of the event throws, which is logged', async () => {
       const emitter = app.nest.get(EventEmitter2);
       const failures = {
         rejects: () => Promise.reject(new Error('the listener is broken')),
@@ -163,7 +163,7 @@ describe('A device with a refresh token', () => {
       }
     });
 
-    it('is ended when a token older than the last one is used, grace or not', async () => {
+    it('is revoked when a refresh token older than the last one is reused, even within the grace period', async () => {
       const login = await newLogin(app);
       const second = (await refresh(app, login.refreshToken)).json;
       const third = (await refresh(app, second.refreshToken)).json;
@@ -172,7 +172,7 @@ describe('A device with a refresh token', () => {
       expect((await refresh(app, third.refreshToken)).status).toBe(401);
     });
 
-    it('is dead once the refresh token was not used for idle, or its login is lifespan ago', async () => {
+    it('expires when its refresh token was not used for idle, or when its login is older than lifespan', async () => {
       const idle = await newLogin(app);
       app.clock.advance(7 * DAY_MS);
       expect(await refresh(app, idle.refreshToken)).toMatchObject({ status: 401, json: INVALID });
@@ -192,7 +192,7 @@ describe('A device with a refresh token', () => {
       expect(await refresh(app, last.refreshToken)).toMatchObject({ status: 401, json: INVALID });
     });
 
-    it('is refused while its user is inactive, and goes on when the user is active again', async () => {
+    it('cannot refresh while its user is inactive, and can when the user is active again', async () => {
       const user = await app.createUser();
       const { refreshToken } = await logIn(app, user.username);
       await app.users.setActive(user.id, false);
@@ -205,7 +205,7 @@ describe('A device with a refresh token', () => {
       expect((await refresh(app, refreshToken)).json.code).toBe('user_inactive');
     });
 
-    it('is ended by every revocation', async () => {
+    it('ends with every way of revocation', async () => {
       const revocations: [string, (login: any, user: { id: string }) => Promise<unknown>][] = [
         ['logout', ({ token }) => app.post('/auth/logout', undefined, token)],
         ['logout-all', ({ token }) => app.post('/auth/logout-all', undefined, token)],
@@ -230,7 +230,7 @@ describe('A device with a refresh token', () => {
       }
     });
 
-    it('counts as one in logout-all, and stays with keepCurrent', async () => {
+    it('counts once in logout-all, and is kept with keepCurrent', async () => {
       const user = await app.createUser();
       await logIn(app, user.username);
       const kept = await logIn(app, user.username);
@@ -239,7 +239,7 @@ describe('A device with a refresh token', () => {
       expect((await refresh(app, kept.refreshToken)).status).toBe(200);
     });
 
-    it('is live, listed and can be ended with an expired access token, by its refresh token', async () => {
+    it('is listed and can be revoked by its refresh token after its access token expired', async () => {
       const user = await app.createUser();
       const { deviceId } = await logIn(app, user.username);
       app.clock.advance(HOUR_MS);
@@ -248,7 +248,7 @@ describe('A device with a refresh token', () => {
       expect(await app.tokens.list(user.id)).toEqual([]);
     });
 
-    it('never uses one kind of token for the other', async () => {
+    it('cannot use its refresh token as an access token, nor the reverse', async () => {
       const { token, refreshToken } = await newLogin(app);
       expect(await codeOf(app, refreshToken)).toBe('token_invalid');
       expect(await refresh(app, token)).toMatchObject({ status: 401, json: INVALID });
@@ -256,7 +256,7 @@ describe('A device with a refresh token', () => {
       expect(await codeOf(app, refreshToken)).toBe('token_invalid');
     });
 
-    it('is told what is missing, or too much', async () => {
+    it('gets an error that names a missing, malformed or second token', async () => {
       const { token, refreshToken } = await newLogin(app);
       const none = await app.post('/auth/refresh');
       expect(none).toMatchObject({ status: 401, json: INVALID });
@@ -294,7 +294,7 @@ describe('A device with a refresh token', () => {
       expect((await refresh(app, refreshToken)).status).toBe(200);
     });
 
-    it('leaves nothing at rest that could be used, and forgets what is sealed after the grace', async () => {
+    it('stores nothing that can be used, and deletes the sealed response after the grace period', async () => {
       const login = await newLogin(app);
       const pair = (await refresh(app, login.refreshToken)).json;
       const dump = JSON.stringify(await app.dump(), (_, value: unknown) =>
@@ -326,7 +326,7 @@ describe('The option refresh', () => {
 
   onEveryEnvironment(
     (environment) => {
-      it('without a grace takes every second use for a theft', async () => {
+      it('treats every reuse as theft if grace is 0', async () => {
         const app = await environment.boot({ options: { refresh: { grace: 0 } } });
         const login = await newLogin(app);
         const pair = (await refresh(app, login.refreshToken)).json;
@@ -335,7 +335,7 @@ describe('The option refresh', () => {
         expect(await codeOf(app, pair.token)).toBe('token_invalid');
       });
 
-      it('carries the columns that the application added from token to token', async () => {
+      it("keeps the application's own columns when the token is rotated", async () => {
         @Entity('scoped_token')
         class ScopedToken extends Token {
           @Column('varchar', { length: 255, nullable: true })
@@ -352,7 +352,7 @@ describe('The option refresh', () => {
         expect(rows.map(({ scope }) => scope)).toEqual(Array.from({ length: 6 }, () => 'notes'));
       });
 
-      it('never lets the grace outlast the tokens', async () => {
+      it('never lets the grace period outlast the tokens', async () => {
         const app = await environment.boot({ options: { refresh: { lifespan: '1m', idle: '1m' } } });
         const login = await newLogin(app);
         app.clock.advance(50 * SECOND_MS);
@@ -361,7 +361,7 @@ describe('The option refresh', () => {
         expect(await refresh(app, login.refreshToken)).toMatchObject({ status: 401, json: INVALID });
       });
 
-      it('tells whole lifetimes at the login and at each refresh, by a clock that goes on meanwhile', async () => {
+      it('returns whole lifetimes at login and refresh while the clock advances', async () => {
         const clock = new TestClock();
         let reading = clock.now;
         Object.defineProperty(clock, 'now', { get: () => reading++ });
@@ -372,7 +372,7 @@ describe('The option refresh', () => {
         expect((await refresh(app, login.refreshToken)).json).toMatchObject(whole);
       });
 
-      it('names the header, and how long refresh tokens live, those issued before too', async () => {
+      it('sets the header name and the lifetime of refresh tokens, also of those already issued', async () => {
         const before = await environment.boot({ options: { refresh: {} } });
         const login = await newLogin(before);
         const app = await environment.boot({
@@ -387,7 +387,7 @@ describe('The option refresh', () => {
         expect((await refresh(before, json.refreshToken)).status).toBe(200);
       });
 
-      it('left out, there is no such route, header or token', async () => {
+      it('adds no route, header or token if it is not set', async () => {
         const factory = ExpiringTokenModule.forRootAsync({ useFactory: () => ({ prune: false }) });
         for (const [method, app] of Object.entries({
           forRoot: await environment.boot(),
@@ -404,7 +404,7 @@ describe('The option refresh', () => {
         }
       });
 
-      it('left out, is not in the document of the routes either', async () => {
+      it('adds nothing to the OpenAPI document if it is not set', async () => {
         const pathsOf = async (options: ExpiringTokenModuleOptions) =>
           Object.keys(
             SwaggerModule.createDocument((await environment.boot({ options })).nest, new DocumentBuilder().build())
@@ -414,10 +414,10 @@ describe('The option refresh', () => {
         expect(await pathsOf({})).not.toContain('/auth/refresh');
       });
 
-      it('forgets what is sealed as soon as its grace is over, of one device after the other', async () => {
-        // Those of the package alone: what the drivers wait for passes as ever.
+      it('deletes sealed responses as soon as their grace period ends, device by device', async () => {
+        // Only timers of the package are counted: drivers have timers of their own.
         vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
-        // What is sealed for longer, by a process with another grace, is in nobody's way.
+        // A response that another process sealed with a longer grace period delays nothing.
         const other = await environment.boot({ options: { refresh: { grace: '60s' } } });
         await refresh(other, (await newLogin(other)).refreshToken);
         const app = await environment.boot({ options: { refresh: {} }, clock: other.clock });
@@ -447,7 +447,7 @@ describe('The option refresh', () => {
         expect(await sealed()).toEqual([0, 0]);
       });
 
-      it('forgets after a restart what a process that was killed could not', async () => {
+      it('deletes after a restart the sealed responses of a process that was killed', async () => {
         const app = await environment.boot({ options: { refresh: {} } });
         const login = await newLogin(app);
         await refresh(app, login.refreshToken);
@@ -466,8 +466,8 @@ describe('The option refresh', () => {
   );
 });
 
-describe('What is sealed', () => {
-  it('is opened by the token that it was sealed under, and by nothing else', () => {
+describe('A sealed refresh response', () => {
+  it('is opened with the token that it was sealed with, and with nothing else', () => {
     const sealed = seal('two tokens', 'the presented one');
     expect(open(sealed, 'the presented one')).toBe('two tokens');
     expect(seal('two tokens', 'the presented one')).not.toEqual(sealed);

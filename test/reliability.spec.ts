@@ -35,7 +35,7 @@ describe('test/requirements.md', () => {
   it.each(named)('names a test that exists: $file, $title', ({ file, title }) => {
     const path = new URL(file, import.meta.url);
     expect(existsSync(path)).toBe(true);
-    // As a string of the source has it.
+    // Quotes are escaped in the source.
     const source = readFileSync(path, 'utf8').replaceAll("\\'", "'");
     expect(source).toContain(title);
   });

@@ -7,7 +7,7 @@ import { type Answer, bearer, rawRequest, type RequestOptions } from './fixtures
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'];
 
-/** What each path of the module takes. */
+/** The methods that each path of the module accepts. */
 const ROUTES: [path: string, methods: string[]][] = [
   ['/auth/login', ['POST']],
   ['/auth/obtain-token', ['POST']],
@@ -39,7 +39,7 @@ describe('The routes of the module', () => {
         METHODS.filter((method) => !taken.includes(method)).map((method) => [method, path] as const),
       );
 
-      it.each(others)('do not take %s %s', async (method, path) => {
+      it.each(others)('do not accept %s %s', async (method, path) => {
         const before = await app.countTokens();
         const { status, text } = await app.send(path, { method, headers: bearer(token) });
         expect([404, 405]).toContain(status);
@@ -47,7 +47,7 @@ describe('The routes of the module', () => {
         expect(await app.countTokens()).toBe(before);
       });
 
-      /** An answer of each kind that a route can give. */
+      /** One response of each kind that a route can give. */
       async function everyAnswer(headers: RequestOptions['headers']): Promise<Answer[]> {
         const credentials = { username, password: PASSWORD };
         const own = [...headers!, ...bearer(token)];
@@ -72,7 +72,7 @@ describe('The routes of the module', () => {
         return answers;
       }
 
-      it('let no page of another origin read an answer, nor ask for leave to', async () => {
+      it('allow no page of another origin to read a response, and answer no preflight request', async () => {
         const answers = await everyAnswer([ORIGIN]);
         for (const [path, methods] of ROUTES) {
           const asked = ['Access-Control-Request-Method', methods.at(-1)!] as const;
@@ -84,14 +84,14 @@ describe('The routes of the module', () => {
         expect(allowed).toEqual([]);
       });
 
-      it('say of each body that it is JSON in UTF-8', async () => {
+      it('declare each body as JSON in UTF-8', async () => {
         const types = (await everyAnswer([]))
           .filter(({ text }) => text !== '')
           .map(({ headers }) => headers['content-type']);
         expect(new Set(types)).toEqual(new Set(['application/json; charset=utf-8']));
       });
 
-      it('keep out of caches what holds a token or a device, and every answer to credentials', async () => {
+      it('forbid caching of tokens, devices and every response to credentials', async () => {
         const { deviceId } = (await app.get('/auth/token', token)).json;
         const post = (path: string, body: object) => app.post(path, body);
         const answers = [
@@ -119,7 +119,7 @@ describe('The routes of the module', () => {
   );
 });
 
-describe('A body that is no JSON', () => {
+describe('A body that is not JSON', () => {
   const WITH_BODY = ROUTES.flatMap(([path, methods]) =>
     methods.filter((method) => ['POST', 'PATCH'].includes(method)).map((method) => [method, path] as const),
   );
@@ -132,7 +132,7 @@ describe('A body that is no JSON', () => {
     },
   ];
 
-  describe.each(VERSIONS)('at a route $version', ({ prefix, versioning }) => {
+  describe.each(VERSIONS)('on a route $version', ({ prefix, versioning }) => {
     onEveryEnvironment(
       (environment) => {
         let app: TestApp;
@@ -143,7 +143,7 @@ describe('A body that is no JSON', () => {
         });
 
         it.each([...WITH_BODY, ['PATCH', '/auth/devices/x'] as const])(
-          'is refused at %s %s, and neither quoted nor logged',
+          'is rejected at %s %s, and is neither quoted nor logged',
           async (method, path) => {
             const before = warnings.length;
             for (const rawBody of [
@@ -165,7 +165,7 @@ describe('A body that is no JSON', () => {
   });
 });
 
-describe('A guarded route by another spelling of its path', () => {
+describe('Another spelling of the path of a guarded route', () => {
   const SECRET = 'for those who are let in';
 
   @Controller()
@@ -203,17 +203,20 @@ describe('A guarded route by another spelling of its path', () => {
       const ask = (method: string, target: string, headers = '') =>
         rawRequest(app.origin, `${method} ${target} HTTP/1.1\r\nHost: x\r\n${headers}Connection: close\r\n\r\n`);
 
-      it.each(['/closed', '/auth/devices', '/auth/token'].flatMap(spellings))('is not open: %s', async (target) => {
-        for (const headers of ['', 'X-HTTP-Method-Override: HEAD\r\n', 'X-Original-URL: /public\r\n']) {
-          for (const method of ['GET', 'HEAD']) {
-            const { status, text } = await ask(method, target, headers);
-            expect([400, 401, 404], `${headers}, ${method}`).toContain(status);
-            expect(text, `${headers}, ${method}`).not.toContain(SECRET);
+      it.each(['/closed', '/auth/devices', '/auth/token'].flatMap(spellings))(
+        'does not bypass the guard: %s',
+        async (target) => {
+          for (const headers of ['', 'X-HTTP-Method-Override: HEAD\r\n', 'X-Original-URL: /public\r\n']) {
+            for (const method of ['GET', 'HEAD']) {
+              const { status, text } = await ask(method, target, headers);
+              expect([400, 401, 404], `${headers}, ${method}`).toContain(status);
+              expect(text, `${headers}, ${method}`).not.toContain(SECRET);
+            }
           }
-        }
-      });
+        },
+      );
 
-      it('is open with a token, by its own path', async () => {
+      it('is not needed with a token', async () => {
         const closed = await ask('GET', '/closed', `Authorization: Bearer ${token}\r\n`);
         expect(closed.text).toContain(SECRET);
       });

@@ -46,7 +46,7 @@ describe('The sample application', () => {
     }
   });
 
-  it('runs on the server that DATABASE_URL names', () => {
+  it('runs on the database server that DATABASE_URL names', () => {
     expect(databaseOptions('postgres://db/notes')).toMatchObject({ type: 'postgres', url: 'postgres://db/notes' });
     expect(databaseOptions('mysql://db/notes')).toMatchObject({ type: 'mysql', url: 'mysql://db/notes' });
     expect(databaseOptions(undefined)).toMatchObject({ type: 'better-sqlite3', database: 'sample.sqlite' });

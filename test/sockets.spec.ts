@@ -43,9 +43,9 @@ import { freePort } from './fixtures/free-port.js';
 import { bearer } from './fixtures/http.js';
 import { onRedis } from './fixtures/redis.js';
 
-/** What another process says of a revocation comes within this time, */
+/** Longest time until a revocation by another process arrives, */
 const SOON_MS = 250;
-/** and what this process does itself too, on a machine that is busy. Nobody would look for it that early. */
+/** and until a revocation by this process takes effect on a busy machine: too early for the periodic check. */
 const AT_ONCE_MS = 2000;
 
 class NotesMessages {
@@ -74,14 +74,14 @@ class NotesGateway extends NotesMessages {}
 @Module({ providers: [NotesGateway] })
 class NotesModule {}
 
-/** Without a guard of its own. */
+/** A gateway without a guard of its own. */
 @WebSocketGateway({ path: '/notes' })
 class BareGateway extends NotesMessages {}
 
 @Module({ providers: [BareGateway] })
 class BareModule {}
 
-/** Tells its clients, which say nothing. */
+/** Emits to its clients, which send nothing. */
 @WebSocketGateway({ path: '/notes' })
 class NewsGateway implements OnGatewayConnection {
   readonly seen: (string | null)[] = [];
@@ -97,7 +97,7 @@ class NewsGateway implements OnGatewayConnection {
 @Module({ providers: [NewsGateway] })
 class NewsModule {}
 
-/** Gives a client that lost its connection its rooms back. */
+/** Restores the rooms of a client that lost its connection. */
 @WebSocketGateway({ path: '/rooms', connectionStateRecovery: {} })
 @UseGuards(ExpiringTokenGuard)
 class RoomGateway {
@@ -106,7 +106,7 @@ class RoomGateway {
 
   @SubscribeMessage('join')
   async join(@ConnectedSocket() client: ServerSocket) {
-    // As applications do, with all that was in it before.
+    // As applications do it, with all values of the previous connection.
     client.data = { joined: true };
     await client.join('room');
     return { event: 'joined' };
@@ -122,12 +122,12 @@ interface Exception {
   code: string;
 }
 
-/** A client of either kind, as the tests use both. */
+/** The interface that the tests use for both kinds of client. */
 interface Client {
-  /** Sends a message, and waits for the answer or the exception. */
+  /** Sends a message, and waits for the response or the exception. */
   ask(event: string): Promise<unknown>;
   readonly exceptions: Exception[];
-  /** Why it was closed. */
+  /** The reason why the connection was closed. */
   readonly closed: Promise<string>;
   readonly isOpen: boolean;
   leave(): void;
@@ -145,7 +145,7 @@ const headersOf = ({ header, refresh }: Presented) => ({
   ...(refresh === undefined ? {} : { 'Refresh-Token': refresh }),
 });
 
-/** Time as it passes. */
+/** A clock of real time. */
 const realClock = () => Object.defineProperty(new TestClock(), 'now', { get: Date.now });
 
 async function socketIoClient(app: TestApp, presented: Presented): Promise<Client> {
@@ -226,7 +226,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
     (environment) => {
       afterEach(() => environment.closeApplications());
 
-      it('lets messages in by the token of the handshake', async () => {
+      it('authenticates messages by the token of the handshake', async () => {
         const app = await boot(environment);
         const user = await app.createUser();
         const { plainText, token } = await app.tokens.issue(user.id);
@@ -238,7 +238,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         client.leave();
       });
 
-      it('tells in an exception why it refuses, and stays open for what needs no token', async () => {
+      it('emits the reason of a rejection as an exception, and stays open for handlers that need no token', async () => {
         const app = await boot(environment);
         const nobody = await connect(app, {});
         expect(await nobody.ask('whoami')).toEqual(
@@ -256,7 +256,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         }
       });
 
-      it('refuses two tokens, of which nobody can say which one is meant', async () => {
+      it('rejects a handshake with two tokens', async () => {
         const app = await boot(environment);
         const token = await app.token();
         const client = await connect(app, { ...bearerOf(token), query: `access_token=${token}` });
@@ -282,7 +282,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         for (const client of [nobody, somebody]) client.leave();
       });
 
-      /** A connection that was let in, of a user who has another one of another device. */
+      /** An accepted connection of a user who has a second connection with another device. */
       async function twoDevices(app: TestApp) {
         const user = await app.createUser();
         const issued = [
@@ -296,7 +296,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         return { user, plainText, token, other, client: clients[0]!, otherClient: clients[1]! };
       }
 
-      it('closes at once the connections whose token this process revoked, and no other', async () => {
+      it('closes the connections of a token that this process revoked immediately, and no others', async () => {
         const app = await boot(environment);
         type Device = Awaited<ReturnType<typeof twoDevices>>;
         const ways: Record<string, (device: Device) => Promise<unknown>> = {
@@ -320,7 +320,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         }
       });
 
-      it('closes all connections of a user who is gone, or no longer active', async () => {
+      it('closes all connections of a user who was deleted, deactivated or logged out everywhere', async () => {
         const app = await boot(environment);
         for (const [way, end, code] of [
           ['delete', (id: string) => app.users.delete(id), 'token_invalid'],
@@ -341,7 +341,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         }
       });
 
-      it('closes a connection when its token expires, by age or by idling', async () => {
+      it('closes a connection when its token expires, by lifespan or by idle', async () => {
         const app = await boot(environment, { idle: '700ms' }, { clock: realClock() });
         const { id } = await app.createUser();
         const short = await app.tokens.issue(id, { lifespan: 400 });
@@ -357,7 +357,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         expect(livedMs).toBeLessThan(700 + AT_ONCE_MS);
       });
 
-      it('closes a connection whose token has expired while the database cannot be asked, and logs nobody out', async () => {
+      it('closes a connection whose token expired during an outage of the database, and rejects nobody else', async () => {
         const app = await boot(environment, {}, { clock: realClock() });
         const { plainText } = await app.tokens.issue((await app.createUser()).id, { lifespan: 700 });
         const client = await connect(app, bearerOf(plainText));
@@ -368,7 +368,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         await app.dataSource.query('ALTER TABLE away RENAME TO auth_token');
       });
 
-      it('keeps it open where the token lives longer by then', async () => {
+      it('keeps a connection open whose token was renewed meanwhile', async () => {
         const app = await boot(environment, {}, { clock: realClock() });
         const { plainText, token } = await app.tokens.issue((await app.createUser()).id, { lifespan: 500 });
         const look = vi.spyOn(app.tokens, 'introspect');
@@ -381,7 +381,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         client.leave();
       });
 
-      it('closes within cache.ttl what another process revoked, or a statement of the application', async () => {
+      it('closes a connection within cache.ttl after a revocation by another process or by SQL', async () => {
         const app = await boot(environment, { cache: { ttl: '300ms' } });
         const elsewhere = await environment.boot();
         const { user, token, client, otherClient } = await twoDevices(app);
@@ -392,7 +392,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         expect(await otherClient.closed).toBe(dead);
       });
 
-      it('closes nobody while the database cannot be asked, and afterwards who was revoked meanwhile', async () => {
+      it('closes no connection while the database is unavailable, and the revoked ones afterwards', async () => {
         const app = await boot(environment, { cache: { ttl: '100ms' } });
         const { user, client, otherClient } = await twoDevices(app);
         await app.dataSource.query('ALTER TABLE auth_token RENAME TO away');
@@ -410,14 +410,14 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         otherClient.leave();
       });
 
-      it('remembers a connection once, and not when it has ended', async () => {
+      it('watches a connection once, and not after it ended', async () => {
         const app = await boot(environment);
         const connections = app.nest.get(OpenConnections);
         const schedule = vi.spyOn(BackgroundTask.prototype, 'schedule');
         const { client, otherClient } = await twoDevices(app);
         await client.ask('whoami');
         expect(connections.size).toBe(2);
-        // Without the option cache.
+        // Without the option cache, by the periodic check.
         expect(schedule).toHaveBeenCalledWith(10_000);
         schedule.mockRestore();
         client.leave();
@@ -426,7 +426,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         await vi.waitFor(() => expect(connections.size).toBe(0));
       });
 
-      it('authenticates clients that say nothing when they connect', async () => {
+      it('authenticates a client that sends no message after it connected', async () => {
         const app = await boot(environment, {}, { imports: [NewsModule] });
         const { seen } = app.nest.get(NewsGateway, { strict: false });
         const user = await app.createUser();
@@ -447,7 +447,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
       });
 
       onRedis(() => {
-        it('closes at once what another process says over Redis that it revoked', async () => {
+        it('closes a connection immediately when another process publishes a revocation over Redis', async () => {
           const options = { cache: { ttl: '1h', redis: SERVERS.redis } };
           const [app, elsewhere] = [await boot(environment, options), await environment.boot({ options })];
           const { user, token, client, otherClient } = await twoDevices(app);
@@ -484,7 +484,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
 describe('Open connections', () => {
   onEveryDatabase(
     (environment) => {
-      it('are looked up some at a time, so that a user store is not asked for all at once', async () => {
+      it('are checked a few at a time, so that a user store does not get all queries simultaneously', async () => {
         let [asking, asked, most] = [0, 0, 0];
         class Directory {
           async findById(id: string) {
@@ -515,7 +515,7 @@ describe('Open connections', () => {
         expect(connections.size).toBe(290);
       });
 
-      it('do not hold up the end of the application, not even where a user store hangs', async () => {
+      it('do not delay the shutdown of the application, even if a user store hangs', async () => {
         let hangs = false;
         class Hanging {
           findById = (id: string) => (hangs ? new Promise(() => undefined) : Promise.resolve({ id }));
@@ -542,13 +542,13 @@ describe('Open connections', () => {
   );
 });
 
-describe('A client of Socket.IO that may be restored', () => {
+describe('A Socket.IO client with connection state recovery', () => {
   const opts = { connectionStateRecovery: { maxDisconnectionDuration: 1000 } };
 
   it.each([
     ['lost its connection later', true],
     ['had lost its connection when it was let in', false],
-  ])('is let in again, if it %s, for as long as it may be', (_, connected) => {
+  ])('is authenticated again if it %s, for as long as it may recover', (_, connected) => {
     vi.useFakeTimers();
     const client = Object.assign(new EventEmitter(), {
       id: 'ann',
@@ -577,7 +577,7 @@ describe('A client of Socket.IO that may be restored', () => {
 describe('Socket.IO', () => {
   onEveryDatabase(
     (environment) => {
-      /** A client in a room, whose connection is cut and comes back with all that it had. */
+      /** A client in a room whose connection is cut, and that reconnects with recovered state. */
       async function restored(app: TestApp, token: string, whileAway: (socket: Socket) => unknown) {
         const socket = io(app.origin, {
           path: '/rooms',
@@ -608,7 +608,7 @@ describe('Socket.IO', () => {
       const boot = () => environment.boot({ imports: [RoomModule], options: { isGlobal: true } });
       afterEach(() => environment.closeApplications());
 
-      it('watches a client that was given its rooms back, as before', async () => {
+      it('watches a client that recovered its rooms', async () => {
         const app = await boot();
         const { plainText, token } = await app.tokens.issue((await app.createUser()).id);
         const { socket, connections, told, ended } = await restored(app, plainText, () => undefined);
@@ -619,7 +619,7 @@ describe('Socket.IO', () => {
         expect(await ended).toBe('io server disconnect');
       });
 
-      it('closes it where its token was revoked meanwhile, or where it gives none any more', async () => {
+      it('closes a recovered client whose token was revoked meanwhile, or that sends no token any more', async () => {
         const app = await boot();
         const { plainText, token } = await app.tokens.issue((await app.createUser()).id);
         const revoked = await restored(app, plainText, () => app.tokens.revoke(token.userId, token.deviceId));
@@ -640,7 +640,7 @@ describe('Socket.IO', () => {
         app = await environment.boot({ imports: [NotesModule], options: { isGlobal: true, refresh: {} } });
       });
 
-      it('gives the token in auth.token, where a browser has no headers to set', async () => {
+      it('takes the token from auth.token, because a browser cannot set headers', async () => {
         const user = await app.createUser();
         const { plainText, token } = await app.tokens.issue(user.id);
         const client = await socketIoClient(app, { token: plainText });
@@ -655,13 +655,13 @@ describe('Socket.IO', () => {
         [7, 'token_invalid'],
         [{ token: 'x' }, 'token_invalid'],
         [null, 'token_missing'],
-      ])('answers %j there with %s', async (token, code) => {
+      ])('answers auth.token %j with %s', async (token, code) => {
         const client = await socketIoClient(app, { token });
         expect(await client.ask('whoami')).toMatchObject({ code });
         client.leave();
       });
 
-      it('gives it once: not in the header as well, nor beside a refresh token', async () => {
+      it('accepts auth.token only alone: not with an Authorization header or a refresh token', async () => {
         const token = await app.token();
         const twice = await socketIoClient(app, { token, ...bearerOf(token) });
         expect(await twice.ask('whoami')).toEqual(
@@ -676,8 +676,8 @@ describe('Socket.IO', () => {
   );
 });
 
-describe('A gateway of ws on a port of its own', () => {
-  /** Nest does not wait until it listens there. */
+describe('A ws gateway on its own port', () => {
+  /** Waits until the gateway listens on its own port, because Nest does not wait for that. */
   const listening = (port: number) =>
     vi.waitFor(async () => {
       const socket = net.connect(port, '127.0.0.1');
@@ -686,7 +686,7 @@ describe('A gateway of ws on a port of its own', () => {
 
   onEveryDatabase(
     (environment) => {
-      it('needs SocketAuthenticator, because nobody else is told the handshake', async () => {
+      it('needs SocketAuthenticator, because nothing else receives the handshake', async () => {
         const [deafPort, hearingPort] = [await freePort(), await freePort()];
         @WebSocketGateway(deafPort)
         @UseGuards(ExpiringTokenGuard)
@@ -721,7 +721,7 @@ describe('A gateway of ws on a port of its own', () => {
         deaf.leave();
       });
 
-      it('is not kept open by a client that does not close its end', async () => {
+      it('closes the connection of a client that does not complete the closing handshake', async () => {
         const app = await environment.boot({
           imports: [NotesModule],
           configure: (nest) => void nest.useWebSocketAdapter(new WsAdapter(nest)),
@@ -744,7 +744,7 @@ describe('A gateway of ws on a port of its own', () => {
         socket.destroy();
       });
 
-      it('closes a client whose request is left out, and ends no process', async () => {
+      it('closes a client if the request is not passed on, and does not end the process', async () => {
         const port = await freePort();
         const returned: unknown[] = [];
         @WebSocketGateway(port)

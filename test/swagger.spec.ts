@@ -15,7 +15,7 @@ import { bearer } from './fixtures/http.js';
 
 const MINUTE_MS = 60_000;
 
-/** Options that change what the routes take and answer. */
+/** Options that change the requests and responses of the routes. */
 const FULL: ExpiringTokenModuleOptions = {
   lifespan: '1m',
   refresh: { header: 'X-Renewal' },
@@ -29,7 +29,7 @@ const FULL: ExpiringTokenModuleOptions = {
 
 const BEARER = { bearer: [] };
 
-describe('The document of @nestjs/swagger', () => {
+describe('The OpenAPI document', () => {
   onEveryEnvironment(
     (environment) => {
       let app: TestApp;
@@ -43,7 +43,7 @@ describe('The document of @nestjs/swagger', () => {
         plainDocument = await ApiDocument.of(plain);
       });
 
-      it('has every route with every status, as the options are', async () => {
+      it('lists every route with all its status codes, as the options set them', async () => {
         expect(document.statuses).toEqual({
           'post /auth/login': '200 400 401 403 429 503',
           'post /auth/obtain-token': '200 400 401 403 429 503',
@@ -74,7 +74,7 @@ describe('The document of @nestjs/swagger', () => {
         }
       });
 
-      it('has the bearer scheme, and says which routes want it', () => {
+      it('lists the bearer scheme and the routes that need it', () => {
         expect(document.json.components!.securitySchemes).toEqual({
           bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
         });
@@ -90,7 +90,7 @@ describe('The document of @nestjs/swagger', () => {
         expect(document.operation('delete', '/auth/devices/{id}').security).toEqual([BEARER]);
       });
 
-      it('has the bodies and headers that the routes read', () => {
+      it('lists the bodies and headers that the routes read', () => {
         const credentials = { email: 'ann', 'pass-phrase': PASSWORD };
         for (const route of ['/auth/login', '/auth/obtain-token']) {
           expect(document.takes('post', route, { ...credentials, deviceName: 'Laptop' }), route).toBe(true);
@@ -118,7 +118,7 @@ describe('The document of @nestjs/swagger', () => {
         ]);
       });
 
-      it('says what is answered when all is well', async () => {
+      it('describes the successful responses', async () => {
         const { username: email } = await app.createUser();
         const credentials = { email, 'pass-phrase': PASSWORD };
         const login = await app.post('/auth/login', credentials);
@@ -148,7 +148,7 @@ describe('The document of @nestjs/swagger', () => {
         plainDocument.expectDocumented('post', '/auth/login', plainLogin);
       });
 
-      it('says what is refused', async () => {
+      it('describes the rejections', async () => {
         const user = await app.createUser();
         const credentials = { email: user.username, 'pass-phrase': PASSWORD };
         const { token, refreshToken } = (await app.post('/auth/login', credentials)).json;
@@ -165,7 +165,7 @@ describe('The document of @nestjs/swagger', () => {
           const renewal = { method: 'POST', body: credentials, headers: [['X-Renewal', refreshToken]] as const };
           expectDocumented('post', path, await app.send(path, renewal));
           const nobody = { email: `nobody at ${path}`, 'pass-phrase': PASSWORD };
-          // The address has one attempt, which a right login gives back.
+          // The address has one attempt, which a successful login returns.
           expectDocumented('post', path, await app.post(path, nobody));
         }
         expectDocumented('post', '/auth/refresh', await app.post('/auth/refresh'));
@@ -228,7 +228,7 @@ describe('The document of @nestjs/swagger', () => {
         ]);
       });
 
-      it('leaves out the refresh that forRootAsync has turned off', async () => {
+      it('omits the refresh route if forRootAsync turns it off', async () => {
         const module = [ExpiringTokenModule.forRootAsync({ useFactory: () => ({ prune: false as const }) })];
         const { statuses } = await ApiDocument.of(await environment.boot({ module }));
         expect(statuses).toHaveProperty(['post /auth/login']);
@@ -274,7 +274,7 @@ class CatsController {
 
 @Controller('dogs')
 class DogsController {
-  /** As the plugin of @nestjs/swagger writes it at compilation. */
+  /** Metadata as the compiler plugin of @nestjs/swagger writes it. */
   static _OPENAPI_METADATA_FACTORY() {
     return { list: { type: [Cat] }, show: { type: Cat } };
   }
@@ -291,7 +291,7 @@ class DogsController {
 describe('ApiExpiringToken', () => {
   onEveryEnvironment(
     (environment) => {
-      it('says of the handlers of an application what the guard answers, and nothing of the others', async () => {
+      it("documents the guard's responses on handlers of the application that use it, and on no others", async () => {
         const app = await environment.boot({ controllers: [CatsController, DogsController] });
         const document = await ApiDocument.of(app);
         const cats = document.operation('get', '/cats');
@@ -327,7 +327,7 @@ describe('ApiExpiringToken', () => {
         expect([unmarked.security, Object.keys(unmarked.responses)]).toEqual([undefined, ['200']]);
       });
 
-      it('stands on every route by itself where the guard does', async () => {
+      it('applies to every guarded route automatically with globalGuard', async () => {
         @Controller('birds')
         class BirdsController {
           @Get()
@@ -385,7 +385,7 @@ describe('ApiExpiringToken', () => {
         expect((await app.get('/lists/x', await app.token())).json).toEqual({ name: 'x' });
       });
 
-      it('leaves to the plugin what it says of an answer, also where it is loaded after the application is made', async () => {
+      it('does not overwrite a response that the plugin documents, even if the plugin is loaded after the start', async () => {
         @Controller('fish')
         class FishController {
           @Get()

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { Table } from '../lib/database/table.js';
 import { onEveryDatabase } from './fixtures/app.js';
 
-describe('A statement', () => {
+describe('An SQL statement of the package', () => {
   onEveryDatabase(
     (environment) => {
       let table: Table<User, Partial<Pick<User, 'id' | 'username' | 'active'>>>;
@@ -14,7 +14,7 @@ describe('A statement', () => {
       });
 
       it.each([{}, { id: undefined }, { id: '1', username: undefined }, { nothing: 1 }])(
-        'is not made of criteria that could be those of other rows: %o',
+        'is not built from criteria that could match other rows: %o',
         (criteria) => {
           expect(() => table.select(criteria)).toThrow(TypeError);
           expect(() => table.delete(criteria)).toThrow(TypeError);
@@ -23,7 +23,7 @@ describe('A statement', () => {
         },
       );
 
-      it('changes nothing else than it is told to, and spares what it is told to', () => {
+      it('changes exactly the columns and rows that it names', () => {
         expect(() => table.update({ active: undefined }, { id: '1' })).toThrow(TypeError);
         expect(() => table.delete({ username: 'ann' }, { id: undefined })).toThrow(TypeError);
         expect(() => table.insert({ id: '1', username: undefined })).toThrow(TypeError);
@@ -33,7 +33,7 @@ describe('A statement', () => {
     ['sqlite'],
   );
 
-  it('is made by nothing else: TypeORM itself takes undefined for any value, and is asked for users alone', () => {
+  it('is never built by TypeORM, which reads undefined as any value and is used for users only', () => {
     const lib = resolve(import.meta.dirname, '../lib');
     const sources = readdirSync(lib, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
     const finders = /\.(find(?:One(?:By)?(?:OrFail)?|By|AndCount(?:By)?)|softDelete|softRemove|upsert|save)\(/;

@@ -40,7 +40,7 @@ class Memo {
   text: string;
 }
 
-/** A module as an application has it, which knows nothing of tests. */
+/** A module of an application, which contains nothing for tests. */
 @Controller('memos')
 @UseGuards(ExpiringTokenGuard)
 class MemosController {
@@ -83,7 +83,7 @@ describe('ExpiringTokenTestingModule', () => {
     return { app, http: request(app.getHttpServer()) };
   };
 
-  it('is what a module under test needs: guard, users, routes, database', async () => {
+  it('provides what a module under test needs: guard, users, routes and database', async () => {
     const { app, http } = await start(await compile(undefined, MemosModule));
     const [ann, bob] = [
       await app.get(UserService).create('ann', PASSWORD),
@@ -104,7 +104,7 @@ describe('ExpiringTokenTestingModule', () => {
     await http.get('/memos').set(asAnn).expect(401);
   });
 
-  it('serves the same on Fastify', async () => {
+  it('works the same with Fastify', async () => {
     const module = await compile({ refresh: {} }, MemosModule);
     const app = module.createNestApplication<NestFastifyApplication>(new FastifyAdapter(), { logger: false });
     running.push(await app.init());
@@ -114,7 +114,7 @@ describe('ExpiringTokenTestingModule', () => {
     expect((await app.inject({ url: '/memos' })).statusCode).toBe(401);
   });
 
-  it('begins at the same instant, with an empty database, each time', async () => {
+  it('starts each time at the same instant with an empty database', async () => {
     for (let time = 0; time < 2; time++) {
       const { app } = await start(await compile());
       expect(app.get(TestClock).now, `application ${time}`).toBe(Date.parse('2030-01-02T03:04:05.678Z'));
@@ -125,8 +125,8 @@ describe('ExpiringTokenTestingModule', () => {
     }
   });
 
-  // Sooner than the next sweep, which would close it too.
-  it('closes a connection whose token expires as soon as a test moves time', { timeout: 5000 }, async () => {
+  // Earlier than the next periodic check, which would close the connection too.
+  it('closes a connection immediately when a test advances the time past its expiry', { timeout: 5000 }, async () => {
     const { app } = await start(await compile({ lifespan: '1h' }));
     const ann = await app.get(UserService).create('ann', PASSWORD);
     const { plainText, token } = await app.get(ExpiringTokenService).issue(ann.id);
@@ -140,7 +140,7 @@ describe('ExpiringTokenTestingModule', () => {
     expect(await closed).toMatchObject({ code: 'token_expired' });
   });
 
-  it('has the time that TestClock says, which a test moves', async () => {
+  it('uses the time of TestClock, which a test advances', async () => {
     const { app, http } = await start(await compile('1h'));
     const ann = await app.get(UserService).create('ann', PASSWORD);
     const [own, usual] = [await actingAs(app, ann, { lifespan: '90m' }), await actingAs(app, ann)];
@@ -159,7 +159,7 @@ describe('ExpiringTokenTestingModule', () => {
     expect(() => clock.advance('30')).toThrow('TestClock.advance: "30" is not allowed');
   });
 
-  it('takes the options of the module, and refuses what the module refuses', async () => {
+  it('accepts the options of the module, and rejects what the module rejects', async () => {
     const { http } = await start(
       await compile({
         path: 'api/session',
@@ -176,7 +176,7 @@ describe('ExpiringTokenTestingModule', () => {
     await expect(compile({ users: 7 as never })).rejects.toThrow('users: 7 is not allowed');
   });
 
-  it('does nothing that a test did not ask for: it deletes no token, and takes any number of wrong passwords', async () => {
+  it('does nothing in the background: it deletes no token, and accepts any number of wrong passwords', async () => {
     const { app, http } = await start(await compile());
     for (let wrong = 0; wrong < 11; wrong++)
       await http.post('/auth/login').send({ username: 'nobody', password: PASSWORD }).expect(401);
@@ -186,7 +186,7 @@ describe('ExpiringTokenTestingModule', () => {
     expect(await app.get(ExpiringTokenService).prune()).toBe(1);
   });
 
-  it('makes tables for entities that no module registers', async () => {
+  it('creates tables for entities that no module registers', async () => {
     @Entity('lonely')
     class Lonely {
       @PrimaryGeneratedColumn()
@@ -196,7 +196,7 @@ describe('ExpiringTokenTestingModule', () => {
     expect(await app.get(DataSource).getRepository(Lonely).count()).toBe(0);
   });
 
-  it('uses the SQLite driver that there is, and says what to install where there is none', async () => {
+  it('uses the installed SQLite driver, and names the packages to install if there is none', async () => {
     expect(await findDriver(['there-is-no-such-driver', 'libsql'])).toBeInstanceOf(Function);
     await expect(findDriver(['there-is-no-such-driver'])).rejects.toThrow('npm install --save-dev libsql, or better-');
   });
@@ -212,7 +212,7 @@ class Directory implements UserStore<{ dn: string }> {
 describe('actingAs', () => {
   onEveryEnvironment(
     (environment) => {
-      it('is the header of a user: the request has a device of this name, which can be ended', async () => {
+      it('returns the header of a user whose request has a named device that can be revoked', async () => {
         const app = await environment.boot();
         const user = await app.createUser();
         const headers = Object.entries(await actingAs(app.nest, user, { name: 'Test', lifespan: null }));
@@ -226,12 +226,12 @@ describe('actingAs', () => {
     { databases: ['sqlite'] },
   );
 
-  describe('in an application of its own settings', () => {
+  describe('in an application with its own settings', () => {
     const environment = new TestEnvironment('sqlite', 'express');
     beforeEach(() => environment.open());
     afterEach(() => environment.close());
 
-    it('asks the user store for the id, and uses a scheme that is accepted', async () => {
+    it('gets the id from the user store, and uses an accepted scheme', async () => {
       const app = await environment.boot({ options: { users: Directory, schemes: ['Token', 'Bearer'] } });
       const headers = await actingAs(app.nest, { dn: 'cn=ann' });
       expect(headers.Authorization).toMatch(/^Token ext_/);
@@ -239,14 +239,14 @@ describe('actingAs', () => {
       expect(json).toMatchObject({ user: { dn: 'cn=ann' }, token: { userId: 'ann' } });
     });
 
-    it('refuses an id in place of the user', async () => {
+    it('rejects an id in place of the user', async () => {
       const app = await environment.boot();
       const { id } = await app.createUser();
       for (const user of [id, null, undefined])
         await expect(actingAs(app.nest, user as never), String(user)).rejects.toThrow('actingAs takes the user itself');
     });
 
-    it('and TestClock work in the real application too, on its own database', async () => {
+    it('works with TestClock in the real application too, on its own database', async () => {
       const clock = new TestClock('2040-05-06T07:08:09Z');
       const module = await Test.createTestingModule({
         imports: [environment.typeOrm(), ExpiringTokenModule.forRoot({ lifespan: '1h', prune: false })],

@@ -5,29 +5,29 @@ import { type TokenAge, expiryOf, isLive, type Lifetimes, secondsUntil } from '.
 const token = (created: unknown, lifespan: unknown = null, lastUsedAt: unknown = null) =>
   ({ purpose: 'access', created, lifespan, lastUsedAt }) as TokenAge;
 
-/** The lifetimes of a module with these ones for access tokens. */
+/** The lifetimes of a module with the given lifetimes of access tokens. */
 const lifetimes = (lifespanMs: unknown, idleMs: unknown) => ({ access: { lifespanMs, idleMs } }) as Lifetimes;
 
 const USUAL = lifetimes(500, Infinity);
 
-describe('A token is live', () => {
-  it('until created + lifespan, and not at that instant', () => {
+describe('A token is valid', () => {
+  it('until created + lifespan, exclusive', () => {
     expect(isLive(token(new Date(1000)), USUAL, 1499)).toBe(true);
     expect(isLive(token(new Date(1000)), USUAL, 1500)).toBe(false);
   });
 
-  it('by a lifespan of its own before the usual one', () => {
+  it("by its own lifespan rather than the module's", () => {
     expect(isLive(token(new Date(1000), 100), USUAL, 1100)).toBe(false);
     expect(isLive(token(new Date(1000), 1000), USUAL, 1999)).toBe(true);
     expect(isLive(token(new Date(1000), Infinity), USUAL, Number.MAX_SAFE_INTEGER)).toBe(true);
     expect(isLive(token(new Date(1000)), lifetimes(Infinity, Infinity), Number.MAX_SAFE_INTEGER)).toBe(true);
   });
 
-  it('before it was created, by the clock of another process that is behind', () => {
+  it('before its creation time, for the clock of a process that is behind', () => {
     expect(isLive(token(new Date(1000)), USUAL, 900)).toBe(true);
   });
 
-  it('never, when an instant or a lifespan is missing or not a number', () => {
+  it('never, if an instant or a lifespan is missing or not a number', () => {
     const broken = fc.constantFrom(Number.NaN, null, undefined, '1', {}, new Date(Number.NaN));
     fc.assert(
       fc.property(broken, fc.integer(), (value, now) => {
@@ -44,7 +44,7 @@ describe('A token is live', () => {
     expect(isLive({ ...token(new Date(10)), purpose: 'unheard of' as 'access' }, USUAL, 10)).toBe(false);
   });
 
-  it('until last use + idle, counted from its creation until it is used', () => {
+  it('until last use + idle, counted from its creation until the first use', () => {
     const idle = lifetimes(500, 100);
     expect(isLive(token(new Date(1000)), idle, 1099)).toBe(true);
     expect(isLive(token(new Date(1000)), idle, 1100)).toBe(false);
@@ -58,19 +58,19 @@ describe('A token is live', () => {
   });
 });
 
-describe('The end of a token', () => {
-  it('is null when it never comes', () => {
+describe('The expiry of a token', () => {
+  it('is null if the token never expires', () => {
     expect(expiryOf(token(new Date(1000)), lifetimes(Infinity, Infinity))).toBeNull();
     expect(secondsUntil(null, 0)).toBeNull();
   });
 
-  it('is the earlier one of age and idling', () => {
+  it('is the earlier one of lifespan and idle', () => {
     expect(expiryOf(token(new Date(1000)), lifetimes(500, 100))).toEqual(new Date(1100));
     expect(expiryOf(token(new Date(1000), null, new Date(1450)), lifetimes(500, 100))).toEqual(new Date(1500));
     expect(expiryOf(token(new Date(1000)), lifetimes(Infinity, 100))).toEqual(new Date(1100));
   });
 
-  it('is exact to the millisecond, and told in whole seconds that are never negative', () => {
+  it('is exact to the millisecond, and is returned in whole seconds that are never negative', () => {
     expect(expiryOf(token(new Date(1000), 1999), USUAL)).toEqual(new Date(2999));
     expect(secondsUntil(new Date(2999), 1000)).toBe(1);
     expect(secondsUntil(new Date(2999), 9000)).toBe(0);

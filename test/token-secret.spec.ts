@@ -17,11 +17,11 @@ const uuids = fc.uint8Array({ minLength: 16, maxLength: 16 }).map(uuidFromBytes)
 const tokens = uuids.map((id) => generateToken(PREFIX, id));
 
 describe('A token', () => {
-  it('is its prefix and 70 characters of the base64url alphabet', () => {
+  it('is the prefix and 70 base64url characters', () => {
     fc.assert(fc.property(tokens, (token) => /^ext_[A-Za-z0-9_-]{70}$/.test(token)));
   });
 
-  it('carries the id of its row', () => {
+  it('contains the id of its row', () => {
     fc.assert(
       fc.property(uuids, fc.stringMatching(/^[A-Za-z0-9_-]{1,20}$/), (id, prefix) => {
         expect(parseToken(prefix, generateToken(prefix, id))).toBe(id);
@@ -29,7 +29,7 @@ describe('A token', () => {
     );
   });
 
-  it('is refused with any one character changed, added or taken away', () => {
+  it('is rejected with any one character changed, added or removed', () => {
     const changes = fc.tuple(
       tokens,
       fc.nat(200),
@@ -48,7 +48,7 @@ describe('A token', () => {
     );
   });
 
-  it('is refused with any two characters changed', () => {
+  it('is rejected with any two characters changed', () => {
     const other = 'Z';
     const token = generateToken(PREFIX, uuidV7(0));
     for (let first = 0; first < token.length; first++) {
@@ -59,7 +59,7 @@ describe('A token', () => {
     }
   });
 
-  it('is refused under another prefix, and when it is no string', () => {
+  it('is rejected with another prefix, and if it is not a string', () => {
     const token = generateToken(PREFIX, uuidV7(0));
     expect(parseToken('abc_', token)).toBeNull();
     expect(parseToken('ext', token)).toBeNull();
@@ -67,14 +67,14 @@ describe('A token', () => {
       expect(parseToken(PREFIX, value), JSON.stringify(value)).toBeNull();
   });
 
-  /** How many tokens differ, and how unevenly the symbols are spread over each place that holds nothing but random bits. */
+  /** Counts different tokens, and measures how unevenly characters are distributed in each position that is purely random. */
   function spread(count: number, make: (index: number) => string): { distinct: number; chiSquared: number[] } {
     const [first, places, symbols] = [PREFIX.length + 22, 42, 128];
     const seen = new Set<string>();
     const counts = new Uint32Array(places * symbols);
     for (let made = 0; made < count; made++) {
       const token = make(made);
-      // 96 random bits: enough to tell a million apart.
+      // 96 random bits are enough to tell a million tokens apart.
       seen.add(token.slice(first, first + 16));
       for (let place = 0; place < places; place++) counts[place * symbols + token.charCodeAt(first + place)]!++;
     }
@@ -86,11 +86,11 @@ describe('A token', () => {
     return { distinct: seen.size, chiSquared };
   }
 
-  // 63 degrees of freedom: above 150 less than once in a hundred million of good sources.
+  // With 63 degrees of freedom, a good source exceeds 150 less than once in a hundred million runs.
   const LARGEST_DEVIATION = 150;
 
   it.runIf(IS_THOROUGH)(
-    'is never the same twice: a million for one row differ, their symbols evenly spread at each place',
+    'is unique: a million tokens of one row differ, and their characters are evenly distributed',
     { timeout: 120_000 },
     () => {
       const id = uuidV7(0);
@@ -100,14 +100,14 @@ describe('A token', () => {
     },
   );
 
-  it('made by a key differs for thirty thousand rows, its symbols evenly spread at each place', () => {
+  it('that is derived from a secret differs for thirty thousand rows, with evenly distributed characters', () => {
     const key = createSecretKey(randomBytes(32));
     const { distinct, chiSquared } = spread(30_000, (made) => deriveToken(PREFIX, uuidV7(made), key));
     expect(distinct).toBe(30_000);
     expect(Math.max(...chiSquared)).toBeLessThan(LARGEST_DEVIATION);
   });
 
-  it('made by a key is the same again, another for another row or key', () => {
+  it('that is derived from a secret is reproducible, and differs for another row or secret', () => {
     const key = createSecretKey(randomBytes(32));
     const [id, other] = [uuidV7(0), uuidV7(0)];
     expect(deriveToken(PREFIX, id, key)).toBe(deriveToken(PREFIX, id, key));
@@ -116,7 +116,7 @@ describe('A token', () => {
     expect(parseToken(PREFIX, deriveToken(PREFIX, id, key))).toBe(id);
   });
 
-  it('has the digest of no other one, nor one that is cut or empty', () => {
+  it('matches its own digest only, and no truncated or empty one', () => {
     const token = generateToken(PREFIX, uuidV7(0));
     const digest = digestToken(token);
     expect(matchesDigest(token, digest)).toBe(true);
@@ -131,12 +131,12 @@ describe('A token', () => {
     }
   });
 
-  it('has a digest of 32 bytes, which is that of the whole string', () => {
+  it('has a digest of 32 bytes, which is the SHA-256 of the whole string', () => {
     expect(digestToken('abc').toString('hex')).toBe('ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad');
   });
 });
 
-describe('An id', () => {
+describe('A row id', () => {
   it('is a UUIDv7 that sorts by time', () => {
     fc.assert(
       fc.property(fc.nat(2 ** 40), fc.integer({ min: 1, max: 2 ** 40 }), (time, later) => {
@@ -170,18 +170,18 @@ describe('An imported token', () => {
   const DRF = '0123456789abcdef0123456789abcdef01234567';
   const SANCTUM = 'aB3xYz'.repeat(8);
 
-  /** What of a presented token is digested; undefined where it is not admitted. */
+  /** The part of a presented token that is digested, or undefined if its shape is not enabled. */
   const digested = (presented: unknown, imported: ('drf' | 'sanctum')[]) =>
     identifyToken(PREFIX, presented, imported)?.digested;
 
-  it('of Django REST framework is digested whole', () => {
+  it('of Django REST framework is digested as a whole', () => {
     expect(digested(DRF, ['drf'])).toBe(DRF);
     for (const other of [DRF.toUpperCase(), DRF.slice(1), `${DRF}0`, `${DRF}\n`, `1|${DRF}`, SANCTUM]) {
       expect(digested(other, ['drf']), other).toBeUndefined();
     }
   });
 
-  it('of Sanctum is digested without the key of its row, of whatever kind, and with its prefix', () => {
+  it('of Sanctum is digested without its row id, of whatever type, and with its prefix', () => {
     const keys = ['', '7|', '4b0c5a3e-7a1f-4b57-9d3c-0f1e2d3c4b5a|', '01JD3Q5V8Z9YH2M4N6P7R8S9T0|'];
     for (const key of keys) expect(digested(key + SANCTUM, ['sanctum']), key).toBe(SANCTUM);
     expect(digested(`7|my-app_${SANCTUM}`, ['drf', 'sanctum'])).toBe(`my-app_${SANCTUM}`);
@@ -190,7 +190,7 @@ describe('An imported token', () => {
     }
   });
 
-  it('is looked for at the start of its digest, and only where its shape is admitted', () => {
+  it('is found by the start of its digest, and only if its shape is enabled', () => {
     const id = uuidFromBytes(digestToken(DRF).subarray(0, 16));
     expect(identifyToken(PREFIX, DRF, ['drf'])).toEqual({ id, digested: DRF });
     fc.assert(fc.property(fc.anything(), (presented) => identifyToken(PREFIX, presented, []) === null));
@@ -198,7 +198,7 @@ describe('An imported token', () => {
       expect(digested(presented, []), `presented ${index}`).toBeUndefined();
   });
 
-  it('does not stand in the way of our own', () => {
+  it('does not interfere with tokens of this package', () => {
     fc.assert(
       fc.property(uuids, (id) => {
         const token = generateToken(PREFIX, id);

@@ -11,13 +11,13 @@ afterEach(() => vi.restoreAllMocks());
 
 const FAILING: Statement = { sql: 'DELETE FROM no_such_table', values: [] };
 
-/** What a user has, as the tables hold it: what was done by half would show. */
+/** All rows of a user: a change that was done by half would be visible. */
 const stateOf = async (app: TestApp, { id }: User) => [
   await app.dataSource.getRepository(Token).find({ where: { userId: id }, order: { id: 'ASC' } }),
   await app.dataSource.query(`SELECT password, active FROM auth_user WHERE id = '${id}'`),
 ];
 
-describe('What takes several statements', () => {
+describe('A change of several statements', () => {
   onEveryDatabase((environment) => {
     let app: TestApp;
     let user: User;
@@ -40,7 +40,7 @@ describe('What takes several statements', () => {
       refresh: ['insert', 1, () => app.tokens.refresh(refreshToken)],
     };
 
-    it.each(Object.entries(DEEDS))('is done whole or not at all: %s', async (_, [statement, sentBefore, deed]) => {
+    it.each(Object.entries(DEEDS))('is done completely or not at all: %s', async (_, [statement, sentBefore, deed]) => {
       const before = await stateOf(app, user);
       const store = app.nest.get(TokenQueries);
       const original = store[statement].bind(store) as (...parameters: unknown[]) => Statement;
@@ -60,7 +60,7 @@ describe('What takes several statements', () => {
   });
 });
 
-describe('An id that is taken', () => {
+describe('A new token whose id is taken', () => {
   onEveryDatabase((environment) => {
     let app: TestApp;
     let user: User;
@@ -76,13 +76,13 @@ describe('An id that is taken', () => {
       refreshToken = (await app.tokens.logIn(user.id)).refresh!.plainText;
     });
 
-    /** Inserts are given the id of a token that is there, so many times; the one before each such insert is not. */
+    /** Inserts use a taken id the given number of times. The insert before each of them does not. */
     function collide(times: number): void {
       const store = app.nest.get(TokenQueries);
       const insert = store.insert.bind(store);
       let left = times;
       vi.spyOn(store, 'insert').mockImplementation((row) =>
-        // A refresh token is inserted first: an access token beside it is the second of two.
+        // A refresh token is inserted first, so the access token beside it is the second insert.
         insert(row.purpose !== 'refresh' && left-- > 0 ? { ...row, id: taken.token.id } : row),
       );
     }
@@ -95,7 +95,7 @@ describe('An id that is taken', () => {
     };
     const rowOf = ({ id }: Token) => app.dataSource.getRepository(Token).findOneByOrFail({ id });
 
-    it.each(Object.entries(WAYS))('is made anew, and overwrites no token: %s', async (_, [added, way]) => {
+    it.each(Object.entries(WAYS))('gets another id, and overwrites no token: %s', async (_, [added, way]) => {
       const [row, count] = [await rowOf(taken.token), await app.countTokens()];
       collide(2);
       const plainText = await way();
@@ -105,7 +105,7 @@ describe('An id that is taken', () => {
     });
 
     it.each(Object.entries(WAYS))(
-      'three times over is answered 503, and nothing is written: %s',
+      'is answered 503 after three collisions, and nothing is written: %s',
       async (_, [, way]) => {
         const before = await stateOf(app, user);
         collide(3);
@@ -119,8 +119,8 @@ describe('An id that is taken', () => {
   });
 });
 
-describe('Where the lock of a user is no lock, as on a server that lost it', () => {
-  /** Takes another lock each time. */
+describe("Without the user's lock, as on a server that lost it,", () => {
+  /** Takes a different lock each time, so that the user's lock excludes nobody. */
   function unlock(app: TestApp): void {
     const database = app.nest.get<Database>(DATABASE);
     const transaction = database.transaction.bind(database);
@@ -131,7 +131,7 @@ describe('Where the lock of a user is no lock, as on a server that lost it', () 
 
   onEveryDatabase(
     (environment) => {
-      /** Twenty refreshes of one token at once over two applications, time and again. */
+      /** Repeats twenty simultaneous refreshes of one token over two applications. */
       async function race(
         grace: string | number,
         check: (app: TestApp, deviceId: string, first: string, pairs: Set<string>) => Promise<void>,
@@ -156,11 +156,11 @@ describe('Where the lock of a user is no lock, as on a server that lost it', () 
           }
           await check(one, refresh!.token.deviceId, refresh!.plainText, pairs);
         }
-        // Or something else has decided.
+        // Otherwise another transaction has won.
         expect(refused).toBeGreaterThan(0);
       }
 
-      it('the first to change the row of a refresh token wins, and the others get its pair', () =>
+      it("the first transaction that changes the refresh token's row wins, and the others get its pair", () =>
         race('30s', async (app, deviceId, presented, pairs) => {
           expect(pairs.size).toBe(1);
           const rows = await app.dataSource.getRepository(Token).findBy({ deviceId });
@@ -169,7 +169,7 @@ describe('Where the lock of a user is no lock, as on a server that lost it', () 
           expect(pairs).toContain(`${access.plainText} ${refresh.plainText}`);
         }));
 
-      it('without a grace none of the others gets anything', () =>
+      it('no other transaction gets anything if grace is 0', () =>
         race(0, async (app, deviceId, _, pairs) => {
           expect(pairs.size).toBeLessThanOrEqual(1);
           const rows = await app.dataSource.getRepository(Token).countBy({ deviceId, purpose: 'refresh' });

@@ -13,9 +13,9 @@ const BOB = { username: 'bob', password: 'battery staple' };
 
 const Accounts = typeOrmUsers(Account, ACCOUNT);
 
-describe('The user stores of the package keep the contract', () => {
+describe('The user stores of the package fulfil the contract:', () => {
   onEveryDatabase((environment) => {
-    describe('the built-in one', () => {
+    describe('the built-in store', () => {
       let under: UserStoreUnderTest;
       beforeAll(async () => {
         const app = await environment.boot();
@@ -58,7 +58,7 @@ const byName = (name: string) => MEMBERS.find(({ username }) => username === nam
 const byId = (id: string) => MEMBERS.find((member) => String(member.id) === id) ?? null;
 const hash = promisify<string, string, number, Buffer>(scrypt);
 
-/** A store as its author may have written it. */
+/** A user store as an application's author may write it. */
 const store: Required<UserStore<Member>> = {
   findById: async (id) => byId(id),
   findByUsername: async (name) => byName(name),
@@ -71,13 +71,13 @@ const store: Required<UserStore<Member>> = {
   isActive: ({ active }) => active,
 };
 
-/** By the promise, stores that break it, as the checks tell it. */
+/** Stores that break a promise of the contract, by the promise that the check names. */
 const BROKEN: [promise: string, broken: Partial<UserStore<Member>>, told: RegExp][] = [
   ['knows each user by the right name and password', { getId: () => '1' }, /two users one id/],
   ['knows each user by the right name and password', { validateCredentials: async () => null }, /gave no user/],
   [
     'knows nobody by a wrong password',
-    // As a hash that stops at a NUL.
+    // Like a hash function that stops at a NUL.
     {
       validateCredentials: async ({ username, password }) =>
         byName(username)?.password === password.split('\0')[0] ? byName(username) : null,
@@ -197,7 +197,7 @@ const BROKEN: [promise: string, broken: Partial<UserStore<Member>>, told: RegExp
 ];
 
 describe('The contract of a user store', () => {
-  it('is kept by a store that offers all, and by one that has only what it must', async () => {
+  it('is fulfilled by a store with all optional methods and by one with none', async () => {
     const { findById, validateCredentials, getId } = store;
     const least: UserStore<Member> = { findById, validateCredentials, getId };
     for (const offered of [store, least]) {
@@ -206,13 +206,13 @@ describe('The contract of a user store', () => {
     }
   });
 
-  it.each(BROKEN)('is not kept by one that breaks: %s (%#)', async (promise, broken, told) => {
+  it.each(BROKEN)('is not fulfilled by a store that breaks: %s (%#)', async (promise, broken, told) => {
     const under = { store: { ...store, ...broken }, users: [ANN, BOB], inactiveId: '3' } as const;
     const { check } = userStoreContract(() => under).find(({ name }) => name === promise)!;
     await expect(check()).rejects.toThrow(told);
   });
 
-  it('has no promise that nothing breaks', () => {
+  it('has no check that every store passes', () => {
     const names = userStoreContract(() => ({ store, users: [ANN, BOB] })).map(({ name }) => name);
     expect(new Set(BROKEN.map(([name]) => name))).toEqual(new Set(names));
   });

@@ -7,7 +7,7 @@ import { warnings, onEveryEnvironment, PASSWORD, type TestApp } from './fixtures
 
 const ANN = { id: '7' };
 
-/** A store that does what a test tells it, and lets ann in otherwise. */
+/** A user store that returns what a test sets, and accepts ann otherwise. */
 @Injectable()
 class ToldUsers implements UserStore<typeof ANN> {
   answers: { found: (asked: string) => unknown; active: () => unknown; id: () => unknown };
@@ -37,7 +37,7 @@ describe('A user store of the application', () => {
       });
       afterEach(() => users.reset());
 
-      /** The answers of the three ways in, to a user who had tokens before. */
+      /** The responses of the three ways to authenticate, for a user who has tokens. */
       async function knock() {
         const { access, refresh } = await app.tokens.logIn(ANN.id);
         const answers = [
@@ -55,7 +55,7 @@ describe('A user store of the application', () => {
         [401, 'user_inactive'],
       ];
 
-      it('lets in whom it says to be active, and nobody of whom it says anything else', async () => {
+      it('authenticates only users that isActive confirms with true', async () => {
         expect(await knock()).toEqual([IN, IN, IN]);
         const no = [
           undefined,
@@ -77,14 +77,14 @@ describe('A user store of the application', () => {
         }
       });
 
-      it('has no user where it gives none, whatever it gives instead', async () => {
+      it('finds no user if the store returns anything but a user object', async () => {
         for (const found of [null, undefined, false, true, 0, 7, '', 'ann', Symbol('ann')]) {
           users.answers.found = () => found;
           expect(await knock(), inspect(found)).toEqual(OUT);
         }
       });
 
-      it('that gives an id that cannot be one is answered 503, and the log says what to do', async () => {
+      it('that returns an invalid id is answered 503, and the log explains what to do', async () => {
         const before = await app.countTokens();
         for (const id of ['', '7 ', 'a\0', '\ud800', 'x'.repeat(256), 7, null, undefined, {}, Promise.resolve('7')]) {
           users.answers.id = () => id;
@@ -103,7 +103,7 @@ describe('A user store of the application', () => {
         expect(await app.countTokens()).toBe(before);
       });
 
-      it('that refuses by an exception of its own is answered with a challenge all the same', async () => {
+      it('that rejects with its own exception is answered with a challenge too', async () => {
         const { access, refresh } = await app.tokens.logIn(ANN.id);
         for (const error of [
           new UnauthorizedException('not today'),
@@ -128,7 +128,7 @@ describe('A user store of the application', () => {
         }
       });
 
-      it('cannot break the challenge by what it says in it', async () => {
+      it('cannot break the challenge header with the message of its exception', async () => {
         const { access } = await app.tokens.logIn(ANN.id);
         const message = 'user "ann" \\ é\r\nX: y';
         users.answers.found = () => {
@@ -142,7 +142,7 @@ describe('A user store of the application', () => {
         expect(headers).not.toHaveProperty('x');
       });
 
-      it('cannot forge lines of the log, nor can who logs in', async () => {
+      it('cannot forge lines of the log, and neither can a user name', async () => {
         const name = 'ann\r\n[Nest] 1  LOG forged\u001b[31m\u202e\u0085\u2028';
         users.answers.found = (asked) => {
           throw new Error(`no entry for ${asked}`);

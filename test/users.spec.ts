@@ -27,14 +27,14 @@ import {
 
 const WEAK = { memoryCost: 1024, timeCost: 1, parallelism: 1 };
 
-describe('UserService.create', () => {
+describe('UserService', () => {
   onEveryDatabase((environment) => {
     let app: TestApp;
     beforeAll(async () => {
       app = await environment.boot();
     });
 
-    it('makes an active user, without showing the hash', async () => {
+    it('creates an active user, and does not return the hash', async () => {
       const username = `ann-${randomUUID()}`;
       const user = await app.users.create(username, PASSWORD);
       expect(JSON.parse(JSON.stringify(user))).toEqual({ id: expect.any(String), username, active: true });
@@ -42,7 +42,7 @@ describe('UserService.create', () => {
       expect(row.password).toMatch(/^\$argon2id\$v=19\$m=19456,t=2,p=1\$/);
     });
 
-    it('refuses a name that is taken, and only that very name', async () => {
+    it('rejects exactly the user name that is taken', async () => {
       const username = `Ann-${randomUUID()}`;
       await app.createUser(username);
       await expect(app.createUser(username)).rejects.toThrow('User name is taken');
@@ -50,7 +50,7 @@ describe('UserService.create', () => {
       await app.createUser(username.replace('A', 'Á'));
     });
 
-    it('refuses names and passwords that cannot be', async () => {
+    it('rejects invalid names and passwords', async () => {
       for (const username of ['', ' ann', 'ann ', 'a\0b', 'a\nb', 'a\ud800', 'x'.repeat(256), 7, null, ['ann']]) {
         await expect(app.users.create(username as string, PASSWORD), JSON.stringify(username)).rejects.toMatchObject({
           code: 'validation_failed',
@@ -79,13 +79,13 @@ describe('UserService.create', () => {
       }
     });
 
-    it('has no user of an invented id', async () => {
+    it('finds no user of an invented id', async () => {
       for (const userId of ['nobody', '42', '01b8e094-9b2e-7000-8000-000000000000']) {
         expect((await app.get('/me', await app.token(userId))).json.code, userId).toBe('user_inactive');
       }
     });
 
-    it('changePassword and delete revoke the tokens of the user, and of nobody else', async () => {
+    it('revokes the tokens of the user with changePassword and delete, and of no other user', async () => {
       const [user, other] = [await app.createUser(), await app.createUser()];
       const kept = await app.tokens.issue(user.id);
       const [lost, foreign] = [await app.token(user.id), await app.token(other.id)];
@@ -103,7 +103,7 @@ describe('UserService.create', () => {
       expect((await app.get('/me', foreign)).status).toBe(200);
     });
 
-    it('changePassword refuses what it cannot do, and changes nothing then', async () => {
+    it('rejects an invalid change of a password, and changes nothing then', async () => {
       const user = await app.createUser();
       const token = await app.token(user.id);
       for (const [password, except] of [
@@ -125,7 +125,7 @@ describe('UserService.create', () => {
       expect(await app.users.delete('nobody')).toBe(false);
     });
 
-    it('a password that changes while logins go on leaves none of them behind', async () => {
+    it('leaves no login valid that ran while the password changed', async () => {
       const user = await app.createUser();
       for (let round = 0; round < 5; round++) {
         const logins = Promise.all(Array.from({ length: 5 }, () => app.login(user.username)));
@@ -137,7 +137,7 @@ describe('UserService.create', () => {
       }
     });
 
-    it('setActive tells whether there is such a user', async () => {
+    it('returns from setActive whether the user exists', async () => {
       const { id } = await app.createUser();
       expect(await app.users.setActive(id, true)).toBe(true);
       expect(await app.users.setActive(randomUUID(), true)).toBe(false);
@@ -161,7 +161,7 @@ describe('typeOrmUsers', () => {
         .getRepository(Account)
         .save({ email: `${randomUUID()}@example.org`, passwordHash: await hash(PASSWORD, WEAK), ...account });
 
-    it("logs in an application's own users, whose ids need not be strings", async () => {
+    it('authenticates users of the application, whose ids may be numbers', async () => {
       const { id, email } = await createAccount();
       const { status, json } = await app.login(email);
       expect(status).toBe(200);
@@ -170,7 +170,7 @@ describe('typeOrmUsers', () => {
       expect(me.json.token.userId).toBe(String(id));
     });
 
-    it('refuses wrong passwords, users without one, and inactive users', async () => {
+    it('rejects wrong passwords, users without a password, and inactive users', async () => {
       const { email } = await createAccount();
       expect((await app.login(email, 'wrong')).status).toBe(401);
       expect((await app.login((await createAccount({ passwordHash: null })).email)).status).toBe(401);
@@ -178,7 +178,7 @@ describe('typeOrmUsers', () => {
       expect((await app.login(email.toUpperCase())).status).toBe(401);
     });
 
-    it('replaces a hash of other parameters at the next login, also at fifty logins at once', async () => {
+    it('replaces a hash with outdated parameters at the next login, also at fifty simultaneous logins', async () => {
       const { id, email } = await createAccount();
       const stored = async () => (await app.dataSource.query(`SELECT * FROM account WHERE id = ${id}`))[0].passwordHash;
       const weak = await stored();
@@ -192,24 +192,24 @@ describe('typeOrmUsers', () => {
       expect(await stored()).toBe(replaced);
     });
 
-    it('logs in all the same where a hash of other parameters cannot be replaced', async () => {
+    it('accepts a login even if an outdated hash cannot be replaced', async () => {
       const { email } = await createAccount();
       const transaction = vi.spyOn(app.nest.get<Database>(DATABASE), 'transaction');
       transaction.mockRejectedValueOnce(new Error('attempt to write a readonly database'));
       expect((await app.login(email)).status).toBe(200);
-      // The one that failed, and the token.
+      // The login that failed, and the token.
       expect(transaction).toHaveBeenCalledTimes(2);
       transaction.mockRestore();
     });
 
-    it('ends the sessions of an account that is gone', async () => {
+    it('ends the sessions of a deleted account', async () => {
       const account = await createAccount();
       const token = await app.token(String(account.id));
       await app.dataSource.getRepository(Account).delete({ id: account.id });
       expect((await app.get('/me', token)).json.code).toBe('user_inactive');
     });
 
-    it('never takes one id for another, nor an id that cannot be for an outage', async () => {
+    it('never confuses two ids, and treats an impossible id as unknown, not as an outage', async () => {
       const { id } = await createAccount();
       for (const userId of [`${id}abc`, 'nobody', '99999999999999999999', '01b8e094-9b2e-7000-8000-000000000000']) {
         const { status, json } = await app.get('/me', await app.token(userId));
@@ -218,7 +218,7 @@ describe('typeOrmUsers', () => {
     });
   });
 
-  it('names a property that the entity does not have, and an entity that is not registered', async () => {
+  it('names a property that the entity lacks, and an entity that is not registered', async () => {
     const environment = new TestEnvironment('sqlite', 'express');
     await environment.open();
     const users = (properties: object) => typeOrmUsers(Account, properties as typeof ACCOUNT);
@@ -245,10 +245,10 @@ describe('typeOrmUsers', () => {
   });
 });
 
-describe('typeOrmUsers over rows that TypeORM does not load', () => {
+describe('typeOrmUsers with rows that TypeORM does not load', () => {
   const FIELDS = { id: 'id', username: 'email', password: 'passwordHash' } as const;
 
-  /** Entities of the tests, which need no names that are unique. */
+  /** Entities of the tests, whose table names need not be unique. */
   abstract class Person {
     @PrimaryGeneratedColumn()
     id: number;
@@ -262,7 +262,7 @@ describe('typeOrmUsers over rows that TypeORM does not load', () => {
   const hashes = { old: hash(PASSWORD, WEAK), new: hash('another password', WEAK) };
 
   onEveryDatabase((environment) => {
-    it('logs in nobody who was deleted softly, but who has the name now', async () => {
+    it('rejects a soft-deleted user, and accepts the user who has the name now', async () => {
       @Entity('leaver')
       class Leaver extends Person {
         @DeleteDateColumn()
@@ -281,7 +281,7 @@ describe('typeOrmUsers over rows that TypeORM does not load', () => {
       expect((await app.get('/me', json.token)).json.user.email).toBe('ann');
     });
 
-    it('logs in nobody of another class that shares the table', async () => {
+    it('rejects a user of another class in the same table', async () => {
       @Entity('member')
       @TableInheritance({ column: { type: 'varchar', name: 'kind' } })
       class Member extends Person {}
@@ -344,7 +344,7 @@ describe('A user store of the application', () => {
       directory = app.nest.get(Directory);
     });
 
-    it('is asked at login and on each request', async () => {
+    it('is called at login and on each request', async () => {
       const { json } = await app.login('ann');
       expect((await app.get('/me', json.token)).json.user.name).toBe('ann');
       expect((await app.login('ann', 'wrong')).json.code).toBe('credentials_invalid');
@@ -355,7 +355,7 @@ describe('A user store of the application', () => {
       expect((await app.get('/me', json.token)).status).toBe(200);
     });
 
-    it('that fails is answered 503, and an HTTP exception of its own as it is', async () => {
+    it('that fails is answered 503, and its own HTTP exceptions are passed on', async () => {
       const token = (await app.login('ann')).json.token;
       directory.failure = new Error('directory server is down');
       for (const [request, answer] of Object.entries({
@@ -380,13 +380,13 @@ describe('A user store of the application', () => {
       directory.failure = null;
     });
 
-    it('leaves the table of the built-in users unused', async () => {
+    it('leaves the built-in users table unused', async () => {
       expect(() => app.users).toThrow();
     });
   });
 });
 
-describe('typeOrmUsers over a column that holds Latin-1', () => {
+describe('typeOrmUsers with a Latin-1 column', () => {
   @Entity()
   class Veteran {
     @PrimaryGeneratedColumn()
@@ -401,8 +401,8 @@ describe('typeOrmUsers over a column that holds Latin-1', () => {
 
   onEveryDatabase(
     (environment) => {
-      it('has no user of a name that it cannot hold, and that is no outage', async () => {
-        // Of its own name: no other database could make the table, and autoLoadEntities would have it everywhere.
+      it('finds no user of a name that the column cannot hold, without an outage', async () => {
+        // A separate entity: other databases could not create the table, and autoLoadEntities would add it to all.
         const name = 'latin1';
         const app = await environment.boot({
           options: {

@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { onEveryDatabase, type TestApp } from './fixtures/app.js';
 import { DatabaseMeter } from './fixtures/hostile/database-meter.js';
 
-describe('In code, where no type is checked', () => {
+describe('In JavaScript, without type checks,', () => {
   onEveryDatabase((environment) => {
     let app: TestApp;
     let userId: string;
@@ -14,7 +14,7 @@ describe('In code, where no type is checked', () => {
       meter = new DatabaseMeter(app.dataSource);
     });
 
-    it('a token is a string, or none, and nobody is asked about it', async () => {
+    it('a token that is not a string is rejected without a query', async () => {
       const { access, refresh } = await app.tokens.logIn(userId);
       const wrongTypes = (token: string) => [
         undefined,
@@ -42,7 +42,7 @@ describe('In code, where no type is checked', () => {
       [7, true, null, undefined, ['x'], {}, '', 'x ', 'a\0', '\ud800', 'x'.repeat(256)].map(
         (value) => [JSON.stringify(value)?.slice(0, 20), value] as const,
       ),
-    )('the user id %s is none: a TypeError, and nobody is asked', async (_, value) => {
+    )('the user id %s is rejected with a TypeError, without a query', async (_, value) => {
       const id = value as string;
       const device = '01b8e094-9b2e-7000-8000-000000000000';
       const { tokens } = app;
@@ -61,7 +61,7 @@ describe('In code, where no type is checked', () => {
       expect(meter.take()).toBe(0);
     });
 
-    it.each([7, true, null, undefined, ['x'], {}])('the device id %o is that of no device', async (value) => {
+    it.each([7, true, null, undefined, ['x'], {}])('the device id %o matches no device', async (value) => {
       const id = value as string;
       meter.take();
       await expect(app.tokens.rename(userId, id, 'x')).rejects.toMatchObject({ code: 'device_not_found' });
@@ -70,7 +70,7 @@ describe('In code, where no type is checked', () => {
     });
 
     it.each(['3600', '', '101y', '0s', 0, -1, 0.5, Number.NaN, Infinity, 2 ** 53, {}, ['1h'], true])(
-      'the lifespan %o is refused, and no token issued',
+      'the lifespan %o is rejected, and no token is issued',
       async (lifespan) => {
         const before = await app.countTokens();
         const issued = app.tokens.issue(userId, { lifespan: lifespan as Duration });
@@ -79,7 +79,7 @@ describe('In code, where no type is checked', () => {
       },
     );
 
-    it('a name or a user agent is cut and cleaned, whichever way it comes', async () => {
+    it('a name or a user agent is truncated and sanitized on every way in', async () => {
       const long = '📱'.repeat(300);
       const { token } = await app.tokens.issue(userId, { name: long, userAgent: 'a\u0085b\u202ec\ud800' });
       expect(await app.dataSource.getRepository(Token).findOneBy({ id: token.id })).toMatchObject({
@@ -98,14 +98,14 @@ describe('In code, where no type is checked', () => {
   });
 });
 
-describe('A row that is broken', () => {
+describe('A row with a corrupt value', () => {
   onEveryDatabase((environment) => {
     let app: TestApp;
     beforeAll(async () => {
       app = await environment.boot({ options: { refresh: {}, idle: '1h' } });
     });
 
-    /** A login whose rows were changed in the table. */
+    /** A login whose rows are changed directly in the table. */
     async function brokenLogin(change: string) {
       const user = await app.createUser();
       const { access, refresh } = await app.tokens.logIn(user.id);
@@ -113,7 +113,7 @@ describe('A row that is broken', () => {
       return { user, token: access.plainText, refreshToken: refresh!.plainText };
     }
 
-    // What a column of numbers takes on each database; SQLite takes anything in any column.
+    // Values that a numeric column accepts on each database. SQLite accepts any value in any column.
     const BROKEN = {
       sqlite: ["created = 'x'", "created = ''", 'created = 1e300', "lifespan = 'x'", "last_used_at = 'x'"],
       postgres: [],
@@ -122,7 +122,7 @@ describe('A row that is broken', () => {
     const INSTANTS = ['created = 9223372036854775807', 'created = -1', 'created = -9223372036854775807'];
     const EXTREME = [...INSTANTS, 'lifespan = -1', 'last_used_at = -9223372036854775807'];
 
-    it.each([...BROKEN, ...EXTREME])('by %s is that of an expired token', async (change) => {
+    it.each([...BROKEN, ...EXTREME])('%s is treated as an expired token', async (change) => {
       const { user, token, refreshToken } = await brokenLogin(change);
       expect(await app.get('/me', token)).toMatchObject({ status: 401, json: { code: 'token_expired' } });
       expect(await app.tokens.list(user.id)).toEqual([]);
@@ -133,10 +133,10 @@ describe('A row that is broken', () => {
       expect(await app.dataSource.getRepository(Token).countBy({ userId: user.id })).toBe(0);
     });
 
-    // A server's column has a length, and no digest can be null.
+    // On a server the column has a fixed length, and a digest cannot be null.
     const DIGESTS =
       environment.databaseName === 'mariadb' ? [] : ["''", environment.databaseName === 'sqlite' ? "x'00'" : "'\\x00'"];
-    it.each(DIGESTS)('by a digest of another length, %s, is that of no token', async (digest) => {
+    it.each(DIGESTS)('in its digest, of another length, %s, matches no token', async (digest) => {
       const { token } = await brokenLogin(`digest = ${digest}`);
       expect(await app.get('/me', token)).toMatchObject({ status: 401, json: { code: 'token_invalid' } });
     });

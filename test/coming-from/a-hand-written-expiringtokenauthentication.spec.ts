@@ -29,7 +29,7 @@ describe('Coming from a hand-written ExpiringTokenAuthentication', () => {
       drf = await environment.boot({ options: DRF_OPTIONS });
     });
 
-    /** Expects that tokens of an application are live for a day, to the millisecond. */
+    /** Expects that tokens of an application are valid for a day, to the millisecond. */
     async function livesForADay(app: TestApp): Promise<void> {
       const token = await app.token();
       app.clock.advance(DAY_MS - 1);

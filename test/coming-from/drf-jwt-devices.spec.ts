@@ -16,7 +16,7 @@ import {
   withScheme,
 } from '../fixtures/predecessors.js';
 
-/** A login of the application's own, with an answer of its own, for users whom something else has let in. */
+/** A login route of the application with its own response, for users that another check has authenticated. */
 @Controller('sessions')
 class SessionsController {
   static readonly userIds: string[] = [];

@@ -17,7 +17,7 @@ import {
   use,
 } from '../fixtures/predecessors.js';
 
-/** A guard of the application, to stand after the guard of the package. */
+/** A guard of the application that runs after the guard of the package. */
 @Injectable()
 class MayUpdateServers implements CanActivate {
   canActivate(context: ExecutionContext): boolean {
@@ -44,7 +44,7 @@ class WhoAmIController {
   }
 }
 
-/** Owners of two classes, told apart by their ids. */
+/** Users of two classes, distinguished by their ids. */
 class Admin {
   readonly kind = 'an administrator';
   constructor(readonly key: number) {}

@@ -21,7 +21,7 @@ describe('Taking users along', () => {
     password: string | null;
   }
 
-  /** A table as Django has it, with hashes as Django makes them by default. */
+  /** A table of users as Django stores them, with Django's default hashes. */
   const djangoUsers = new Map<string, { id: number; password: string }>();
 
   function djangoHash(password: string): string {

@@ -19,9 +19,9 @@ import {
   USER_OF,
 } from '../fixtures/lookups.js';
 
-describe('One bad member of a batch', () => {
+describe('One bad row or user in a batch of look-ups', () => {
   onEveryDatabase((environment) => {
-    it('whose user id is no value of the column keeps nobody else out', async () => {
+    it('with a user id that the column cannot hold rejects no other token', async () => {
       const { app, dataSource } = await bootOver(environment, typeOrmUsers(Member, MEMBER), [Member]);
       await dataSource.getRepository(Member).insert([{ id: 1, email: 'ann' }]);
       const strange = ['abc', '1abc', ' 1', '1e0', '0x1', '01', '+1', '1.0', '\\', "' OR 1=1 --", '-', '٣', '1\n'];
@@ -37,7 +37,7 @@ describe('One bad member of a batch', () => {
       expect(warnings.slice(lines)).toEqual([]);
     });
 
-    it('whose user id is no UUID keeps nobody else out, nor is another spelling of one the same', async () => {
+    it('with a user id that is not a UUID rejects no other token, and another spelling of a UUID is not the same user', async () => {
       const entity = entityOf({ id: { primary: true, type: 'uuid' } });
       const { app, dataSource } = await bootOver(environment, typeOrmUsers(entity, USER_OF), [entity]);
       const id = '01b8e094-9b2e-7000-8000-00000000000a';
@@ -52,7 +52,7 @@ describe('One bad member of a batch', () => {
       expect(warnings.slice(lines)).toEqual([]);
     });
 
-    it('whose row cannot be read is answered 503, alone', async () => {
+    it('that cannot be read is answered 503, and no other token is', async () => {
       const transformer = {
         to: (text: string) => text,
         from: (text: string | null) => {
@@ -72,7 +72,7 @@ describe('One bad member of a batch', () => {
       expect(await authenticate(app, tokens)).toMatchObject([one, 'unavailable', three, 'user_inactive', four]);
     });
 
-    it('is nobody of the name that a missing row would have', async () => {
+    it('is not found under the name "null" or "undefined" if the user does not exist', async () => {
       const exact = environment.databaseName === 'mariadb' ? { charset: 'utf8mb4', collation: 'utf8mb4_bin' } : {};
       @Entity('anybody')
       class Anybody {
@@ -92,7 +92,7 @@ describe('One bad member of a batch', () => {
     });
 
     for (const Store of [People, Crowd]) {
-      describe(`of a store ${Store === Crowd ? 'with' : 'without'} findByIds`, () => {
+      describe(`of a user store ${Store === Crowd ? 'with' : 'without'} findByIds`, () => {
         let app: TestApp;
         let store: People;
         let tokens: string[];
@@ -111,10 +111,10 @@ describe('One bad member of a batch', () => {
 
         const find = (id: string) => store.people.get(id) ?? null;
         const everybody = ids.map((id) => ({ id, active: true }));
-        /** All are let in, but for one. */
+        /** The result in which all tokens are accepted except Eve's. */
         const allBut = (code: string) => everybody.with(EVE, code as unknown as Person);
 
-        it('for whom it throws is answered 503, alone, and asked for again in the next turn', async () => {
+        it('for which the store throws is answered 503 alone, and looked up again in the next turn', async () => {
           const throwsFor = (id: string) => {
             if (id === 'eve') throw new Error('no entry');
             return find(id);
@@ -131,7 +131,7 @@ describe('One bad member of a batch', () => {
           expect(await authenticate(app, tokens)).toEqual(everybody);
         });
 
-        it('for whom it rejects later does so for itself alone', async () => {
+        it('for which the store rejects later is answered 503 alone', async () => {
           const rejectsFor = async (id: string) => {
             await nextTurn();
             if (id === 'eve') throw new Error('no entry');
@@ -142,7 +142,7 @@ describe('One bad member of a batch', () => {
           expect(await authenticate(app, tokens)).toEqual(allBut('unavailable'));
         });
 
-        it('for whom it never answers is answered 503 in time, and the others at once', async () => {
+        it('for which the store never answers is answered 503 in time, and the others immediately', async () => {
           store.one = (id) => (id === 'eve' ? new Promise(() => undefined) : find(id));
           if (store instanceof Crowd) {
             store.many = () => {
@@ -160,7 +160,7 @@ describe('One bad member of a batch', () => {
           expect(performance.now() - started).toBeLessThan(3000);
         });
 
-        it('whose activity cannot be told is answered 503, alone', async () => {
+        it('whose isActive throws is answered 503 alone', async () => {
           store.people.set('eve', {
             id: 'eve',
             get active(): boolean {
@@ -170,7 +170,7 @@ describe('One bad member of a batch', () => {
           expect(await authenticate(app, tokens)).toEqual(allBut('unavailable'));
         });
 
-        it('who is not found, or whose store answers at once and not by a promise, is no exception', async () => {
+        it('that is not found, or that the store returns synchronously, is handled as usual', async () => {
           store.people.delete('eve');
           expect(await authenticate(app, tokens)).toEqual(allBut('user_inactive'));
           const own = Object.keys(store);
@@ -186,7 +186,7 @@ describe('One bad member of a batch', () => {
         });
 
         if (Store !== Crowd) {
-          it('is asked for in the asynchronous context of its own request', async () => {
+          it('is looked up in the asynchronous context of its own request', async () => {
             const tenants = new AsyncLocalStorage<string>();
             const seen: string[] = [];
             store.one = async (id) => {
@@ -208,7 +208,7 @@ describe('One bad member of a batch', () => {
           return;
         }
 
-        it('is asked for together with all others of a turn, once', async () => {
+        it('is looked up with all others of the turn in one call', async () => {
           expect(await authenticate(app, [...tokens, ...tokens])).toEqual([...everybody, ...everybody]);
           expect(store.asked).toEqual([ids]);
           store.asked = [];
@@ -219,7 +219,7 @@ describe('One bad member of a batch', () => {
           expect(store.asked).toEqual([]);
         });
 
-        it('is let in by no answer that findByIds should not give, nor does one keep others out', async () => {
+        it('is not accepted because findByIds returned something invalid, which rejects no other token either', async () => {
           const crowd = store as Crowd;
           const all = (asked: readonly string[]) => asked.map((id) => find(id)!);
           const stranger = { id: 'mallory', active: true };
@@ -240,7 +240,7 @@ describe('One bad member of a batch', () => {
               throw new Error('no');
             },
             () => Promise.reject(new Error('no')),
-            // Nothing of theirs is thrown away where they throw nothing at all.
+            // The case needs a rejection without a reason.
             // oxlint-disable-next-line prefer-promise-reject-errors
             () => Promise.reject(undefined),
           ];
@@ -258,7 +258,7 @@ describe('One bad member of a batch', () => {
       });
     }
 
-    it('of errors: what failed for all in one turn is asked for again in the next', async () => {
+    it('is looked up again in the next turn after a failure of the whole batch', async () => {
       const { app, dataSource } = await bootOver(environment, typeOrmUsers(Member, MEMBER), [Member]);
       await dataSource.getRepository(Member).save({ id: 1, email: 'ann' });
       const tokens = await tokensOf(app, dataSource, ['1', '1']);

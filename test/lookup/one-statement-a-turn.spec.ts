@@ -27,7 +27,7 @@ describe('The look-ups of one turn of the event loop', () => {
         });
         afterAll(() => statements.close());
 
-        it('are one statement, and those of the next are another', async () => {
+        it('are one statement, and those of the next turn are another', async () => {
           for (const many of [1, 2, 50, 256]) {
             const found = await authenticate(app, tokens.slice(0, many));
             expect(
@@ -45,7 +45,7 @@ describe('The look-ups of one turn of the event loop', () => {
           expect(statements.take()).toHaveLength(2);
         });
 
-        it('are one statement too where each came a moment after the other', async () => {
+        it('are one statement also if they start a few microtasks apart', async () => {
           const found = await Promise.all(
             tokens.slice(0, 15).map(async (token, moments) => {
               for (let passed = 0; passed < moments; passed++) await Promise.resolve();
@@ -57,8 +57,8 @@ describe('The look-ups of one turn of the event loop', () => {
           expect(statements.take()).toHaveLength(1);
         });
 
-        it('are more statements where many come one by one: the first of them are looked up meanwhile', async () => {
-          // All in one turn, each in a callback of its own, as requests are.
+        it('are several statements if many start one by one, so that the first ones do not wait', async () => {
+          // All start in one turn, each in its own callback, as requests do.
           const found = await Promise.all(
             tokens.slice(0, 48).map(async (token) => {
               await nextTurn();
@@ -67,11 +67,11 @@ describe('The look-ups of one turn of the event loop', () => {
           );
           expect(found).toHaveLength(48);
           const asked = statements.take().map(({ values }) => values.flat().length);
-          // SQLite has answered before the next one comes.
+          // SQLite has returned before the next look-up starts.
           expect(asked).toEqual(environment.databaseName === 'sqlite' ? [16, 16, 16] : [16, 32]);
         });
 
-        it('ask for a token once, however many present it', async () => {
+        it('look up a token once if several requests present it', async () => {
           await authenticate(
             app,
             Array.from({ length: 40 }, () => tokens[0]!),
@@ -81,7 +81,7 @@ describe('The look-ups of one turn of the event loop', () => {
           expect(sent[0]!.values).toHaveLength(1);
         });
 
-        it('leave nothing behind: what was revoked or shut out between two turns is refused in the second', async () => {
+        it('leave nothing behind: a token revoked or a user deactivated between two turns is rejected in the second', async () => {
           const { user, token } = await app.tokens.authenticate(tokens[0]!);
           const { user: other } = await app.tokens.authenticate(tokens[1]!);
           expect(await app.tokens.revoke(token.userId, token.deviceId)).toBe(true);
@@ -94,7 +94,7 @@ describe('The look-ups of one turn of the event loop', () => {
           ]);
         });
 
-        it('do not select the hash of a password', async () => {
+        it('do not select the password hash', async () => {
           const secret = dataSource
             .getMetadata(name === 'typeOrmUsers' ? Member : User)
             .columns.find(({ isSelect }) => !isSelect)!;

@@ -3,13 +3,13 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { onEveryDatabase, warnings } from '../fixtures/app.js';
 import { authenticate, bootOver, Member, MEMBER, tokensOf } from '../fixtures/lookups.js';
 
-describe('On PostgreSQL a look-up', () => {
+describe('A look-up on PostgreSQL', () => {
   onEveryDatabase(
     (environment) => {
       afterEach(() => environment.closeApplications());
 
       for (const analyzed of [false, true]) {
-        it(`is planned a few times, and kept, in tables ${analyzed ? 'whose size is known' : 'that grew just now'}`, async () => {
+        it(`uses a generic plan after five executions, in tables ${analyzed ? 'that were analyzed' : 'that grew a moment ago'}`, async () => {
           const { app, dataSource } = await bootOver(environment, typeOrmUsers(Member, MEMBER), [Member], {
             typeOrm: { extra: { max: 1 } },
           });
@@ -35,13 +35,13 @@ describe('On PostgreSQL a look-up', () => {
             `SELECT generic_plans::int AS kept, custom_plans::int AS made FROM pg_prepared_statements
             WHERE name LIKE 'expiring-token:%' AND statement LIKE '%LEFT JOIN%'`,
           );
-          // One statement for any number of tokens. PostgreSQL plans it five times before it compares.
+          // There is one statement for any number of tokens. PostgreSQL plans it five times before it compares plans.
           expect(plans).toEqual([{ made: 5, kept: 315 }]);
         });
       }
 
       for (const command of ['DEALLOCATE ALL', 'DISCARD ALL']) {
-        it(`goes on after ${command}, and no request has an error`, async () => {
+        it(`still works after ${command}, without an error in any request`, async () => {
           const max = 4;
           const app = await environment.boot({ typeOrm: { extra: { max } } });
           const tokens = await Promise.all(Array.from({ length: 20 }, () => app.token()));

@@ -21,7 +21,7 @@ describe('The statement of a look-up', () => {
   onEveryDatabase((environment) => {
     afterEach(() => environment.closeApplications());
 
-    /** Whether a plan reads tables, or parts of them, by nothing but their primary keys, and how it does if not. */
+    /** The steps of a query plan, in which each table should be read by its primary key only. */
     async function scansOf(dataSource: DataSource, { sql, values }: Sent): Promise<string[]> {
       const runner = dataSource.createQueryRunner('master');
       const connection = await runner.connect();
@@ -61,7 +61,7 @@ describe('The statement of a look-up', () => {
         }
         const tokens = await tokensOf(app, dataSource, ids);
         const { tableName } = dataSource.getMetadata(entity);
-        // Few tokens it rather reads as a whole.
+        // PostgreSQL would scan a table of few tokens.
         if (environment.databaseName === 'postgres') {
           await dataSource.query(
             `INSERT INTO auth_token (id, user_id, device_id, purpose, digest, created)
@@ -97,7 +97,7 @@ describe('The statement of a look-up', () => {
       });
     }
 
-    it('goes without users where their ids are of another type or collation than the entity says, who get in all the same', async () => {
+    it('leaves users out if the type or collation of their ids differs from the entity, and still authenticates them', async () => {
       const changes: Record<string, Partial<Record<DatabaseName, string[]>>> = {
         integer: {
           postgres: ['ALTER TABLE {} ALTER COLUMN id TYPE varchar(20)'],
@@ -125,7 +125,7 @@ describe('The statement of a look-up', () => {
         const ids = key === 'integer' ? [1, 2, 3] : [randomUUID(), randomUUID(), randomUUID()];
         await dataSource.getRepository(entity).insert(ids.map((id) => ({ id, name: 'x' })));
         const tokens = await tokensOf(app, dataSource, ids);
-        // Prepared before, and after.
+        // The statement is prepared before the change, and again after it.
         expect(await authenticate(app, tokens), key).toMatchObject(ids.map((id) => ({ id })));
         const lines = warnings.length;
         for (const sql of statements[environment.databaseName]!) {

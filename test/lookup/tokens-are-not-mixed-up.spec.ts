@@ -6,7 +6,7 @@ import { onEveryDatabase, onEveryEnvironment, type TestApp } from '../fixtures/a
 import { isCode, type Known, populate, STORES } from '../fixtures/lookup-populations.js';
 import { authenticate, Member, type Person, tokensOf } from '../fixtures/lookups.js';
 
-describe('Tokens that are looked up together', () => {
+describe('Tokens that are looked up simultaneously', () => {
   onEveryDatabase((environment) => {
     for (const [name, boot] of Object.entries(STORES)) {
       describe(`with ${name}`, () => {
@@ -18,7 +18,7 @@ describe('Tokens that are looked up together', () => {
           known = await populate(app, started.dataSource, started.ids);
         });
 
-        /** Passes some time, as requests do that do not come together. */
+        /** Lets time pass between look-ups, as between requests that do not come simultaneously. */
         const pauses = {
           none: () => undefined,
           microtask: () => Promise.resolve(),
@@ -29,7 +29,7 @@ describe('Tokens that are looked up together', () => {
         const pause = fc.constantFrom(...(Object.keys(pauses) as (keyof typeof pauses)[]));
         const asked = () => fc.array(fc.nat(known.length - 1), { maxLength: 300, size: 'max' });
 
-        it('are never mixed up, in whichever turns they are asked for', async () => {
+        it('are never mixed up, in whichever turns of the event loop the look-ups start', async () => {
           const property = fc.asyncProperty(
             fc.array(fc.tuple(asked(), pause), { minLength: 1, maxLength: 8, size: 'max' }),
             async (bursts) => {
@@ -42,7 +42,7 @@ describe('Tokens that are looked up together', () => {
                 return [answer, isCode(expected) ? expected : `${expected} ${tokenId} ${expected}`];
               };
               for (const [tokens, passes] of bursts) {
-                // One in ten again at once.
+                // One in ten is requested twice simultaneously.
                 answers.push(...tokens.flatMap((at) => (at % 10 ? [at] : [at, at])).map((at) => ask(known[at]!)));
                 await pauses[passes]();
               }
@@ -54,7 +54,7 @@ describe('Tokens that are looked up together', () => {
           await fc.assert(property, { numRuns: 6 });
         });
 
-        it('are told apart where all are the same one, and where each is another', async () => {
+        it('are each returned to their own request, whether all are the same token or all differ', async () => {
           for (const [kind, some] of Object.entries({
             'the same token': Array.from({ length: 600 }, () => known[0]!),
             'different tokens': known.slice(0, 1200),
@@ -71,7 +71,7 @@ describe('Tokens that are looked up together', () => {
     }
 
     for (const name of ['the built-in store', 'typeOrmUsers']) {
-      it(`with ${name} are objects of one request alone, and so are their users`, async () => {
+      it(`with ${name} are separate objects for each request, and so are their users`, async () => {
         const { app, dataSource, ids } = await STORES[name]!(environment);
         const tokens = [...(await tokensOf(app, dataSource, [ids[0], ids[0], ids[1]]))];
         const asked = [...tokens, ...tokens];

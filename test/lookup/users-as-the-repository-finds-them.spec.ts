@@ -25,16 +25,16 @@ import type { DatabaseName } from '../fixtures/databases.js';
 import { authenticate, bootOver, entityOf, Named, tokensOf, USER_OF } from '../fixtures/lookups.js';
 import { Statements } from '../fixtures/statements.js';
 
-/** A table of users, its rows, and what else there is to know of it. */
+/** A table of users, its rows, and the expectation. */
 interface Users {
   entity: Type<{ id: unknown }>;
   rows: object[];
-  /** Other entities, and what is put into their tables first. */
+  /** Other entities, and the rows that are saved into their tables first. */
   others?: [entity: Type, rows: object[]][];
-  /** Whether users are selected together with their tokens; false where TypeORM is asked for them. */
+  /** Whether users are selected in the same statement as their tokens. If false, TypeORM loads them. */
   joined: boolean;
   typeOrm?: object;
-  /** Done when the rows are there. */
+  /** Runs after the rows are saved. */
   prepare?: (dataSource: DataSource) => unknown;
   databases?: DatabaseName[];
 }
@@ -53,7 +53,7 @@ const NAMES = ['ann', 'bob smith', "o'neill", 'null', '42', 'é', '名'];
 const PLAIN = (database: DatabaseName): Record<string, Users> => ({
   'a number': byKey({ type: 'integer' }, [1, 2, 2_147_483_647, -1], true),
   'a small number': byKey({ type: 'smallint' }, [1, 2, 32_767], true),
-  // TypeORM rounds it on SQLite.
+  // On SQLite, TypeORM rounds larger numbers.
   'a large number': byKey({ type: 'bigint' }, database === 'sqlite' ? [1, 2, 4_294_967_296] : SNOWFLAKES, true),
   'a large number without a sign': byKey(
     { type: 'bigint', unsigned: true },
@@ -91,7 +91,7 @@ const PLAIN = (database: DatabaseName): Record<string, Users> => ({
   ),
 });
 
-/** Values of columns of each type that a database has. */
+/** A value for a column of each type of a database. */
 const COLUMNS: Record<DatabaseName, Record<string, [options: ColumnOptions, value: unknown]>> = {
   sqlite: {
     number: [{ type: Number }, 7],
@@ -164,7 +164,7 @@ const COLUMNS: Record<DatabaseName, Record<string, [options: ColumnOptions, valu
   },
 };
 
-/** Those that TypeORM reads in a way of its own, or that a driver reads otherwise from a prepared statement. */
+/** Columns that TypeORM converts in a special way, or that a driver decodes differently from a prepared statement. */
 const SPECIAL: Record<DatabaseName, Record<string, [options: ColumnOptions, value: unknown]>> = {
   sqlite: { json: [{ type: 'jsonb' }, { a: 1 }] },
   postgres: {},
@@ -176,11 +176,11 @@ const SPECIAL: Record<DatabaseName, Record<string, [options: ColumnOptions, valu
   },
 };
 
-describe('A user of typeOrmUsers is what the repository finds', () => {
+describe('A user of typeOrmUsers equals what the repository finds', () => {
   onEveryDatabase((environment) => {
     afterEach(() => environment.closeApplications());
 
-    /** Looks up all of the users in one turn. */
+    /** Looks up all users in one turn, and compares them with what the repository finds. */
     async function expectFound(
       { entity, rows, others = [], joined, typeOrm, prepare }: Users,
       store?: Type<UserStore>,
@@ -272,7 +272,7 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       expect(found.map(({ team }) => team)).toEqual([TEAM, TEAM, TEAM]);
     });
 
-    it('with a relation that is not loaded, nor is its column shown', async () => {
+    it('with a relation that is not loaded and whose column is not selected', async () => {
       @Entity('looked_up_related')
       class Related extends Numbered {
         @ManyToOne(() => Team)
@@ -282,7 +282,7 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       expect(found[0]).toEqual({ id: 1, name: 'user 1' });
     });
 
-    it('with the column of a relation, which is shown', async () => {
+    it('with the column of a relation, which is selected', async () => {
       @Entity('looked_up_related_too')
       class Related extends Numbered {
         @Column({ name: 'team_id', nullable: true })
@@ -296,7 +296,7 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       expect(found[0]).toEqual({ id: 1, name: 'user 1', teamId: 9 });
     });
 
-    it('with the id of a relation', async () => {
+    it('with a @RelationId property', async () => {
       @Entity('looked_up_relation_id')
       class Related extends Numbered {
         @ManyToOne(() => Team)
@@ -309,7 +309,7 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       expect(found[0]).toEqual({ id: 1, name: 'user 1', teamId: 9 });
     });
 
-    it('with a lazy relation, which is loaded when it is asked for', async () => {
+    it('with a lazy relation, which is loaded on access', async () => {
       @Entity('looked_up_lazy')
       class Lazy extends Numbered {
         @ManyToOne(() => Team)
@@ -319,7 +319,7 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       expect(await Promise.all(found.map(({ team }) => team as Promise<Team>))).toEqual([TEAM, TEAM, TEAM]);
     });
 
-    it('as what a listener of its own, or of what is embedded, makes of it', async () => {
+    it('with an @AfterLoad listener, of the user or of an embedded entity', async () => {
       class Address {
         @Column('varchar', { nullable: true })
         city: string | null;
@@ -352,7 +352,7 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       expect(inside.found[2].address.shout).toBe('ULM');
     });
 
-    it('as what a subscriber makes of it, also one that came later', async () => {
+    it('with a subscriber, also one that was added after the start', async () => {
       @Entity('looked_up_subscribed')
       class Subscribed extends Numbered {
         seen?: boolean;
@@ -377,7 +377,7 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       expect(await authenticate(app, tokens)).toMatchObject([{ seen: true }, { seen: true }, { seen: true }]);
     });
 
-    it('and nobody once it is softly deleted', async () => {
+    it('and is not found after a soft deletion', async () => {
       @Entity('looked_up_deleted')
       class Deletable extends Numbered {
         @DeleteDateColumn()
@@ -394,7 +394,7 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       expect(await authenticate(app, tokens)).toMatchObject(ROWS.map(({ id }) => ({ id })));
     });
 
-    it('with what is embedded in it, at any depth and empty too', async () => {
+    it('with embedded entities, nested and empty ones', async () => {
       class Place {
         @Column('varchar', { nullable: true })
         street: string | null;
@@ -433,7 +433,7 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       expect(found.map(({ rank }) => Number(rank))).toEqual([0, 1, 2]);
     });
 
-    it('of the class that it is of, where several share a table', async () => {
+    it('with a class of a single-table inheritance', async () => {
       @Entity('looked_up_inherited')
       @TableInheritance({ column: { type: 'varchar', name: 'kind' } })
       class Parent extends Numbered {}
@@ -462,7 +462,7 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       ]);
     });
 
-    it('made as TypeORM makes it, with its constructor or without', async () => {
+    it('whether TypeORM calls its constructor or not', async () => {
       let constructed = 0;
       @Entity('looked_up_constructed')
       class Constructed extends Numbered {
@@ -486,7 +486,7 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       expect(constructed).toBe(0);
     });
 
-    it('in a table, and in columns, of names that have to be quoted', async () => {
+    it('with table and column names that have to be quoted', async () => {
       @Entity('looked Up')
       class Quoted {
         @PrimaryColumn('integer', { name: 'order' })
@@ -498,7 +498,7 @@ describe('A user of typeOrmUsers is what the repository finds', () => {
       await expectFound({ entity: Quoted, rows: [{ id: 1, name: 'ann' }], joined: true });
     });
 
-    it('as a subclass of the store finds it, which is asked for each', async () => {
+    it('through a subclass of the store that overrides findById', async () => {
       @Entity('looked_up_found')
       class Found extends Numbered {
         by?: string;
