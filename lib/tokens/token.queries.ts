@@ -136,10 +136,15 @@ export class TokenQueries {
     return this.table.statement('SELECT MIN({sealedUntil}) AS found FROM {} WHERE {sealedUntil} IS NOT NULL', []);
   }
 
-  /** The next longer own lifespan of any token of a purpose, as the column `found`; null if there is none. */
+  /**
+   * The next longer own lifespan of any token of a purpose, as the column `found`; no row if there is none. It is not a `MIN`,
+   * because PostgreSQL would read the index entries of all longer lifespans for it.
+   */
   nextLifespan(purpose: TokenPurpose, above: number): Statement {
+    const order = this.dialect.indexOrder(['{sealedUntil}', '{purpose}'], ['{lifespan}']);
     return this.table.statement(
-      'SELECT MIN({lifespan}) AS found FROM {} WHERE {sealedUntil} IS NULL AND {purpose} = ? AND {lifespan} > ?',
+      'SELECT {lifespan} AS found FROM {} WHERE {sealedUntil} IS NULL AND {purpose} = ? AND {lifespan} > ?' +
+        ` ORDER BY ${order} LIMIT 1`,
       [purpose, above],
     );
   }
