@@ -172,7 +172,7 @@ describe('ExpiringTokenTestingModule', () => {
     await http.post('/api/session/login').send(wrong).expect(401);
     await http.post('/api/session/login').send(wrong).expect(429);
     await expect(compile({ lifespan: '30' })).rejects.toThrow('lifespan: "30" is not allowed');
-    await expect(compile({ liespan: '30d' } as ExpiringTokenTestingOptions)).rejects.toThrow('liespan: there is no');
+    await expect(compile({ liespan: '30d' } as ExpiringTokenTestingOptions)).rejects.toThrow('liespan: unknown option');
     await expect(compile({ users: 7 as never })).rejects.toThrow('users: 7 is not allowed');
   });
 

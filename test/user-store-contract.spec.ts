@@ -73,24 +73,24 @@ const store: Required<UserStore<Member>> = {
 
 /** Stores that break a promise of the contract, by the promise that the check names. */
 const BROKEN: [promise: string, broken: Partial<UserStore<Member>>, told: RegExp][] = [
-  ['knows each user by the right name and password', { getId: () => '1' }, /two users one id/],
-  ['knows each user by the right name and password', { validateCredentials: async () => null }, /gave no user/],
+  ['accepts the right name and password of each user', { getId: () => '1' }, /the same id/],
+  ['accepts the right name and password of each user', { validateCredentials: async () => null }, /returned no user/],
   [
-    'knows nobody by a wrong password',
+    'rejects a wrong password',
     // Like a hash function that stops at a NUL.
     {
       validateCredentials: async ({ username, password }) =>
         byName(username)?.password === password.split('\0')[0] ? byName(username) : null,
     },
-    /took the password "correct horse\\u0000"/,
+    /accepted the password "correct horse\\u0000"/,
   ],
   [
-    'knows nobody by a wrong password',
+    'rejects a wrong password',
     {
       validateCredentials: async ({ username, password }) =>
         password.startsWith(byName(username)?.password.slice(0, 8) ?? '\0') ? byName(username) : null,
     },
-    /took the password/,
+    /accepted the password/,
   ],
   [
     'compares names exactly',
@@ -100,7 +100,7 @@ const BROKEN: [promise: string, broken: Partial<UserStore<Member>>, told: RegExp
         return store.validateCredentials({ username: found?.username ?? username, password });
       },
     },
-    /took the name "ANN-ÉLISE"/,
+    /accepted the name "ANN-ÉLISE"/,
   ],
   [
     'compares names exactly',
@@ -108,7 +108,7 @@ const BROKEN: [promise: string, broken: Partial<UserStore<Member>>, told: RegExp
       validateCredentials: ({ username, password }) =>
         store.validateCredentials({ username: username.trimEnd(), password }),
     },
-    /took the name "Ann-Élise "/,
+    /accepted the name "Ann-Élise "/,
   ],
   [
     'compares names exactly',
@@ -116,10 +116,10 @@ const BROKEN: [promise: string, broken: Partial<UserStore<Member>>, told: RegExp
       validateCredentials: ({ username, password }) =>
         store.validateCredentials({ username: username.normalize('NFC'), password }),
     },
-    /took the name "Ann-E\u0301lise"/,
+    /accepted the name "Ann-E\u0301lise"/,
   ],
   [
-    'knows nobody by an odd name, and does not throw',
+    'rejects an odd name, and does not throw',
     {
       validateCredentials: async (credentials) => {
         encodeURIComponent(credentials.username);
@@ -151,17 +151,17 @@ const BROKEN: [promise: string, broken: Partial<UserStore<Member>>, told: RegExp
   [
     'gives ids that tokens can be stored under, the same each time',
     { getId: ({ id }) => `${id}-${Math.random()}` },
-    /one user two ids/,
+    /different ids for the same user/,
   ],
   ['finds each user by the id', { findById: async () => null }, /did not find/],
-  ['finds each user by the id', { findById: async () => MEMBERS[0]! }, /found another user/],
+  ['finds each user by the id', { findById: async () => MEMBERS[0]! }, /returned another user/],
   [
-    'finds nobody by an id that it did not give, and does not throw',
+    'finds nobody by an unknown id, and does not throw',
     { findById: async (id) => byId(String(Number.parseInt(id))) },
-    /for the id "1 " another user/,
+    /another user for the id "1 "/,
   ],
   [
-    'finds nobody by an id that it did not give, and does not throw',
+    'finds nobody by an unknown id, and does not throw',
     {
       findById: async (id) => {
         if (id.includes('\0')) throw new Error('invalid byte sequence');
@@ -170,30 +170,30 @@ const BROKEN: [promise: string, broken: Partial<UserStore<Member>>, told: RegExp
     },
     /threw for the id "1\\u0000": Error: invalid byte/,
   ],
-  ['finds several users at once, if it offers to', { findByIds: async () => MEMBERS }, /found others/],
-  ['finds several users at once, if it offers to', { findByIds: async () => [] }, /found others/],
-  ['finds a user by the exact name, if it offers to', { findByUsername: async () => null }, /did not find "Ann/],
   [
-    'finds a user by the exact name, if it offers to',
+    'finds several users with one call, if it has findByIds',
+    { findByIds: async () => MEMBERS },
+    /returned other users/,
+  ],
+  ['finds several users with one call, if it has findByIds', { findByIds: async () => [] }, /returned other users/],
+  [
+    'finds a user by the exact name, if it has findByUsername',
+    { findByUsername: async () => null },
+    /did not find "Ann/,
+  ],
+  [
+    'finds a user by the exact name, if it has findByUsername',
     { findByUsername: async () => MEMBERS[0]! },
-    /took the name|another/,
+    /accepted the name|another/,
   ],
   [
-    'finds a user by the exact name, if it offers to',
+    'finds a user by the exact name, if it has findByUsername',
     { findByUsername: async (name) => byName(name.trim()) },
-    /took the name "Ann-Élise "/,
+    /accepted the name "Ann-Élise "/,
   ],
-  [
-    'says of each user, with true or false, who may log in',
-    { isActive: () => true },
-    /gave true for the user of inactiveId/,
-  ],
-  ['says of each user, with true or false, who may log in', { isActive: () => false }, /gave false for a user who may/],
-  [
-    'says of each user, with true or false, who may log in',
-    { isActive: () => 1 as never },
-    /gave 1 for a user who may/,
-  ],
+  ['returns from isActive whether a user may log in', { isActive: () => true }, /returned true for the user of inactiveId/],
+  ['returns from isActive whether a user may log in', { isActive: () => false }, /returned false for a user who may/],
+  ['returns from isActive whether a user may log in', { isActive: () => 1 as never }, /returned 1 for a user who may/],
 ];
 
 describe('The contract of a user store', () => {

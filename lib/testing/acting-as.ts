@@ -6,13 +6,14 @@ import type { IssueOptions } from '../tokens/token.interfaces.js';
 import type { UserStore } from '../users/user-store.js';
 
 /**
- * The header of a request by a user, with a token that was just issued to a new device: by the application's own service,
- * so that the guard, revoking and expiry work on it as on any other.
+ * Issues a token to a new device of a user, and returns the header of a request with it. The application's own service issues
+ * it, so the guard, revocation and expiry apply to it as to any other token.
  *
  * @param app - the application, or the testing module
- * @param user - as the application's user store returns it
+ * @param user - the user, as the application's user store returns it
  * @param options - `lifespan` and `name` of the token, as `ExpiringTokenService.issue` takes them
- * @throws TypeError for what is no user
+ * @returns headers for supertest or for `app.inject`
+ * @throws TypeError if `user` is not an object, for example an id
  * @example
  * ```ts
  * await request(app.getHttpServer()).get('/me').set(await actingAs(app, ann)).expect(200);
@@ -25,9 +26,9 @@ export async function actingAs(
   options: Pick<IssueOptions, 'lifespan' | 'name'> = {},
 ): Promise<Record<'Authorization', string>> {
   if (typeof user !== 'object' || user === null) throw new TypeError('actingAs takes the user itself, not its id.');
-  const find = <T>(token: Parameters<typeof app.get<T>>[0]) => app.get<T>(token, { strict: false });
-  const userId = find<UserStore>(USER_STORE).getId(user);
-  const { plainText } = await find<ExpiringTokenService>(ExpiringTokenService).issue(userId, options);
-  const [scheme] = find<ResolvedOptions>(RESOLVED_OPTIONS).schemes;
+  const get = <T>(token: Parameters<typeof app.get<T>>[0]) => app.get<T>(token, { strict: false });
+  const userId = get<UserStore>(USER_STORE).getId(user);
+  const { plainText } = await get<ExpiringTokenService>(ExpiringTokenService).issue(userId, options);
+  const [scheme] = get<ResolvedOptions>(RESOLVED_OPTIONS).schemes;
   return { Authorization: `${scheme} ${plainText}` };
 }

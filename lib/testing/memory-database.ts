@@ -7,9 +7,9 @@ import type { DataSourceOptions } from 'typeorm';
 const DRIVERS = ['better-sqlite3', 'libsql'];
 
 /**
- * A data source in memory that is gone when it is closed, by whichever driver the application has.
+ * Returns the options of a data source in memory, with the SQLite driver that is installed.
  *
- * @throws Error that names what to install where there is none
+ * @throws Error that names the packages to install, if none is installed
  */
 export async function memoryDatabase(entities: DataSourceOptions['entities']): Promise<TypeOrmModuleOptions> {
   return {
@@ -23,19 +23,20 @@ export async function memoryDatabase(entities: DataSourceOptions['entities']): P
   };
 }
 
-/** The first of some packages that there is, beside this one or where the tests run. */
+/** Loads the first package of a list that is installed: beside this package, or in the project of the tests. */
 export async function findDriver(names: readonly string[]): Promise<unknown> {
   const fromApplication = createRequire(join(process.cwd(), 'package.json'));
   for (const name of names) {
-    const found =
-      (await unlessMissing(async () => ((await import(name)) as { default: unknown }).default)) ??
-      (await unlessMissing(async () => fromApplication(name) as unknown));
-    if (found) return found;
+    const driver =
+      (await loadIfInstalled(async () => ((await import(name)) as { default: unknown }).default)) ??
+      (await loadIfInstalled(async () => fromApplication(name) as unknown));
+    if (driver) return driver;
   }
-  throw new Error('ExpiringTokenTestingModule needs SQLite: npm install --save-dev libsql, or better-sqlite3.');
+  throw new Error('ExpiringTokenTestingModule needs SQLite. Run npm install --save-dev libsql, or better-sqlite3.');
 }
 
-async function unlessMissing(load: () => Promise<unknown>): Promise<unknown> {
+/** Returns null if the package is not installed. */
+async function loadIfInstalled(load: () => Promise<unknown>): Promise<unknown> {
   try {
     return await load();
   } catch (error) {

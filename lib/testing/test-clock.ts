@@ -1,12 +1,12 @@
 import { type Duration, parseDuration } from '../options/duration.js';
 
-/** An instant without meaning, in the future of whatever real clock an application under test may also ask. */
+/** An arbitrary instant, later than any real time that the application under test may read. */
 const START = '2030-01-02T03:04:05.678Z';
 
 /**
- * Time that moves only when a test moves it. {@link ExpiringTokenTestingModule} tells the whole package this time: when a
- * token was created, used and has expired. Limits of the waiting for a database or between failed logins, and how long a
- * `cache` remembers, are real time still.
+ * A clock that advances only when a test advances it. {@link ExpiringTokenTestingModule} makes the package use it for the
+ * creation, use and expiry of tokens. The time limits of the database, the login throttle and the `ttl` of the cache still use
+ * real time.
  *
  * @example
  * ```ts
@@ -17,31 +17,31 @@ export class TestClock {
   private nowMs: number;
   private readonly listeners: (() => void)[] = [];
 
-  /** @param start - the first present; by default an instant in 2030, the same each time */
+  /** @param start - the initial time; by default always the same instant in 2030 */
   constructor(start: Date | string | number = START) {
     this.nowMs = new Date(start).getTime();
   }
 
-  /** The present in milliseconds since the epoch. May be set. */
+  /** The current time in milliseconds since the epoch. It can be set. */
   get now(): number {
     return this.nowMs;
   }
 
-  /** Moves time to an instant. */
+  /** Sets the clock to an instant. */
   set now(nowMs: number) {
     this.nowMs = nowMs;
     for (const listener of this.listeners) listener();
   }
 
-  /** Calls whenever time has moved, for what would else wait for it. */
+  /** Registers a listener that is called after each change of the time. */
   onMove(listener: () => void): void {
     this.listeners.push(listener);
   }
 
   /**
-   * Moves time.
+   * Advances the clock.
    *
-   * @param duration - with a unit, such as `'15m'`, or in milliseconds; below 0 it goes back
+   * @param duration - a string with a unit, such as `'15m'`, or milliseconds; a negative number moves the clock back
    */
   advance(duration: Duration): void {
     this.now += typeof duration === 'number' ? duration : parseDuration('TestClock.advance', duration);

@@ -10,15 +10,15 @@ import { memoryDatabase } from './memory-database.js';
 import { TestClock } from './test-clock.js';
 
 /**
- * Nothing happens that a test did not ask for: no sweep in the background, no limit to wrong passwords. And what the module
- * exports is seen by the module under test, which does not import it.
+ * Nothing happens that a test did not start: no pruning in the background, no rate limit of failed logins. The module is
+ * global, because the module under test does not import it.
  */
 const DEFAULTS = { prune: false, loginThrottle: false, isGlobal: true } as const;
 
-/** Options of {@link ExpiringTokenTestingModule.forRoot}: all of the module's own, and these. */
+/** Options of {@link ExpiringTokenTestingModule.forRoot}: those of `ExpiringTokenModule.forRoot`, and `entities`. */
 export type ExpiringTokenTestingOptions = ExpiringTokenModuleOptions & {
   /**
-   * Entities of the application beyond those that it registers by `TypeOrmModule.forFeature`.
+   * Entities of the application that are not registered with `TypeOrmModule.forFeature`.
    *
    * @defaultValue `[]`
    */
@@ -26,7 +26,7 @@ export type ExpiringTokenTestingOptions = ExpiringTokenModuleOptions & {
 };
 
 /**
- * The real module with all of its routes and guards, on a database in memory, in a time that a {@link TestClock} moves.
+ * Registers the real module, with its routes and guards, on a database in memory and with a {@link TestClock}.
  *
  * @example
  * ```ts
@@ -43,32 +43,32 @@ export type ExpiringTokenTestingOptions = ExpiringTokenModuleOptions & {
 @Module({})
 export class ExpiringTokenTestingModule {
   /**
-   * Registers the module, and the TypeORM data source that it needs.
+   * Registers `ExpiringTokenModule`, and the TypeORM data source that it needs.
    *
-   * @param options - the lifespan of tokens, or all options of `ExpiringTokenModule.forRoot`, and `entities`. By default
-   * nothing is pruned, failed logins are not limited, and `isGlobal` is true
-   * @throws Error when there is no SQLite driver, as the application starts
+   * @param options - the lifespan of tokens, or all options of `ExpiringTokenModule.forRoot`, and `entities`. Other defaults than
+   * there: `prune: false`, `loginThrottle: false`, `isGlobal: true`
+   * @throws Error when the application starts, if no SQLite driver is installed
    */
   static forRoot(options: Duration | ExpiringTokenTestingOptions = {}): DynamicModule {
-    const { entities = [], ...given } = typeof options === 'object' ? options : { lifespan: options };
-    const real = ExpiringTokenModule.forRoot({ ...DEFAULTS, ...given });
+    const { entities = [], ...moduleOptions } = typeof options === 'object' ? options : { lifespan: options };
+    const real = ExpiringTokenModule.forRoot({ ...DEFAULTS, ...moduleOptions });
     const database = TypeOrmModule.forRootAsync({
-      name: given.dataSource,
+      name: moduleOptions.dataSource,
       useFactory: () => memoryDatabase(entities),
     });
     const clock = [
       { provide: TestClock, useFactory: () => new TestClock() },
-      { provide: CLOCK, useFactory: (moved: TestClock) => () => moved.now, inject: [TestClock] },
+      { provide: CLOCK, useFactory: (testClock: TestClock) => () => testClock.now, inject: [TestClock] },
       {
-        provide: Symbol('sockets that end in time'),
-        useFactory: (moved: TestClock, connections: OpenConnections) =>
-          moved.onMove(() => void connections.checkAll(null)),
+        provide: Symbol('EXPIRED_CONNECTIONS_CLOSER'),
+        useFactory: (testClock: TestClock, connections: OpenConnections) =>
+          testClock.onMove(() => void connections.checkAll(null)),
         inject: [TestClock, OpenConnections],
       },
     ];
     return {
       module: ExpiringTokenTestingModule,
-      // Of two providers of one token the last counts.
+      // Of several providers with the same token, Nest uses the last one.
       imports: [
         database,
         { ...real, providers: [...(real.providers ?? []), ...clock], exports: [...(real.exports ?? []), TestClock] },

@@ -10,63 +10,74 @@ export interface Credentials {
 }
 
 /**
- * Where the users are. The package has one over its own `User`; `typeOrmUsers` makes one over an application's entity;
- * anything else, a directory server say, is a class of the application that implements this.
+ * Access to the users of the application. The package has a store over its own `User`, and `typeOrmUsers` creates one over the
+ * application's entity. For any other source, for example a directory server, the application implements this interface.
  *
- * What a method throws is answered 503, unless it is an `HttpException`. `findById` is waited for as long as the option
- * `timeout` says, `validateCredentials` without limit, because hashing is no fault: give what it asks a limit of its own.
+ * An error that a method throws is answered 503, unless it is an `HttpException`. `findById` is limited by the option
+ * `timeout`. `validateCredentials` has no time limit, since hashing takes long under load: set a time limit for each request
+ * that it sends to another server.
  */
 export interface UserStore<User = unknown> {
-  /** The user of this id, as {@link UserStore.getId} gives it; null if there is none. What is no object is no user. */
+  /**
+   * Returns the user with this id, as {@link UserStore.getId} returns it, or null. A value that is not an object counts as no
+   * user.
+   */
   findById(id: string): Promise<User | null>;
 
   /**
-   * The users of these ids, in any order; those that there are not are left out. With this method the users of all
-   * requests that arrive together are asked for at once, and those of one user may share the object.
+   * Returns the users with these ids, in any order, without those that do not exist. If a store has this method, the users of
+   * simultaneous requests are loaded with one call, and requests of the same user may share one object.
    */
   findByIds?(ids: readonly string[]): Promise<User[]>;
 
   /**
-   * The user of this name, compared exactly; null if there is none. With this method the command line finds a user by name as
-   * well as by id; nothing else calls it.
+   * Returns the user with exactly this name, or null. Only the command line calls it, to find a user by name.
    */
   findByUsername?(username: string): Promise<User | null>;
 
   /**
-   * The user of this name if the password is right, else null. Names and passwords are compared exactly as sent. It should
-   * take as long for an unknown name as for a wrong password: compute one password hash either way.
+   * Returns the user with this name if the password is right, otherwise null. Name and password are compared exactly as sent.
+   *
+   * Compute one password hash in either case: if an unknown name is answered faster than a wrong password, the response time
+   * reveals which users exist.
    */
   validateCredentials(credentials: Credentials): Promise<User | null>;
 
-  /** What the tokens of a user are stored under: at most 255 characters, the same as long as the user exists. */
+  /**
+   * Returns the id under which the tokens of a user are stored: 1 to 255 characters, never changing, and never reused for
+   * another user.
+   */
   getId(user: User): string;
 
   /**
-   * Whether the user may log in and use tokens, asked on each request. Without this method all may; with it only those of
-   * whom it says `true`. It cannot be asynchronous: a promise is not `true`.
+   * Returns whether the user may log in and use tokens. It is called on each request. Only `true` admits a user, so it cannot be
+   * asynchronous: a promise is not `true`. Without this method every user is admitted.
    */
   isActive?(user: User): boolean;
 }
 
-/** Where a store of this package tells how its users are selected together with their tokens. */
+/** Name of the method by which a store of this package describes how to select users together with their tokens. */
 export const USER_JOIN = Symbol('expiring-token:user-join');
 
-/** How users are selected together with their tokens. */
+/** A join that selects users together with their tokens. */
 export interface UserJoin<User = unknown> extends Join {
-  /** The user of a row, which is that of this id; null if there is none. */
+  /** Returns the user of a row if it has this id, otherwise null. */
   read(row: Row, id: string): User | null;
 }
 
-/** A store whose users are where the tokens are. */
+/** A store whose users are in the same database as the tokens. */
 export interface JoinableUserStore<User = unknown> extends UserStore<User> {
   /**
-   * @param userId - the column of a token that holds its user's id
-   * @returns null where the users have to be asked for otherwise
+   * @param userId - SQL of the token's column that holds the id of its user
+   * @returns null if the users must be loaded with `findById` or `findByIds`
    */
   [USER_JOIN](userId: string): UserJoin<User> | null;
 }
 
-/** Whether there is such a user, and the store lets it in. What a store leaves open, such as a flag that was not loaded, is a no. */
+/**
+ * Whether a user exists and is active. It fails closed: an undefined result of the store, for example because the column was not
+ * loaded, counts as inactive.
+ */
 export function isActiveUser<User>(store: UserStore<User>, user: User | null | undefined): user is User {
   if (typeof user !== 'object' || user === null) return false;
   const active: unknown = store.isActive ? store.isActive(user) : true;

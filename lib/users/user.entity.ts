@@ -4,15 +4,15 @@ import { resolveColumnTypes } from '../database/column-types.js';
 /** A user of the built-in store. */
 @Entity('auth_user')
 export class User extends BaseEntity {
-  /** UUIDv7. */
+  /** A UUIDv7. */
   @PrimaryColumn('uuid', { name: 'id' })
   id: string;
 
-  /** Unique, and compared exactly: `Ann` and `ann` are two users. */
+  /** Unique user name, compared exactly: `Ann` and `ann` are two users. */
   @Column('varchar', { name: 'username', length: 255, unique: true })
   username: string;
 
-  /** Argon2id PHC string; null for a user who cannot log in with a password. Not loaded with the entity. */
+  /** Argon2id PHC string; null for a user who cannot log in with a password. Not selected by default. */
   @Column('varchar', { name: 'password', length: 255, nullable: true, select: false })
   password?: string | null;
 
