@@ -91,7 +91,7 @@ describe('The command line', () => {
         expect(await project.run(revoke)).toMatchObject({
           code: 1,
           stdout: '',
-          stderr: expect.stringContaining(`${user.username} has no live device ${device!.id}`),
+          stderr: expect.stringContaining(`${user.username} has no active device ${device!.id}`),
         });
       });
 
@@ -178,9 +178,9 @@ describe('The command line', () => {
           expect(await list()).toMatchObject({
             code: 1,
             stdout: '',
-            stderr: expect.stringContaining('say --by id or --by username'),
+            stderr: expect.stringContaining('use --by id or --by username'),
           });
-          expect((await list('--by', 'id')).stdout).toBe('No live devices\n');
+          expect((await list('--by', 'id')).stdout).toBe('No active devices\n');
           expect((await list('--by', 'username')).stdout).toMatch(/^DEVICE +CREATED +.*\n.* of the other\n$/);
         });
 
@@ -289,7 +289,7 @@ describe('The command line', () => {
             'that names a column twice',
             () => `key,userId,created,userId\n${good()},2\n`,
             1,
-            'there is more than one column userId: leave one of them',
+            'there is more than one column userId: keep one of them',
           ],
           ['whose header is a token', () => `${good()}\n`, 1, 'column 1 has another name than userId, key'],
           [

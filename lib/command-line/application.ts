@@ -14,16 +14,16 @@ import type { UserStore } from '../users/user-store.js';
 import { UserService } from '../accounts/user.service.js';
 import { loadDataSource } from './data-source.js';
 
-/** The package at work on the database of a data source. */
+/** The module, running on the database of a data source file. */
 export interface Application {
   tokens: ExpiringTokenService;
   users: UserStore;
-  /** Null where the users are in a store of the application's. */
+  /** Null if the users are in the application's own store. */
   userService: UserService | null;
   options: ExpiringTokenModuleOptions;
 }
 
-/** Keeps the last error that the package logged: why the database could not be asked. */
+/** A logger that keeps the last error of the package: the reason of a 503 response. */
 class LastError implements LoggerService {
   reason: string | undefined;
 
@@ -36,19 +36,19 @@ class LastError implements LoggerService {
 }
 
 /**
- * Does some work with the module as an application has it, without its routes and what it does in the background.
+ * Starts an application with the module, without routes and background work, and closes it after some work.
  *
- * @param path - of the file of a data source
+ * @param path - path of the data source file
  */
 export async function withApplication<T>(path: string, work: (application: Application) => Promise<T>): Promise<T> {
   const { dataSource, options } = await loadDataSource(path);
-  const structure = resolveForRootOptions({ ...options, routes: false });
-  await connect(dataSource, Object.values(entitiesOf(structure)));
+  const moduleOptions = resolveForRootOptions({ ...options, routes: false });
+  await connect(dataSource, Object.values(entitiesOf(moduleOptions)));
 
   @Module({
     imports: [
       TypeOrmModule.forRootAsync({
-        name: structure.dataSource,
+        name: moduleOptions.dataSource,
         useFactory: () => ({ ...dataSource.options, retryAttempts: 1 }),
         dataSourceFactory: async () => dataSource,
       }),
@@ -74,17 +74,17 @@ export async function withApplication<T>(path: string, work: (application: Appli
   }
 }
 
-/** Connects as the application does, but changes no table, and prints no statement among the results. */
+/** Connects to the database, without changing a table, and without logging statements into the output. */
 async function connect(dataSource: DataSource, entities: readonly Type[]): Promise<void> {
-  // It may know other entities.
+  // It may have been initialized with other entities.
   if (dataSource.isInitialized) await dataSource.destroy();
-  const own = Object.values((dataSource.options.entities ?? []) as Record<string, Type>);
+  const registered = Object.values((dataSource.options.entities ?? []) as Record<string, Type>);
   dataSource.setOptions({
-    entities: [...own, ...entities],
+    entities: [...registered, ...entities],
     synchronize: false,
     migrationsRun: false,
     dropSchema: false,
-    // TypeORM takes false for not given.
+    // TypeORM treats false as not set.
     logging: [],
   });
   try {

@@ -8,10 +8,10 @@ import { describeError } from '../errors/describe-error.js';
 
 const require = createRequire(import.meta.url);
 
-/** What the file of a data source exports. */
+/** The exports of a data source file. */
 export interface DataSourceFile {
   dataSource: DataSource;
-  /** The export `expiringToken`: what the application gives to `ExpiringTokenModule.forRoot`. */
+  /** The export `expiringToken`: the options that the application passes to `ExpiringTokenModule.forRoot`. */
   options: ExpiringTokenModuleOptions;
 }
 
@@ -24,10 +24,10 @@ const REMEDIES: Record<string, string> = {
 };
 
 /**
- * Loads a file as TypeORM's own command line takes it: it exports one data source, or a promise of one. The default export
- * may also be a function that returns either.
+ * Loads a data source file, in the format of TypeORM's own command line: it exports one data source, or a promise of one. The
+ * default export may also be a function that returns either.
  *
- * @param path - of an ES or a CommonJS module, from the working directory
+ * @param path - path of an ES or CommonJS module, relative to the working directory
  */
 export async function loadDataSource(path: string): Promise<DataSourceFile> {
   const exported = await exportsOf(path);
@@ -40,11 +40,18 @@ export async function loadDataSource(path: string): Promise<DataSourceFile> {
   const [dataSource, ...others] = sources;
   if (!dataSource) throw new Error(`${path} must export a DataSource, or a promise of one`);
   if (others.length > 0) throw new Error(`${path} must export one DataSource, and exports ${sources.size}`);
-  const given = (await new Map(exported).get('expiringToken')) as Duration | ExpiringTokenModuleOptions | undefined;
-  return { dataSource, options: typeof given === 'object' ? given : given === undefined ? {} : { lifespan: given } };
+  const exportedOptions = (await new Map(exported).get('expiringToken')) as
+    Duration | ExpiringTokenModuleOptions | undefined;
+  return { dataSource, options: toOptions(exportedOptions) };
 }
 
-/** The exports of a module, those of a CommonJS one that node does not see by itself among them. */
+/** Options as `forRoot` takes them: an object, a lifespan, or nothing. */
+function toOptions(value: Duration | ExpiringTokenModuleOptions | undefined): ExpiringTokenModuleOptions {
+  if (value === undefined) return {};
+  return typeof value === 'object' ? value : { lifespan: value };
+}
+
+/** Returns the exports of a module, including those of a CommonJS module that node does not detect. */
 async function exportsOf(path: string): Promise<[name: string, value: unknown][]> {
   const file = fileOf(path);
   let module: Record<string, unknown>;
@@ -61,7 +68,7 @@ async function exportsOf(path: string): Promise<[name: string, value: unknown][]
   return Object.entries({ ...module, ...(isModule ? (module.default as object) : {}) });
 }
 
-/** The file at a path, which may also be a URL or leave out `.js`. */
+/** Resolves a path, which may be a file URL, and may omit `.js`. */
 function fileOf(path: string): string {
   try {
     return require.resolve(resolve(path.startsWith('file:') ? fileURLToPath(path) : path));

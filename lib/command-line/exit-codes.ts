@@ -1,13 +1,13 @@
 import { constants } from 'node:os';
 
-/** It was done. */
+/** The command succeeded. */
 export const SUCCESS = 0;
 
-/** It was tried and failed, or there is no such thing: a message on stderr says which. */
+/** The command failed, or did not find the user, device or file. A message on stderr says why. */
 export const FAILURE = 1;
 
-/** The command line is wrong, and nothing was tried. */
+/** The arguments are invalid, and nothing was done. */
 export const USAGE = 2;
 
-/** It was interrupted: 130 by Ctrl-C, 143 by SIGTERM, as shells have it. */
+/** The command was interrupted: 130 for Ctrl-C, 143 for SIGTERM, which is the convention of shells. */
 export const interruptedBy = (signal: NodeJS.Signals): number => 128 + constants.signals[signal];

@@ -1,26 +1,26 @@
 import type { UserStore } from '../users/user-store.js';
 
-/** What a user can be given by. */
+/** The ways to identify a user. */
 export const USER_KEYS = ['id', 'username'] as const;
 export type UserKey = (typeof USER_KEYS)[number];
 
 /**
- * The user that a person names.
+ * Finds the user of a command.
  *
- * @param given - an id or a user name
- * @param by - which of both it is; left out, whichever finds one
- * @throws Error where there is none, or two
+ * @param idOrName - an id or a user name
+ * @param by - which of the two it is; if undefined, both are tried
+ * @throws Error if no user is found, or two are
  */
-export async function findUser<User>(users: UserStore<User>, given: string, by?: UserKey): Promise<User> {
+export async function findUser<User>(users: UserStore<User>, idOrName: string, by?: UserKey): Promise<User> {
   if (by === 'username' && !users.findByUsername) {
     throw new Error('The user store has no findByUsername: give the id of the user');
   }
-  const byId = by === 'username' ? null : await users.findById(given);
-  const byName = by === 'id' ? null : ((await users.findByUsername?.(given)) ?? null);
+  const byId = by === 'username' ? null : await users.findById(idOrName);
+  const byName = by === 'id' ? null : ((await users.findByUsername?.(idOrName)) ?? null);
   if (byId !== null && byName !== null && users.getId(byId) !== users.getId(byName)) {
-    throw new Error(`${given} is the id of one user and the name of another: say --by id or --by username`);
+    throw new Error(`${idOrName} is the id of one user and the name of another: use --by id or --by username`);
   }
   const user = byId ?? byName;
-  if (user === null) throw new Error(`There is no user ${given}`);
+  if (user === null) throw new Error(`There is no user ${idOrName}`);
   return user;
 }

@@ -20,10 +20,10 @@ const COLUMNS: readonly (keyof ImportedToken)[] = [
   'lastUsedAt',
 ];
 
-/** What came of an import. */
+/** The result of an import. */
 export interface Imported {
   imported: number;
-  /** Those that were there already. */
+  /** Tokens that had been imported before. */
   skipped: number;
 }
 
@@ -89,20 +89,20 @@ async function* decodeUtf8(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<st
   }
 }
 
-/** Reads a pipe as a socket: a thread that waits for its writer, as for a file, would hold up the end of the process. */
+/** Reads a pipe as a socket: read as a file, a thread would wait for the writer and block the exit of the process. */
 const readPipe = (path: string): Socket =>
   new Socket({ fd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK), writable: false });
 
-/** The names of the columns. The first line may be no header but a token: it is not quoted. */
+/** Checks the names of the columns. Errors do not quote them: without a header, the first line is a token. */
 function checkHeader(header: string[]): string[] {
-  const stray = header.findIndex((name) => !(COLUMNS as readonly string[]).includes(name));
-  if (stray !== -1) {
-    throw new TypeError(`column ${stray + 1} has another name than ${COLUMNS.join(', ')}`);
+  const unknown = header.findIndex((name) => !(COLUMNS as readonly string[]).includes(name));
+  if (unknown !== -1) {
+    throw new TypeError(`column ${unknown + 1} has another name than ${COLUMNS.join(', ')}`);
   }
   const missing = ['userId', 'created'].find((name) => !header.includes(name));
   if (missing) throw new TypeError(`there is no column ${missing}`);
-  const twice = header.find((name, column) => header.indexOf(name) !== column);
-  if (twice) throw new TypeError(`there is more than one column ${twice}: leave one of them`);
+  const duplicate = header.find((name, column) => header.indexOf(name) !== column);
+  if (duplicate) throw new TypeError(`there is more than one column ${duplicate}: keep one of them`);
   return header;
 }
 
@@ -129,13 +129,13 @@ function tokenOf(header: readonly string[], cells: readonly string[]): ImportedT
 
 const INSTANT = /^(\d{4}-\d\d-(\d\d))[T ](\d\d:\d\d:\d\d(?:\.\d+)?) ?(?:Z|([+-]\d\d):?(\d\d)?)?$/;
 
-/** A time as ISO 8601 or a database writes it: in UTC, unless it says another offset. */
+/** Parses a time in the format of ISO 8601 or of a database. It is in UTC unless it has an offset. */
 function parseInstant(field: string, text: string): Date {
   const [, date, day, time, hours = '+00', minutes = '00'] = INSTANT.exec(text) ?? [];
   const instant = new Date(`${date}T${time}${hours}:${minutes}`);
-  // Node takes the 30th of February for the 2nd of March.
+  // Node reads the 30th of February as the 2nd of March.
   if (Number.isNaN(instant.getTime()) || new Date(`${date}T00:00Z`).getUTCDate() !== Number(day)) {
-    throw new TypeError(`${field} must be a time such as 2026-01-31T12:00:00Z, in UTC if it says nothing else`);
+    throw new TypeError(`${field} must be a time such as 2026-01-31T12:00:00Z; without an offset it is in UTC`);
   }
   return instant;
 }

@@ -2,8 +2,8 @@
 import { Console } from 'node:console';
 import { run } from './program.js';
 
-// What the file of a data source prints as it is loaded, the banner of dotenv say, is no part of a result.
+// A data source file may print while it is loaded, for example the banner of dotenv. stdout is for results only.
 globalThis.console = new Console(process.stderr);
 
-// A pool or a client that the file opened would keep the process alive.
+// A connection pool that the data source file opened would keep the process alive.
 process.exit(await run(process.argv));

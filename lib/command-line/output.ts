@@ -1,76 +1,80 @@
 import { progress } from '@clack/prompts';
 import { escapeForLog } from '../errors/describe-error.js';
 
-/** A bar that fills, where there is a terminal to draw it on; nothing elsewhere. */
+/** A progress bar at a terminal; elsewhere it does nothing. */
 export interface Progress {
   /**
-   * @param done - how much of the whole
-   * @param message - stands beside the bar
+   * @param done - how much of the total is done
+   * @param message - text beside the bar
    */
   update(done: number, message: string): void;
-  /** Must be called, or the cursor stays hidden. */
+  /** Removes the bar. It must be called, because the cursor stays hidden until then. */
   end(): void;
 }
 
 const NO_PROGRESS: Progress = { update: () => undefined, end: () => undefined };
 
-/** All that the program says: results on stdout, everything else on stderr. */
+/** Writes results to stdout, and everything else to stderr. */
 export class Output {
   constructor() {
-    // The write of a result tells of its failure. Where a note cannot be written nobody can be told.
+    // A failed write of a result rejects below. A failed write of a note cannot be reported anywhere.
     for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   }
 
   /**
-   * What a command found out.
+   * Writes the result of a command.
    *
-   * @param asJson - as one document for a program, and not as lines for people
-   * @returns as {@link written}
+   * @param asJson - whether to write the document as JSON, instead of the lines
+   * @returns see {@link write}
    */
   result(asJson: boolean | undefined, document: unknown, lines: readonly string[]): Promise<void> {
-    // A name in a database of the application's may hold what would move the cursor.
+    // A name from the database may contain control sequences of the terminal.
     const text = asJson ? JSON.stringify(document) : lines.map(escapeForLog).join('\n');
-    return this.written(`${text}\n`);
+    return this.write(`${text}\n`);
   }
 
   /**
-   * Resolves when stdout has a text, and all before it.
+   * Writes to stdout, and resolves when this text and everything before it are written.
    *
-   * @throws Error where it cannot be written: the disk is full, say
+   * @throws Error if it cannot be written, for example because the disk is full
    */
-  written(text = ''): Promise<void> {
+  write(text = ''): Promise<void> {
     return new Promise((resolve, reject) => {
       process.stdout.write(text, (error?: NodeJS.ErrnoException | null) => {
-        // Whoever read it went away, `head` say, and wants no more.
+        // The reader, for example `head`, has closed the pipe and needs no more.
         if (!error || error.code === 'EPIPE') resolve();
         else reject(new Error(`Cannot write to standard output: ${error.message}`, { cause: error }));
       });
     });
   }
 
-  /** What a person should know beside the result. */
+  /** Writes a message for a person, beside the result. */
   note(text: string): void {
     process.stderr.write(`${escapeForLog(text)}\n`);
   }
 
-  /** Shows how far something is. @param whole - how much there is; null where nobody knows, and no bar can be drawn */
-  progress(whole: number | null): Progress {
-    if (whole === null || !isInteractive()) return NO_PROGRESS;
-    const bar = progress({ max: whole, output: process.stderr, withGuide: false, cancelMessage: 'Interrupted' });
+  /**
+   * Starts a progress bar.
+   *
+   * @param total - the number at which the bar is full; null if it is unknown, which shows no bar
+   */
+  progress(total: number | null): Progress {
+    if (total === null || !isInteractive()) return NO_PROGRESS;
+    const bar = progress({ max: total, output: process.stderr, withGuide: false, cancelMessage: 'Interrupted' });
     bar.start();
-    // The bar ends the process, with success, when it reads Ctrl-C; a terminal that is not raw makes a signal of it.
+    // In raw mode the bar reads Ctrl-C itself and exits with success. Without it, the terminal sends SIGINT.
     process.stdin.setRawMode(false);
-    let shown = 0;
+    let doneBefore = 0;
     return {
       update: (done, message) => {
-        bar.advance(done - shown, message);
-        shown = done;
+        bar.advance(done - doneBefore, message);
+        doneBefore = done;
       },
-      // The result says it all.
+      // The result replaces the bar.
       end: () => bar.clear(),
     };
   }
 }
 
-/** Whether somebody sits at it, who sees what is drawn on stderr. A terminal may say that it has no columns to draw on. */
+/** Whether a person sees stderr. A terminal may report zero columns, on which nothing can be drawn. */
 const isInteractive = (): boolean => process.stdin.isTTY && process.stderr.isTTY && process.stderr.columns > 0;
