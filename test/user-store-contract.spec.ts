@@ -191,7 +191,11 @@ const BROKEN: [promise: string, broken: Partial<UserStore<Member>>, told: RegExp
     { findByUsername: async (name) => byName(name.trim()) },
     /accepted the name "Ann-Élise "/,
   ],
-  ['returns from isActive whether a user may log in', { isActive: () => true }, /returned true for the user of inactiveId/],
+  [
+    'returns from isActive whether a user may log in',
+    { isActive: () => true },
+    /returned true for the user of inactiveId/,
+  ],
   ['returns from isActive whether a user may log in', { isActive: () => false }, /returned false for a user who may/],
   ['returns from isActive whether a user may log in', { isActive: () => 1 as never }, /returned 1 for a user who may/],
 ];

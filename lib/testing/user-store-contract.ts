@@ -146,7 +146,11 @@ export function userStoreContract<User>(
       for (const credentials of users) {
         const id: unknown = store.getId(await logIn(store, credentials));
         checkUserId(id);
-        assert.equal(store.getId(await logIn(store, credentials)), id, 'getId returned different ids for the same user');
+        assert.equal(
+          store.getId(await logIn(store, credentials)),
+          id,
+          'getId returned different ids for the same user',
+        );
       }
     }),
 
