@@ -1,38 +1,18 @@
 import { createSecretKey, type KeyObject } from 'node:crypto';
 import ms from 'ms';
-import { parseDuration } from './duration.js';
-import type { ExpiringTokenOptions, ObtainPolicy } from './expiring-token.options.js';
-import { checkFields, checkInteger, checkPattern, checkOneOf, rejectOption } from './option-checks.js';
 import { ExpiringTokenOptionsError } from '../errors/expiring-token-options.error.js';
+import { parseDuration } from './duration.js';
+import type { ExpiringTokenOptions, ImportedShape, ObtainPolicy } from './expiring-token.options.js';
+import { checkInteger, checkOneOf, checkPattern, rejectOption } from './option-checks.js';
+import { parseCache, parseLimit, parseLoginThrottle, parsePrune, parseRefresh } from './resolve-nested-options.js';
 
-/** RFC 2104 §3: an HMAC key shorter than the hash weakens it. */
+/** RFC 2104 §3: an HMAC key that is shorter than the hash weakens it. */
 const MIN_SECRET_BYTES = 32;
 
-/** Longest time in which a used refresh token can be used again: the longer, the longer a stolen one serves unnoticed. */
-const GRACE_RANGE = { min: 0, max: ms('60s'), description: 'from 0 to 60 seconds' };
-
-/** Headers that clients send with every request, or that say what the request is. */
-const RESERVED_HEADERS = [
-  'accept',
-  'authorization',
-  'connection',
-  'content-length',
-  'content-type',
-  'cookie',
-  'host',
-  'user-agent',
-];
-
-/** Largest number of tokens that a process remembers: some gigabytes. */
-const MAX_CACHE_SIZE = 10_000_000;
-
-/** Most threads that libuv can have. */
+/** Maximum number of threads of libuv. */
 const MAX_CONCURRENT_HASHES = 1024;
 
-/** Largest number of rows of one statement. */
-const MAX_BATCH_SIZE = 10_000;
-
-/** How long tokens live, in milliseconds; `Infinity` means that there is no end. */
+/** How long tokens are valid, in milliseconds; `Infinity` means that there is no end. */
 export interface Lifetime {
   /** After creation. It does not apply to a token that has its own lifespan. */
   readonly lifespanMs: number;
@@ -49,9 +29,10 @@ function parseSecrets(value: unknown): readonly KeyObject[] {
   if (value !== undefined && secrets.length === 0) rejectOption('secret', '[]', remedy);
   return Object.freeze(
     secrets.map((secret) => {
-      // The value is a secret: the error tells only its kind or length.
-      if (typeof secret !== 'string')
+      // The value is a secret: the error contains only its type or length.
+      if (typeof secret !== 'string') {
         return rejectOption('secret', `a ${secret === null ? 'null' : typeof secret}`, remedy);
+      }
       const bytes = Buffer.byteLength(secret);
       return bytes < MIN_SECRET_BYTES
         ? rejectOption('secret', `a secret of ${bytes} bytes`, remedy)
@@ -64,7 +45,11 @@ function parseObtain(value: unknown, hasSecret: boolean): ObtainPolicy {
   if (value === undefined) return hasSecret ? 'reuse' : 'replace';
   const policy = checkOneOf('obtain', value, ['reuse', 'renew', 'replace'] as const);
   if (policy !== 'replace' && !hasSecret) {
-    rejectOption('obtain', policy, "Give secret as well, without which a token cannot be shown again, or 'replace'.");
+    rejectOption(
+      'obtain',
+      policy,
+      "Give secret as well, without which a token cannot be returned again, or 'replace'.",
+    );
   }
   return policy;
 }
@@ -78,29 +63,9 @@ function parseSchemes(value: unknown): readonly string[] {
   return Object.freeze([...(value as string[])]);
 }
 
-function parseRefresh(value: ExpiringTokenOptions['refresh']) {
-  if (value === false) return null;
-  const {
-    idle = '7d',
-    lifespan = '90d',
-    grace = '30s',
-    header = 'Refresh-Token',
-  } = checkFields('refresh', value, ['idle', 'lifespan', 'grace', 'header']);
-  const name = checkPattern(
-    'refresh.header',
-    header,
-    /^[A-Za-z0-9-]+$/,
-    'Give the name of a header: letters, digits and hyphens.',
-  ).toLowerCase();
-  if (RESERVED_HEADERS.includes(name)) rejectOption('refresh.header', header, 'Give the name of a header of its own.');
-  return Object.freeze({
-    lifetime: Object.freeze({
-      lifespanMs: parseDuration('refresh.lifespan', lifespan, { never: true }),
-      idleMs: parseDuration('refresh.idle', idle),
-    }),
-    graceMs: parseDuration('refresh.grace', grace, { range: GRACE_RANGE }),
-    header: name,
-  });
+function parseFieldName(option: string, value: unknown): string {
+  const remedy = 'Give the name of a JSON field of the credentials, not deviceName.';
+  return checkPattern(option, value, /^(?!deviceName$)./, remedy);
 }
 
 function parseLastUsedAccuracy(value: unknown, shortestIdleMs: number): number {
@@ -111,68 +76,11 @@ function parseLastUsedAccuracy(value: unknown, shortestIdleMs: number): number {
     : rejectOption(
         'lastUsedAccuracy',
         value,
-        'Give less than idle and refresh.idle, or last use is not known in time.',
+        'Give less than idle and refresh.idle: otherwise a token in use would expire before its use is recorded.',
       );
 }
 
-function parseLimit(value: ExpiringTokenOptions['limit']) {
-  if (value === null) return null;
-  const { perUser, policy } = checkFields('limit', value, ['perUser', 'policy']);
-  return Object.freeze({
-    perUser: checkInteger('limit.perUser', perUser, 1, Number.MAX_SAFE_INTEGER),
-    policy: checkOneOf('limit.policy', policy, ['evict', 'reject'] as const),
-  });
-}
-
-function parseLoginThrottle(value: ExpiringTokenOptions['loginThrottle']) {
-  if (value === false) return null;
-  const { limit = 10, ttl = '5m', redis } = checkFields('loginThrottle', value, ['limit', 'ttl', 'redis']);
-  if (redis !== undefined && (typeof redis !== 'object' || redis === null)) {
-    rejectOption('loginThrottle.redis', redis, 'Give a client made by ioredis or redis.');
-  }
-  return Object.freeze({
-    limit: checkInteger('loginThrottle.limit', limit, 1, Number.MAX_SAFE_INTEGER),
-    ttlMs: parseDuration('loginThrottle.ttl', ttl),
-    redis,
-  });
-}
-
-function parseCache(value: ExpiringTokenOptions['cache']) {
-  if (value === false) return null;
-  const { ttl = '10s', max = 50_000, redis } = checkFields('cache', value, ['ttl', 'max', 'redis']);
-  const isClient = typeof redis === 'object' && redis !== null && 'duplicate' in redis && 'publish' in redis;
-  const isUrl = typeof redis === 'string' && /^rediss?:\/\//.test(redis);
-  if (redis !== undefined && !isUrl && !isClient) {
-    // A URL may hold a password.
-    const shown = typeof redis === 'string' ? 'a string' : redis;
-    rejectOption(
-      'cache.redis',
-      shown,
-      "Give a URL such as 'redis://localhost:6379', or a client made by ioredis or redis.",
-    );
-  }
-  return Object.freeze({
-    ttlMs: parseDuration('cache.ttl', ttl),
-    max: checkInteger('cache.max', max, 1, MAX_CACHE_SIZE),
-    redis,
-  });
-}
-
-/** The option `prune`, or what a sweep of its own is to do otherwise. */
-export function parsePrune(value: ExpiringTokenOptions['prune']) {
-  const {
-    every = '1h',
-    retention = '7d',
-    batch = 1000,
-  } = checkFields('prune', value === false ? {} : value, ['every', 'retention', 'batch']);
-  return Object.freeze({
-    everyMs: value === false ? null : parseDuration('prune.every', every),
-    retentionMs: parseDuration('prune.retention', retention),
-    batch: checkInteger('prune.batch', batch, 1, MAX_BATCH_SIZE),
-  });
-}
-
-function parseImported(value: unknown) {
+function parseImported(value: unknown): readonly ImportedShape[] {
   if (!Array.isArray(value)) return rejectOption('imported', value, "Give a list of 'drf' and 'sanctum'.");
   return Object.freeze(value.map((shape: unknown) => checkOneOf('imported', shape, ['drf', 'sanctum'] as const)));
 }
@@ -180,7 +88,7 @@ function parseImported(value: unknown) {
 /**
  * Checks the options and fills in the defaults, once, at start-up.
  *
- * @throws ExpiringTokenOptionsError naming the option, its value and the remedy
+ * @throws ExpiringTokenOptionsError that names the option, its value and the remedy
  */
 export function resolveOptions(options: ExpiringTokenOptions) {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
@@ -208,31 +116,24 @@ export function resolveOptions(options: ExpiringTokenOptions) {
     timeout = '2s',
     ...unknown
   } = options;
-  const [stray] = Object.keys(unknown);
-  if (stray !== undefined) {
+  const [firstUnknown] = Object.keys(unknown);
+  if (firstUnknown !== undefined) {
     throw new ExpiringTokenOptionsError(
-      stray,
+      firstUnknown,
       'unknown option',
       'Fix the spelling or remove it. An option that shapes the module, such as path, is given to forRootAsync beside the factory.',
     );
   }
-  const secrets = parseSecrets(secret);
-  const field = (option: string, value: unknown) =>
-    checkPattern(
-      option,
-      value,
-      /^(?!deviceName$)./,
-      'Give the name of a JSON field of the credentials, not deviceName.',
-    );
   if (usernameField === passwordField) {
-    rejectOption('passwordField', passwordField, 'Give another field than usernameField names.');
+    rejectOption('passwordField', passwordField, 'Give another field than usernameField.');
   }
+  const secrets = parseSecrets(secret);
   const accessLifetime: Lifetime = Object.freeze({
     lifespanMs: parseDuration('lifespan', lifespan, { never: true }),
     idleMs: parseDuration('idle', idle, { never: true }),
   });
   const rotation = parseRefresh(refresh);
-  // Without the option, refresh tokens that were issued while it was on live as long as they do by default.
+  // If the option was switched off, refresh tokens that were issued before expire after the default lifetime.
   const refreshLifetime: Lifetime = (rotation ?? parseRefresh({})!).lifetime;
   return Object.freeze({
     accessLifetime,
@@ -246,14 +147,14 @@ export function resolveOptions(options: ExpiringTokenOptions) {
     obtain: parseObtain(obtain, secrets.length > 0),
     limit: parseLimit(limit),
     loginThrottle: parseLoginThrottle(loginThrottle),
-    usernameField: field('usernameField', usernameField),
-    passwordField: field('passwordField', passwordField),
+    usernameField: parseFieldName('usernameField', usernameField),
+    passwordField: parseFieldName('passwordField', passwordField),
     schemes: parseSchemes(schemes),
     realm: checkPattern(
       'realm',
       realm,
       /^[\x20\x21\x23-\x5b\x5d-\x7e]+$/,
-      'Give printable ASCII without " and \\, a character at least.',
+      'Give at least one character of printable ASCII, without " and \\.',
     ),
     expiredStatus: checkOneOf('expiredStatus', expiredStatus, [401, 400] as const),
     prefix: checkPattern('prefix', prefix, /^[A-Za-z0-9_-]{1,20}$/, 'Give 1 to 20 letters, digits, _ or -.'),

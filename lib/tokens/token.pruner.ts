@@ -4,7 +4,8 @@ import { type BeforeApplicationShutdown, Inject, Injectable, type OnApplicationB
 import { BackgroundTask } from '../async/background-task.js';
 import { orUnavailable } from '../errors/service-unavailable.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
-import { parsePrune, type ResolvedOptions } from '../options/resolve-options.js';
+import { parsePrune } from '../options/resolve-nested-options.js';
+import type { ResolvedOptions } from '../options/resolve-options.js';
 import { TokenEvents } from './events/token.events.js';
 import { TokenValidity } from './token-lifetime.js';
 import { PURPOSES } from './token-purpose.js';

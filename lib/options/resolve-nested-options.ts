@@ -1,0 +1,112 @@
+import ms from 'ms';
+import { type DurationRange, parseDuration } from './duration.js';
+import type { ExpiringTokenOptions } from './expiring-token.options.js';
+import { checkFields, checkInteger, checkOneOf, checkPattern, rejectOption } from './option-checks.js';
+
+/** The longer a used refresh token can be used again, the longer the reuse of a stolen one goes unnoticed. */
+const GRACE_RANGE: DurationRange = { min: 0, max: ms('60s'), description: 'from 0 to 60 seconds' };
+
+/** Headers that cannot carry the refresh token: clients send them anyway, or they describe the request. */
+const RESERVED_HEADERS = [
+  'accept',
+  'authorization',
+  'connection',
+  'content-length',
+  'content-type',
+  'cookie',
+  'host',
+  'user-agent',
+];
+
+/** This number of tokens takes some gigabytes of memory. */
+const MAX_CACHE_SIZE = 10_000_000;
+
+/** Maximum number of rows of one statement. */
+const MAX_BATCH_SIZE = 10_000;
+
+/** Checks the option `refresh`. Null means that there are no refresh tokens. */
+export function parseRefresh(value: ExpiringTokenOptions['refresh']) {
+  if (value === false) return null;
+  const {
+    idle = '7d',
+    lifespan = '90d',
+    grace = '30s',
+    header = 'Refresh-Token',
+  } = checkFields('refresh', value, ['idle', 'lifespan', 'grace', 'header']);
+  const name = checkPattern(
+    'refresh.header',
+    header,
+    /^[A-Za-z0-9-]+$/,
+    'Give the name of a header: letters, digits and hyphens.',
+  ).toLowerCase();
+  if (RESERVED_HEADERS.includes(name)) {
+    rejectOption('refresh.header', header, 'Give the name of a header that has no other meaning.');
+  }
+  return Object.freeze({
+    lifetime: Object.freeze({
+      lifespanMs: parseDuration('refresh.lifespan', lifespan, { never: true }),
+      idleMs: parseDuration('refresh.idle', idle),
+    }),
+    graceMs: parseDuration('refresh.grace', grace, { range: GRACE_RANGE }),
+    header: name,
+  });
+}
+
+/** Checks the option `limit`. Null means that there is no limit. */
+export function parseLimit(value: ExpiringTokenOptions['limit']) {
+  if (value === null) return null;
+  const { perUser, policy } = checkFields('limit', value, ['perUser', 'policy']);
+  return Object.freeze({
+    perUser: checkInteger('limit.perUser', perUser, 1, Number.MAX_SAFE_INTEGER),
+    policy: checkOneOf('limit.policy', policy, ['evict', 'reject'] as const),
+  });
+}
+
+/** Checks the option `loginThrottle`. Null means that failed logins are not limited. */
+export function parseLoginThrottle(value: ExpiringTokenOptions['loginThrottle']) {
+  if (value === false) return null;
+  const { limit = 10, ttl = '5m', redis } = checkFields('loginThrottle', value, ['limit', 'ttl', 'redis']);
+  if (redis !== undefined && (typeof redis !== 'object' || redis === null)) {
+    rejectOption('loginThrottle.redis', redis, 'Give a client made by ioredis or redis.');
+  }
+  return Object.freeze({
+    limit: checkInteger('loginThrottle.limit', limit, 1, Number.MAX_SAFE_INTEGER),
+    ttlMs: parseDuration('loginThrottle.ttl', ttl),
+    redis,
+  });
+}
+
+/** Checks the option `cache`. Null means that no token is cached. */
+export function parseCache(value: ExpiringTokenOptions['cache']) {
+  if (value === false) return null;
+  const { ttl = '10s', max = 50_000, redis } = checkFields('cache', value, ['ttl', 'max', 'redis']);
+  const isClient = typeof redis === 'object' && redis !== null && 'duplicate' in redis && 'publish' in redis;
+  const isUrl = typeof redis === 'string' && /^rediss?:\/\//.test(redis);
+  if (redis !== undefined && !isUrl && !isClient) {
+    rejectOption(
+      'cache.redis',
+      // A URL may contain a password.
+      typeof redis === 'string' ? 'a string' : redis,
+      "Give a URL such as 'redis://localhost:6379', or a client made by ioredis or redis.",
+    );
+  }
+  return Object.freeze({
+    ttlMs: parseDuration('cache.ttl', ttl),
+    max: checkInteger('cache.max', max, 1, MAX_CACHE_SIZE),
+    redis,
+  });
+}
+
+/** Checks the option `prune`. With `false`, `everyMs` is null, and the rest applies to a call of `prune()`. */
+export function parsePrune(value: ExpiringTokenOptions['prune']) {
+  const {
+    every = '1h',
+    retention = '7d',
+    batch = 1000,
+  } = checkFields('prune', value === false ? {} : value, ['every', 'retention', 'batch']);
+  return Object.freeze({
+    everyMs: value === false ? null : parseDuration('prune.every', every),
+    retentionMs: parseDuration('prune.retention', retention),
+    batch: checkInteger('prune.batch', batch, 1, MAX_BATCH_SIZE),
+  });
+}
