@@ -2,7 +2,7 @@ import type { ModuleMetadata, Type } from '@nestjs/common';
 import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
 import type { ExpiringTokenOptions } from './options/expiring-token.options.js';
 import { checkOneOf, checkPattern, formatValue, rejectOption } from './options/option-checks.js';
-import { definitionOf, type ExpiringTokenRoute, ROUTE_NAMES } from './routes/routes.js';
+import { type ExpiringTokenRoute, ROUTE_NAMES, ROUTES } from './routes/routes.js';
 import { Token } from './tokens/token.entity.js';
 import type { UserStore } from './users/user-store.js';
 
@@ -136,7 +136,7 @@ export function resolveModuleOptions(options: ExpiringTokenStructuralOptions): R
 export function resolveForRootOptions(options: ExpiringTokenModuleOptions): ResolvedModuleOptions {
   const resolved = resolveModuleOptions(options);
   const isUnavailable = (route: ExpiringTokenRoute) => {
-    const { requires } = definitionOf(route);
+    const { requires } = ROUTES[route];
     return requires !== undefined && !options[requires];
   };
   const listed = options.routes && options.routes.find(isUnavailable);
@@ -144,7 +144,7 @@ export function resolveForRootOptions(options: ExpiringTokenModuleOptions): Reso
     rejectOption(
       'routes',
       options.routes,
-      `Give the option ${definitionOf(listed).requires} as well, or leave '${listed}' out.`,
+      `Give the option ${ROUTES[listed].requires} as well, or leave '${listed}' out.`,
     );
   }
   return { ...resolved, routes: resolved.routes.filter((route) => !isUnavailable(route)) };

@@ -47,7 +47,7 @@ import { redactBodyParserErrors } from './routes/body-parser-errors.js';
 import { LoginThrottle } from './routes/login/login.throttle.js';
 import { LoginVerifier } from './routes/login/login.verifier.js';
 import { PasswordLogin } from './routes/login/password-login.js';
-import { definitionOf } from './routes/routes.js';
+import { ROUTES } from './routes/routes.js';
 import { TokenResponses } from './routes/token-response.js';
 import { TokenEvents } from './tokens/events/token.events.js';
 import { ExpiringTokenService } from './tokens/expiring-token.service.js';
@@ -176,7 +176,7 @@ function assemble(definition: DynamicModule, resolve: () => ResolvedModuleOption
       ...new Set([...(definition.imports ?? []), ...imports]),
       RouterModule.register([{ path, module: ExpiringTokenModule }]),
     ],
-    controllers: routes.map((route) => definitionOf(route).controller),
+    controllers: routes.map((route) => ROUTES[route].controller),
     providers: [
       ...(definition.providers ?? []),
       ...optionProviders(extras),

@@ -1,7 +1,7 @@
 import type { AbstractHttpAdapter } from '@nestjs/core';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import type { HttpRequest } from '../transports/http-request.js';
-import { definitionOf, type ExpiringTokenRoute } from './routes.js';
+import { type ExpiringTokenRoute, ROUTES } from './routes.js';
 
 /** Returns the path of a request as a router reads it. */
 function pathOf({ originalUrl = '' }: HttpRequest): string {
@@ -25,7 +25,7 @@ export function redactBodyParserErrors(
 ): void {
   if (adapter.getType() !== 'express' || routes.length === 0) return;
   const prefix = `/${path}/`.replaceAll(/\/+/g, '/').replaceAll('.', String.raw`\.`);
-  const paths = routes.map((route) => definitionOf(route).paths);
+  const paths = routes.map((route) => ROUTES[route].paths);
   // The pattern has no start: a global prefix or a version may precede the path.
   const ownPath = new RegExp(`${prefix}(${paths.join('|')})/?$`, 'i');
   // Express recognizes an error handler by its four parameters.

@@ -15,24 +15,24 @@ export interface RouteDefinition {
   requires?: 'refresh';
 }
 
+/** Keeps the names of the routes in the type, and hides their controllers from it: the type is part of the public API. */
+const define = <Name extends string>(routes: Record<Name, RouteDefinition>) => routes;
+
 /**
  * All routes of the module, in the order of the documentation. This is the only list of them: the type and the default of the
  * option `routes`, the controllers of the module and the paths of {@link redactBodyParserErrors} are derived from it.
  */
-export const ROUTES = {
+export const ROUTES = define({
   login: { controller: LoginController, paths: 'login' },
   'obtain-token': { controller: ObtainTokenController, paths: 'obtain-token' },
   token: { controller: TokenController, paths: 'token' },
   refresh: { controller: RefreshController, paths: 'refresh', requires: 'refresh' },
   logout: { controller: LogoutController, paths: 'logout(-all)?' },
   devices: { controller: DevicesController, paths: 'devices/[^/]+' },
-} as const satisfies Record<string, RouteDefinition>;
+});
 
 /** A route, or group of routes, that the module can serve. See {@link ExpiringTokenStructuralOptions.routes}. */
 export type ExpiringTokenRoute = keyof typeof ROUTES;
 
 /** The names of all routes. */
 export const ROUTE_NAMES = Object.keys(ROUTES) as readonly ExpiringTokenRoute[];
-
-/** Returns the definition of a route. */
-export const definitionOf = (route: ExpiringTokenRoute): RouteDefinition => ROUTES[route];
