@@ -614,11 +614,10 @@ onRedis(() => {
 
     it('are counted exactly, however the commands of simultaneous attempts and processes interleave', async () => {
       const keyPrefix = `test-${randomUUID()}:`;
-      const [one, two] = [0, 1].map(() => throttleOf({ limit: 1, redis: connect(keyPrefix) })) as [
-        LoginThrottle,
-        LoginThrottle,
-      ];
-      // Each attempt ends while the next one, which it blocks, returns its rejected slot.
+      const pair = [connect(keyPrefix), connect(keyPrefix)];
+      await Promise.all(pair.map((client) => client.ping()));
+      const [one, two] = pair.map((redis) => throttleOf({ limit: 1, redis })) as [LoginThrottle, LoginThrottle];
+      // Each attempt ends while Redis refuses the next one, which waits for its slot.
       const brief = () => new Promise<string>((resolve) => setImmediate(resolve, 'in'));
       const results = await times(100, (host) => outcome(attemptAt(one, `192.0.2.${host}`, 'ann', brief)));
       expect(new Set(results)).toEqual(new Set(['in']));

@@ -1,5 +1,4 @@
 import { Logger } from '@nestjs/common';
-import { withTimeout } from '../../async/with-timeout.js';
 import { describeError } from '../../errors/describe-error.js';
 import { type AttemptCounter, refusedSlot, type Slot, type ThrottleOptions } from './attempt-counter.js';
 import { MemoryCounter } from './memory.counter.js';
@@ -103,12 +102,28 @@ export class RedisCounter implements AttemptCounter {
     if (performance.now() < this.pausedUntilMs) return undefined;
     const answer = (async () => command())();
     try {
-      return await withTimeout(REDIS_TIMEOUT_MS, () => answer, 'Redis');
+      return await inTime(answer);
     } catch (error) {
-      this.pausedUntilMs = performance.now() + REDIS_PAUSE_MS;
-      this.logger.warn(`Redis failed, so this process counts failed logins alone: ${describeError(error)}`);
+      this.pause(error);
       answer.then(undo).catch(() => undefined);
       return undefined;
     }
   }
+  private pause(error: unknown): void {
+    // Of the commands that fail together, only the first one is logged.
+    if (performance.now() >= this.pausedUntilMs) {
+      this.logger.warn(`Redis failed, so this process counts failed logins alone: ${describeError(error)}`);
+    }
+    this.pausedUntilMs = performance.now() + REDIS_PAUSE_MS;
+  }
+}
+
+/** Rejects if Redis does not answer in time. */
+function inTime<T>(answer: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const fail = () => reject(new Error(`no answer within ${REDIS_TIMEOUT_MS} ms`));
+    // In a busy process the timer may fire before an answer that has arrived is read. The immediate runs after that.
+    const timer = setTimeout(() => setImmediate(fail), REDIS_TIMEOUT_MS);
+    answer.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
 }
