@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Token } from 'nestjs-expiring-token';
-import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { importFile } from '../lib/command-line/import-file.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
 import { rowOfImported } from '../lib/tokens/secret/imported-token.js';
@@ -21,6 +21,7 @@ let project: Project;
 beforeAll(async () => {
   project = await Project.create();
 }, TIMEOUT_MS);
+afterAll(() => project.close());
 
 /** An application beside the command, with the same clock. */
 async function boot(environment: TestEnvironment): Promise<TestApp> {
@@ -50,7 +51,7 @@ describe('The command line', () => {
       it('creates a user with a password from standard input, and the user can log in', options, async () => {
         const app = await boot(environment);
         const source = project.dataSource('created.js', environment);
-        const run = await project.run(['create-user', 'ann', '-d', source, '--json'], `${PASSWORD}\n`);
+        const run = await project.spawn(['create-user', 'ann', '-d', source, '--json'], `${PASSWORD}\n`);
         expect(run).toMatchObject({ code: 0, stderr: '[dotenv] injecting env\n' });
         const { id, username, ...rest } = JSON.parse(run.stdout);
         expect({ username, rest }).toEqual({ username: 'ann', rest: {} });
@@ -408,7 +409,7 @@ describe('The command line', () => {
         });
 
         it('draws a progress bar, without colours if NO_COLOR is set', options, async () => {
-          const tokens = Array.from({ length: 2000 }, () => ({ key: key(), userId: '1', created: new Date(0) }));
+          const tokens = Array.from({ length: 1000 }, () => ({ key: key(), userId: '1', created: new Date(0) }));
           // The records are skipped one by one without a write, and this takes longer than the 80 ms after which the bar appears.
           for (let made = 0; made < tokens.length; made += 500) {
             const rows = tokens.slice(made, made + 500).map((token) => rowOfImported(token));
@@ -420,7 +421,7 @@ describe('The command line', () => {
           expect(code).toBe(0);
           expect(stdout).toContain('\x1b[35m');
           expect(stdout).toMatch(/[━=]+.* \d+ read/);
-          expect(stdout).toContain('0 tokens imported, 2000 skipped');
+          expect(stdout).toContain('0 tokens imported, 1000 skipped');
           const slow = project.dataSource(
             'slow.js',
             environment,
@@ -457,7 +458,7 @@ describe('The command line', () => {
           'export const expiringToken = { prune: { batch: 1 } };',
         );
         let stop = () => {};
-        const run = project.run(['prune', '-d', slow, '--json'], '', (child) => {
+        const run = project.spawn(['prune', '-d', slow, '--json'], '', (child) => {
           stop = () => void child.kill('SIGTERM');
         });
         await expect.poll(() => app.countTokens(), options).toBeLessThan(4000);
@@ -477,7 +478,7 @@ describe('The command line', () => {
         writeSync(writer, `key,userId,created\n${key()},1,2026-01-31T12:00:00Z\n${key()},1,`);
         const before = await app.countTokens();
         let stop = () => {};
-        const run = project.run(['import', 'pipe', '-d', source, '--json'], '', (child) => {
+        const run = project.spawn(['import', 'pipe', '-d', source, '--json'], '', (child) => {
           stop = () => void child.kill('SIGINT');
         });
         await expect.poll(() => app.countTokens(), options).toBe(before + 1);

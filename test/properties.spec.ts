@@ -45,6 +45,8 @@ class Target {
   static async boot(environment: TestEnvironment): Promise<Target> {
     const app = await environment.boot({ options: { refresh: { idle: '7d' } } });
     await app.nest.get(TokenPruner).beforeApplicationShutdown();
+    // Or the server ends a connection on which the agent is about to send, if the process pauses for five seconds.
+    app.nest.getHttpServer().keepAliveTimeout = 0;
     const target = new Target(app, await app.createUser());
     await target.renewToken();
     return target;

@@ -10,7 +10,7 @@ import { onEverySharedDatabase, type SharedDatabase } from './fixtures/shared-da
  * user's requests wait for each other and nobody else's.
  */
 
-const LANES = 8;
+const LANES = 4;
 const SECRET = 'a secret of thirty-two bytes, or more';
 
 let processes: AppProcess[];
