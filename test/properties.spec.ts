@@ -8,14 +8,18 @@ import { TokenPruner } from '../lib/tokens/token.pruner.js';
 import { warnings, onEveryEnvironment, PASSWORD, type TestEnvironment, type TestApp } from './fixtures/app.js';
 import { DatabaseMeter } from './fixtures/hostile/database-meter.js';
 import { type Answer, bearer, type RequestOptions } from './fixtures/http.js';
+import { IS_THOROUGH } from './fixtures/iterations.js';
 
-/* Requests out of grammars; hostile.spec.ts has the single ones. Every oracle is of its own: none asks the library. */
+/* Requests that grammars generate. hostile.spec.ts has single ones. What is expected is computed here, never by the library. */
+
+/** How many requests a property sends: a third of them where time is short, as each run sends other ones. */
+const runs = (thorough: number) => (IS_THOROUGH ? thorough : Math.ceil(thorough / 3));
 
 /** RFC 6750 §3, with the attributes that are used here. */
 const CHALLENGE =
   /^Bearer realm="[ !#-[\]-~]*"(?:, error="(?<error>[ !#-[\]-~]+)", error_description="(?<description>[ !#-[\]-~]+)")?$/;
 
-/** A text with a place in it changed: characters put there, some taken away, or doubled. */
+/** A text that is changed in one place: characters are inserted, removed or doubled. */
 const spliced = (text: string, unit: fc.Arbitrary<string>) =>
   fc
     .tuple(fc.nat(text.length), fc.string({ unit, maxLength: 2 }), fc.integer({ min: -2, max: 2 }))
@@ -25,8 +29,8 @@ const spliced = (text: string, unit: fc.Arbitrary<string>) =>
 const cut = (text: string) =>
   fc.tuple(fc.nat(text.length), fc.nat(text.length)).map(([from, to]) => text.slice(from, to));
 
-/** All of an answer that is not the time of day. */
-const told = ({ status, text, headers: { date: _, ...headers } }: Answer) => ({ status, text, headers });
+/** An answer without its time of day. */
+const comparable = ({ status, text, headers: { date: _, ...headers } }: Answer) => ({ status, text, headers });
 
 /** A running application with a user who has a token. */
 class Target {
@@ -56,7 +60,7 @@ class Target {
     this.agent.destroy();
   }
 
-  /** Gives the user a token whose use is written already, and will not be while statements are counted. */
+  /** Gives the user a token whose last use is already written, so that no write of it is counted among the statements. */
   async renewToken(): Promise<void> {
     const { plainText, token } = await this.app.tokens.issue(this.user.id);
     [this.token, this.deviceId] = [plainText, token.deviceId];
@@ -64,7 +68,7 @@ class Target {
     await this.app.usesWritten();
   }
 
-  /** Sends a request; what holds for every one is seen to here. */
+  /** Sends a request, and asserts what holds for every request. */
   async send(path: string, options: RequestOptions): Promise<Answer & { statements: number }> {
     const lines = warnings.length;
     this.meter.take();
@@ -72,7 +76,7 @@ class Target {
     const statements = this.meter.take();
     expect(answer.status, answer.text).toBeLessThan(500);
     expect(warnings.slice(lines)).toEqual([]);
-    // Passport drops it.
+    // Passport drops the challenge.
     if (answer.status === 401 && path !== '/passport') expect(answer.headers['www-authenticate']).toMatch(CHALLENGE);
     return { ...answer, statements };
   }
@@ -88,7 +92,7 @@ function useTarget(environment: TestEnvironment): () => Target {
   return () => target;
 }
 
-describe('Whatever stands for a token', () => {
+describe('Any text in place of a token', () => {
   /** Every character that a header can hold. */
   const characters = fc.constantFrom(
     '\t',
@@ -98,7 +102,7 @@ describe('Whatever stands for a token', () => {
   );
   const b64token = fc.stringMatching(/^[A-Za-z0-9._~+/-]{1,80}={0,2}$/);
 
-  /** A live token, others that have the shape of one, what accidents make of it, and what is none. */
+  /** The valid token, others of the same shape, damaged copies of it, and other texts. */
   const credentials = (live: string, others: string[]): fc.Arbitrary<string> =>
     fc.oneof(
       { weight: 3, arbitrary: fc.constant(live) },
@@ -141,10 +145,10 @@ describe('Whatever stands for a token', () => {
     );
   }
 
-  /** RFC 9110 §5.5: a value without the white space around it, which is not part of it. */
+  /** RFC 9110 §5.5: white space around a value is not part of it. */
   const trimmed = (value: string) => value.replaceAll(/^[ \t]+|[ \t]+$/g, '');
 
-  /** RFC 6750 §2.1: what is presented; null if nothing is. */
+  /** RFC 6750 §2.1: returns the presented token, or null if there is none. */
   function presentedIn(value: string): string | null {
     const found = /^bearer(?: +(.*))?$/i.exec(trimmed(value));
     return found && (found[1] ?? '');
@@ -169,12 +173,12 @@ describe('Whatever stands for a token', () => {
     (environment) => {
       const target = useTarget(environment);
 
-      it('in the Authorization header: only the live one passes, a refusal quotes nothing, what is malformed costs no statement', async () => {
+      it('in the Authorization header: only the valid one passes, a rejection quotes nothing, and a malformed one costs no statement', async () => {
         const { app, user, token } = target();
         const other = await app.createUser();
         const { refresh } = await app.tokens.logIn(other.id);
         const own = await app.tokens.issue(user.id);
-        // Of no row, of a row with another secret, and of another kind
+        // A token of no row, one of an existing row with another secret, and a refresh token
         const others = [
           generateToken('ext_', uuidV7(app.clock.now)),
           generateToken('ext_', own.token.id),
@@ -189,7 +193,7 @@ describe('Whatever stands for a token', () => {
           expect(answer.json).toEqual({ statusCode: status, error: reason, message, code });
           const challenge = CHALLENGE.exec(answer.headers['www-authenticate']!)?.groups;
           expect(challenge).toEqual({ error, description: error && message });
-          answers.set(code as Refusal, told(answer));
+          answers.set(code as Refusal, comparable(answer));
         }
 
         const property = fc.asyncProperty(headerLines(token, others), async (headers) => {
@@ -209,15 +213,15 @@ describe('Whatever stands for a token', () => {
             expect(me).toMatchObject({ status: 200, json: { user: { id: user.id } } });
             expect(optional).toMatchObject({ status: 200, json: { id: user.id } });
           } else {
-            expect(told(me)).toEqual(answers.get(code));
+            expect(comparable(me)).toEqual(answers.get(code));
             if (code === 'token_missing') expect(optional).toMatchObject({ status: 200, json: { id: null } });
-            else expect(told(optional)).toEqual(answers.get(code));
+            else expect(comparable(optional)).toEqual(answers.get(code));
           }
         });
-        await fc.assert(property, { numRuns: 300 });
+        await fc.assert(property, { numRuns: runs(300) });
       });
 
-      it('for a refresh token: only the live one is exchanged, a refusal quotes nothing and changes nothing', async () => {
+      it('in place of a refresh token: only the valid one is exchanged, a rejection quotes nothing and changes nothing', async () => {
         const { app, user, token } = target();
         const { refresh } = await app.tokens.logIn(user.id);
         const live = refresh!.plainText;
@@ -227,17 +231,17 @@ describe('Whatever stands for a token', () => {
             method: 'POST',
             ...(where === 'header' ? { headers: [['Refresh-Token', value]] } : { body: { refreshToken: value } }),
           });
-        const invalid = told(await present('body', 'x'));
+        const invalid = comparable(await present('body', 'x'));
         const before = await app.dump();
         const places = fc.constantFrom('header', 'body');
         const property = fc.asyncProperty(places, credentials(live, others), async (where, value) => {
           const presented = where === 'header' ? trimmed(value) : value;
           fc.pre(presented !== live);
           const answer = await present(where, value);
-          expect(told(answer)).toEqual(invalid);
+          expect(comparable(answer)).toEqual(invalid);
           expect(answer.statements > 0).toBe(others.includes(presented));
         });
-        await fc.assert(property, { numRuns: 300 });
+        await fc.assert(property, { numRuns: runs(300) });
         expect(await app.dump()).toEqual(before);
         expect(invalid).toMatchObject({ status: 401, text: expect.stringContaining('"code":"refresh_invalid"') });
         expect(await present('header', live)).toMatchObject({ status: 200 });
@@ -247,8 +251,8 @@ describe('Whatever stands for a token', () => {
   );
 });
 
-describe('Whatever stands in a body', () => {
-  /** Characters that stand in no answer: where all of one is ASCII, nothing was quoted. They are a lone surrogate at times. */
+describe('Any request body', () => {
+  /** Characters that no answer contains, some of them lone surrogates: an answer that is all ASCII has quoted nothing. */
   const unit = fc.integer({ min: 0x80, max: 0xffff }).map((code) => String.fromCharCode(code));
   const QUOTES_NOTHING = /^(?!.*\\u)[ -~]*$/;
 
@@ -273,7 +277,7 @@ describe('Whatever stands in a body', () => {
     ),
   );
 
-  /** Text of objects that have these fields, some of them twice, and others. */
+  /** JSON of objects that have these fields, some of them twice, and other fields. */
   function objectTexts(fields: string[]): fc.Arbitrary<string> {
     const names = fc.oneof(
       { weight: 12, arbitrary: fc.constantFrom(...fields) },
@@ -309,7 +313,7 @@ describe('Whatever stands in a body', () => {
     [`{"__proto__":{"${field}":"\u00e9"}}`],
   ];
 
-  /** What is read, in bytes, by default. */
+  /** The longest body in bytes that each framework reads by default. */
   const LIMITS = { express: 100 * 1024, fastify: 1024 * 1024 };
   const VALIDATION_FAILED = { status: 400, code: 'validation_failed' };
   const OWN_REFUSAL = { status: 400, code: undefined };
@@ -319,7 +323,7 @@ describe('Whatever stands in a body', () => {
     path: (own: { deviceId: string }) => string;
     fields: string[];
     isGuarded?: true;
-    /** What is answered where the body is an object whose fields are as they should be. */
+    /** The answer to a body whose fields are right. */
     accepts: { status: number; code?: string };
     isRight: (body: Record<string, unknown>) => boolean;
   }
@@ -363,7 +367,7 @@ describe('Whatever stands in a body', () => {
     },
   ];
 
-  /** What is to be answered to a body: by its length, by the framework that parses it, by its shape. */
+  /** Returns the expected answer to a body, by its length, the framework that parses it, and its shape. */
   function verdict(text: string, { accepts, isRight }: Route, { adapterName }: TestEnvironment) {
     if (Buffer.byteLength(text) > LIMITS[adapterName]) return { status: 413, code: undefined };
     let body: unknown;
@@ -372,7 +376,7 @@ describe('Whatever stands in a body', () => {
     } catch {
       return adapterName === 'express' ? VALIDATION_FAILED : OWN_REFUSAL;
     }
-    // Fastify takes no keys by which prototypes are polluted.
+    // Fastify rejects keys that could pollute prototypes.
     if (adapterName === 'fastify' && /"__proto__":|"constructor":{"prototype":/.test(text)) return OWN_REFUSAL;
     if (typeof body !== 'object' || body === null || Array.isArray(body)) return VALIDATION_FAILED;
     return isRight(body as Record<string, unknown>) ? accepts : VALIDATION_FAILED;
@@ -383,7 +387,7 @@ describe('Whatever stands in a body', () => {
       const target = useTarget(environment);
 
       it.each(ROUTES.map((route) => [`${route.method} ${route.path({ deviceId: ':id' })}`, route] as const))(
-        '%s answers by its shape, quotes nothing of it and writes nothing',
+        'of %s is answered by its shape, never quoted, and not written',
         async (_, route) => {
           const { app } = target();
           const property = fc.asyncProperty(texts(route.fields), async (text) => {
@@ -405,12 +409,12 @@ describe('Whatever stands in a body', () => {
             expect(JSON.stringify(headers)).toMatch(QUOTES_NOTHING);
             expect(await app.dump()).toEqual(before);
           });
-          await fc.assert(property, { numRuns: 100, examples: examplesOf(route.fields) });
+          await fc.assert(property, { numRuns: runs(100), examples: examplesOf(route.fields) });
           expect(({} as { isAdmin?: true }).isAdmin).toBeUndefined();
         },
       );
 
-      it('is read as application/json only, whatever bytes it has and however they are said to be encoded', async () => {
+      it('is read as application/json only, with any bytes and any declared encoding', async () => {
         const { app, user } = target();
         const credentials = { username: user.username, password: PASSWORD };
         const right = JSON.stringify(credentials);
@@ -472,22 +476,25 @@ describe('Whatever stands in a body', () => {
           for (const secret of [PASSWORD, user.username]) expect(text).not.toContain(secret);
           expect(await app.dump()).toEqual(before);
         });
-        await fc.assert(property, { numRuns: 150, examples: [['application/x-www-form-urlencoded', null, form]] });
+        await fc.assert(property, {
+          numRuns: runs(150),
+          examples: [['application/x-www-form-urlencoded', null, form]],
+        });
       });
     },
     { databases: ['sqlite'] },
   );
 });
 
-describe('Whatever stands for the id of a device', () => {
+describe('Any text in place of the id of a device', () => {
   const CANONICAL = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
   const LONGEST_PARAMETER = 100;
 
-  /** What a router takes for the id in the rest of a path; null if there is no route, or no such character. */
+  /** Returns the id that a router reads from the rest of a path, or null if no route matches or the encoding is invalid. */
   function idIn(rest: string, { adapterName }: TestEnvironment): string | null {
     let [segment = ''] = rest.split(/[?#]/, 1);
     if (adapterName === 'express') {
-      // A fragment, which no client sends, makes it read backslashes as slashes.
+      // With a fragment, which no client sends, Express reads backslashes as slashes.
       if (rest.includes('#')) segment = segment.replaceAll('\\', '/');
       segment = segment.replace(/\/$/, '');
     }
@@ -500,7 +507,7 @@ describe('Whatever stands for the id of a device', () => {
     }
   }
 
-  /** Rests of paths: encoded, encoded more than needed, and such as no client writes them. */
+  /** Rests of paths: encoded, encoded more than necessary, and such as no client writes. */
   function segments(known: string[]): fc.Arbitrary<string> {
     const character = fc.string({ unit: 'binary', minLength: 1, maxLength: 1 });
     const uuids = fc.oneof(fc.constantFrom(...known), fc.uuid());
@@ -540,7 +547,7 @@ describe('Whatever stands for the id of a device', () => {
   onEveryEnvironment((environment) => {
     const target = useTarget(environment);
 
-    it('all that is not a device of the user is the same one, and only a canonical UUID is looked for', async () => {
+    it('gets the same answer unless it is a device of the user, and only a canonical UUID is queried', async () => {
       const { app, user, token } = target();
       const stranger = await app.tokens.issue((await app.createUser()).id);
       const own = await app.tokens.issue(user.id);
@@ -556,7 +563,7 @@ describe('Whatever stands for the id of a device', () => {
       for (const method of ['PATCH', 'DELETE']) {
         const answer = await ask(method, strangerId);
         expect(answer).toMatchObject({ status: 404, json: { code: 'device_not_found' } });
-        notFound.set(method, told(answer));
+        notFound.set(method, comparable(answer));
       }
 
       const before = await app.dump();
@@ -570,16 +577,16 @@ describe('Whatever stands for the id of a device', () => {
           expect(answer.json.code).not.toBe('device_not_found');
           expect(answer.statements).toBe(0);
         } else {
-          expect(told(answer)).toEqual(notFound.get(method));
+          expect(comparable(answer)).toEqual(notFound.get(method));
           if (CANONICAL.test(id)) expect(answer.statements).toBeGreaterThan(toAuthenticate);
           else expect(answer.statements).toBe(toAuthenticate);
         }
       });
-      await fc.assert(property, { numRuns: 150 });
+      await fc.assert(property, { numRuns: runs(150) });
       expect(await app.dump()).toEqual(before);
     });
 
-    it('its name comes back as it was given, without control characters and cut at 255 code points', async () => {
+    it('a name of a device is stored without control characters and cut at 255 code points', async () => {
       const { deviceId, token } = target();
       const characters = fc.oneof(
         { weight: 4, arbitrary: fc.string({ unit: 'binary' }) },
@@ -603,7 +610,7 @@ describe('Whatever stands for the id of a device', () => {
           expect(current.name).toBe(expected);
         }
       });
-      await fc.assert(property, { numRuns: 40 });
+      await fc.assert(property, { numRuns: runs(40) });
     });
   });
 });
