@@ -28,7 +28,16 @@ export const shared = {
 /** The specs of each project but `app`, which has all the others: they boot applications in the process of the tests. */
 export const SPECS = {
   /** Functions and classes on their own. */
-  unit: ['captured-output', 'deadline', 'driver-errors', 'token-lifetime', 'token-secret'],
+  unit: [
+    'captured-output',
+    'deadline',
+    'driver-errors',
+    'token-changes',
+    'token-lifetime',
+    'token-purpose',
+    'token-queries',
+    'token-secret',
+  ],
   /** They start other processes, or measure time. */
   processes: ['background', 'cluster-example', 'command-line', 'optional-packages', 'races', 'supply-chain', 'timing'],
   /** What the repository says about the package: documents, manifest, sample application. */

@@ -6,13 +6,11 @@ const CANONICAL_UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 /** Whether a value is a UUID in its canonical form. Other spellings of the same bits are rejected before any SQL runs. */
 export const isUuid = (value: unknown): value is string => typeof value === 'string' && CANONICAL_UUID.test(value);
 
-/** The canonical form of a UUID, from the first 32 digits of hexadecimal text in lower case. */
-export const uuidFromHex = (hex: string): string =>
-  `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20, 32)}`;
-
 /** The canonical form of a UUID, from the first 16 bytes. */
-export const uuidFromBytes = (bytes: Uint8Array): string =>
-  uuidFromHex(Buffer.from(bytes.buffer, bytes.byteOffset, 16).toString('hex'));
+export function uuidFromBytes(bytes: Uint8Array): string {
+  const hex = Buffer.from(bytes.buffer, bytes.byteOffset, 16).toString('hex');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
 
 /** The 16 bytes of a canonical UUID. */
 export const bytesFromUuid = (uuid: string): Buffer => Buffer.from(uuid.replaceAll('-', ''), 'hex');
