@@ -1,9 +1,9 @@
 /**
- * Refuses a publish that is not ready: an address of the repository that is not filled in, a version without an entry in
- * the changelog, or a tag of another version. Runs before each `npm publish`.
+ * Runs before each `npm publish`. Fails if the repository address or the code owner is not filled in, if the changelog has no
+ * entry for the version, or if the tag belongs to another version.
  *
- * The field `repository` of package.json is the one place for the address. npm compares it with the workflow that
- * publishes, shows it on the package's page, and makes links of the README's pictures with it.
+ * The field `repository` of package.json is the only place for the address. npm compares it with the repository of the
+ * publishing workflow, shows it on the package page, and resolves the image links of the README with it.
  */
 import { readFileSync } from 'node:fs';
 

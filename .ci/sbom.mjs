@@ -1,8 +1,9 @@
 /**
- * Prints a CycloneDX SBOM of what the package brings along: its dependencies and theirs, as package-lock.json has them.
+ * Prints a CycloneDX SBOM of the installed package: its direct and transitive dependencies, in the versions of
+ * package-lock.json.
  *
- * `npm sbom --omit dev` also omits what a development dependency happens to need too, such as `ms`. So npm is given a
- * lock file without development.
+ * `npm sbom --omit dev` also omits packages that a development dependency needs too, for example `ms`. Therefore this script
+ * passes a lock file without development dependencies to npm.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,7 +12,7 @@ import { join, resolve } from 'node:path';
 
 const read = (name) => JSON.parse(readFileSync(resolve(import.meta.dirname, '..', name), 'utf8'));
 
-/** A manifest without what an installed package does not bring: its own development, and what the application brings. */
+/** Removes the dependencies that the package does not install: development and peer dependencies. */
 function asInstalled({ devDependencies: _dev, peerDependencies: _peers, peerDependenciesMeta: _optional, ...rest }) {
   return rest;
 }
@@ -22,7 +23,7 @@ const installed = Object.entries(packages).filter(([, { dev, peer }]) => !dev &&
 
 const temporary = mkdtempSync(join(tmpdir(), 'sbom-'));
 try {
-  // npm names the document's subject after its directory.
+  // npm uses the directory name as the name of the SBOM's subject.
   const directory = join(temporary, manifest.name);
   mkdirSync(directory);
   const write = (name, value) => writeFileSync(join(directory, name), JSON.stringify(value));

@@ -1,8 +1,8 @@
 /**
- * Packs the package, installs it beside TypeORM 0.3 in an empty directory outside the repository, and runs and reverts its
- * migrations there on each database; on SQLite by TypeORM's own command line too.
+ * Packs the package and installs it with TypeORM 0.3 in an empty directory outside the repository. Runs and reverts its
+ * migrations there on each database, and on SQLite also with TypeORM's command line.
  *
- * `node .ci/consumers/migrations.mjs [tarball]`: of a package that is packed already.
+ * Usage: `node .ci/consumers/migrations.mjs [tarball]`. With a tarball, the script does not pack the package again.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,7 +13,7 @@ const repository = resolve(import.meta.dirname, '../..');
 const { devDependencies } = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8'));
 const version = (name) => `${name}@${devDependencies[name]}`;
 
-/** What TypeORM's command line is told. */
+/** The data source module for TypeORM's command line. */
 const DATA_SOURCE = `
 import { createRequire } from 'node:module';
 import { Token, User } from 'nestjs-expiring-token';
@@ -50,7 +50,7 @@ async function migrate(name, dataSource) {
   } finally {
     await dataSource.destroy();
   }
-  console.log(name + ': the migrations run, leave nothing to do, and are reverted on TypeORM ' + version);
+  console.log(name + ': the migrations run, leave no schema difference, and can be reverted with TypeORM ' + version);
 }
 
 await migrate('sqlite', sqlite);
@@ -90,10 +90,10 @@ const run = (command, ...args) =>
 const typeorm = (...args) => run('node', 'node_modules/typeorm/cli.js', ...args, '-d', 'data-source.js');
 
 try {
-  const [given] = process.argv.slice(2);
+  const [packedTarball] = process.argv.slice(2);
   const pack = ['pack', '--silent', '--pack-destination', directory];
-  const tarball = given
-    ? resolve(given)
+  const tarball = packedTarball
+    ? resolve(packedTarball)
     : join(directory, execFileSync('npm', pack, { cwd: repository, encoding: 'utf8' }).trim().split('\n').at(-1));
   writeFileSync(join(directory, 'package.json'), '{ "type": "module", "private": true }');
   writeFileSync(join(directory, 'data-source.js'), DATA_SOURCE);
@@ -103,11 +103,11 @@ try {
   run('npm', 'install', '--no-audit', '--no-fund', '--silent', tarball, 'typeorm@0.3', ...drivers, ...nest);
   process.stdout.write(run('node', 'migrate.js'));
   typeorm('migration:run');
-  // It fails where there is something to generate.
+  // Fails if the schema differs from the entities.
   typeorm('migration:generate', 'left', '--check');
   typeorm('migration:revert');
   typeorm('migration:revert');
-  process.stdout.write("So does TypeORM's command line.\n");
+  process.stdout.write("sqlite: the same with TypeORM's command line\n");
 } finally {
   rmSync(directory, { recursive: true, force: true });
 }

@@ -62,8 +62,8 @@ import { actingAs, ExpiringTokenTestingModule, TestClock, userStoreContract } fr
 import { Column, Entity, type MigrationInterface, PrimaryGeneratedColumn } from 'typeorm';
 
 /*
- * All that an application can name of the package, by the types that it can count on: compiled under `strict`, by the
- * compilers and against the frameworks of its users.
+ * Uses every public name of the package with its public type. Compiled with `strict`, with the compiler and framework versions
+ * of users.
  */
 
 @Entity()
@@ -94,7 +94,7 @@ const properties: UserProperties<Account> = {
   active: 'enabled',
 };
 
-/** A store over an entity of the application's, with a rule of its own. */
+/** A user store for an entity of the application, with an additional rule. */
 @Injectable()
 export class Accounts extends typeOrmUsers(Account, properties) {
   override isActive(account: Account): boolean {
@@ -102,7 +102,7 @@ export class Accounts extends typeOrmUsers(Account, properties) {
   }
 }
 
-/** A store of the application's own. */
+/** A user store that the application implements itself. */
 @Injectable()
 export class Directory implements UserStore<{ dn: string }> {
   findById(id: string): Promise<{ dn: string } | null> {
@@ -127,7 +127,7 @@ export class DirectoryModule {}
 
 const routes: readonly ExpiringTokenRoute[] = ['login', 'obtain-token', 'token', 'refresh', 'logout', 'devices'];
 
-/** Every option that shapes the module. */
+/** Every structural option. */
 const structural: Required<ExpiringTokenStructuralOptions> = {
   users: Directory,
   imports: [DirectoryModule],
@@ -148,7 +148,7 @@ const prune: Required<PruneOptions> = { every: '1h', retention: '7d', batch: 100
 const shapes: readonly ImportedShape[] = ['drf', 'sanctum'];
 const policies: readonly ObtainPolicy[] = ['reuse', 'renew', 'replace'];
 
-/** Every other option. */
+/** Every runtime option. */
 const runtime: Required<ExpiringTokenOptions> = {
   lifespan: month,
   idle: 7 * 86_400_000,
@@ -171,7 +171,7 @@ const runtime: Required<ExpiringTokenOptions> = {
   timeout: '2s',
 };
 
-const never: ExpiringTokenOptions = {
+const disabled: ExpiringTokenOptions = {
   lifespan: null,
   idle: null,
   refresh: { lifespan: null },
@@ -182,9 +182,9 @@ const never: ExpiringTokenOptions = {
   secret: 'a secret of thirty-two bytes, or more',
 };
 
-// @ts-expect-error there is no such option
+// @ts-expect-error unknown option
 export const misspelt: ExpiringTokenModuleOptions = { lifeSpan: '30d' };
-// @ts-expect-error a structural option does not come from the factory
+// @ts-expect-error structural options are not allowed in the options of the factory
 export const misplaced: ExpiringTokenOptions = { globalGuard: true };
 
 @Injectable()
@@ -203,12 +203,12 @@ export const registrations = [
   ExpiringTokenModule.forRoot('30d'),
   ExpiringTokenModule.forRoot(86_400_000),
   ExpiringTokenModule.forRoot({ ...runtime, ...structural }),
-  ExpiringTokenModule.forRoot({ ...never, users: Accounts, routes: false, dataSource: 'accounts' }),
-  ExpiringTokenModule.forRootAsync({ ...structural, useFactory: () => never }),
+  ExpiringTokenModule.forRoot({ ...disabled, users: Accounts, routes: false, dataSource: 'accounts' }),
+  ExpiringTokenModule.forRootAsync({ ...structural, useFactory: () => disabled }),
 ];
 
-/** Those that are driven: they differ in where their options come from. */
-export const driven = {
+/** The registrations that main.ts tests over HTTP. They differ in the source of their options. */
+export const testedRegistrations = {
   forRoot: ExpiringTokenModule.forRoot({ lifespan: '15m', refresh: { idle: '7d' } }),
   useFactory: ExpiringTokenModule.forRootAsync({
     imports: [SettingsModule],
@@ -219,7 +219,7 @@ export const driven = {
   useClass: ExpiringTokenModule.forRootAsync({ useClass: TokenSettings }),
 };
 
-/** A guard with a rule of its own, as its protected methods allow. */
+/** A guard that overrides a protected method. */
 @Injectable()
 export class NightGuard extends ExpiringTokenGuard {
   protected override getRequest(context: Parameters<ExpiringTokenGuard['canActivate']>[0]): HttpRequest {
@@ -227,7 +227,7 @@ export class NightGuard extends ExpiringTokenGuard {
   }
 }
 
-/** Every decorator, and what a request holds. */
+/** Uses every decorator, and the properties that the package sets on a request. */
 @Controller('account')
 @UseGuards(ExpiringTokenGuard)
 export class AccountController {
@@ -277,7 +277,7 @@ export class AccountController {
   }
 }
 
-/** Every method of the services, with what each takes and returns. */
+/** Calls every method of the services, with its parameter and return types. */
 export async function everyMethod(tokens: ExpiringTokenService, users: UserService): Promise<void> {
   const created: User = await users.create('ben', 'another horse');
   await users.create('cem', null).catch((error: ConflictException) => error.getStatus());
@@ -331,20 +331,20 @@ export async function everyMethod(tokens: ExpiringTokenService, users: UserServi
   );
   const deleted: boolean = await users.delete(event.userId);
 
-  const said = [known.username, purpose, devices.length, revoked, ended, expiry instanceof Date, taken, pruned];
-  deepEqual(said, ['ben', 'access', 3, true, 1, true, 2, 0]);
+  const results = [known.username, purpose, devices.length, revoked, ended, expiry instanceof Date, taken, pruned];
+  deepEqual(results, ['ben', 'access', 3, true, 1, true, 2, 0]);
   deepEqual([changed, locked, code, deleted], [true, true, 'user_inactive', true]);
 }
 
-/** What an error of the package says. */
-export const refusal = (error: unknown): string => {
+/** Describes an error of the package. */
+export const describeError = (error: unknown): string => {
   if (error instanceof ExpiringTokenException) return `${error.getStatus()} ${error.code}`;
   if (error instanceof ExpiringTokenOptionsError) return error.message;
   throw error;
 };
 
-/** What the other entries are for, in their types. */
-export const others: {
+/** The exports of the other package entries, with their types. */
+export const otherEntries: {
   migrations: (new () => MigrationInterface)[];
   testing: unknown[];
 } = {

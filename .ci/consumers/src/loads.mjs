@@ -1,4 +1,7 @@
-/* What a runtime sees that no bundler or test runner rearranges: a circular import, a wrong entry in `exports`. */
+/*
+ * Loads the package in plain Node.js. Bundlers and test runners hide circular imports and wrong entries in `exports`;
+ * plain Node.js does not.
+ */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -8,5 +11,6 @@ const require = createRequire(import.meta.url);
 assert.ok(imported.ExpiringTokenModule);
 assert.equal(require('nestjs-expiring-token').ExpiringTokenModule, imported.ExpiringTokenModule);
 assert.equal(require('nestjs-expiring-token/package.json').name, 'nestjs-expiring-token');
-const declarations = new URL('expiring-token.options.d.ts', import.meta.resolve('nestjs-expiring-token'));
-assert.match(readFileSync(declarations, 'utf8'), /Longest wait for the database on one request/);
+// The declarations must keep their comments: editors show them.
+const declarations = new URL('options/expiring-token.options.d.ts', import.meta.resolve('nestjs-expiring-token'));
+assert.match(readFileSync(declarations, 'utf8'), /Time limit for each database step of a request/);

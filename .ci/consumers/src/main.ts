@@ -4,16 +4,16 @@ import { type DynamicModule, type INestApplication, Module, type Type } from '@n
 import { NestFactory } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { ExpiringTokenModule, ExpiringTokenService, UserService } from 'nestjs-expiring-token';
-import { AccountController, driven, everyMethod, refusal } from './contract.js';
+import { AccountController, testedRegistrations, everyMethod, describeError } from './contract.js';
 
 /*
- * Runs the application of the README and that of contract.ts, and is their client over HTTP.
+ * Runs the application of the README and that of contract.ts, and sends HTTP requests to both.
  */
 
-// Not ann: the application of the README creates her.
+// The application of the README creates a user `ann`, so this test uses another name.
 const [username, password] = ['bob', 'correct horse'];
 
-/** The fields that are looked at, of whatever answer has them. */
+/** The response fields that the test reads. Each response has some of them. */
 interface Body {
   token: string;
   refreshToken: string;
@@ -23,11 +23,11 @@ interface Body {
   length: number;
 }
 
-/** Sends a request, such as `POST /auth/login`. */
+/** Sends a request; `line` is for example `POST /auth/login`. */
 type Send = (line: string, token?: string, body?: object) => Promise<Response>;
 
-/** Starts an application with one user, lets a client use it, and ends it. */
-async function serving(
+/** Starts an application with one user, runs a client against it, and closes it. */
+async function withServer(
   module: Type | DynamicModule,
   client: (send: Send, app: INestApplication) => Promise<void>,
 ): Promise<void> {
@@ -74,10 +74,10 @@ async function main(): Promise<void> {
   const kind = manifest('.').type === 'module' ? 'ESM' : 'CommonJS';
   console.log(`Node ${process.version}, ${['@nestjs/core', 'typeorm', 'typescript'].map(version).join(', ')}, ${kind}`);
 
-  // Out of the README; there is no such file here.
+  // run.mjs writes this file from the README, so it does not exist here at compile time.
   const readme: string = './readme.js';
   const { AppModule } = (await import(readme)) as { AppModule: Type };
-  await serving(AppModule, async (send) => {
+  await withServer(AppModule, async (send) => {
     const login = await send('POST /auth/login', undefined, { username, password });
     equal(login.status, 200);
     const { token } = (await login.json()) as Body;
@@ -86,43 +86,46 @@ async function main(): Promise<void> {
   });
   console.log('README        login 200, guard 200 and 401');
 
-  for (const [name, registration] of Object.entries(driven)) {
+  for (const [name, registration] of Object.entries(testedRegistrations)) {
     const statuses: string[] = [];
-    await serving(contractModule(registration), async (send, app) => {
-      const expecting = async (status: number, ...request: Parameters<Send>): Promise<Body> => {
-        const answer = await send(...request);
-        equal(answer.status, status, request[0]);
+    await withServer(contractModule(registration), async (send, app) => {
+      const expectStatus = async (status: number, ...request: Parameters<Send>): Promise<Body> => {
+        const response = await send(...request);
+        equal(response.status, status, request[0]);
         statuses.push(`${request[0]} ${status}`);
-        return (status === 204 ? {} : await answer.json()) as Body;
+        return (status === 204 ? {} : await response.json()) as Body;
       };
-      const wrong = await expecting(401, 'POST /auth/login', undefined, { username, password: 'wrong' });
+      const wrong = await expectStatus(401, 'POST /auth/login', undefined, { username, password: 'wrong' });
       equal(wrong.code, 'credentials_invalid');
-      const first = await expecting(200, 'POST /auth/login', undefined, { username, password });
-      deepEqual(await expecting(200, 'GET /account', first.token), { username, deviceId: first.deviceId });
-      deepEqual(await expecting(200, 'GET /account/passport', first.token), { deviceId: first.deviceId });
-      equal((await expecting(401, 'GET /account')).code, 'token_missing');
-      deepEqual(await expecting(200, 'GET /account/open'), { open: true });
-      deepEqual(await expecting(200, 'GET /account/greeting'), { greeting: 'Hello stranger' });
+      const first = await expectStatus(200, 'POST /auth/login', undefined, { username, password });
+      deepEqual(await expectStatus(200, 'GET /account', first.token), { username, deviceId: first.deviceId });
+      deepEqual(await expectStatus(200, 'GET /account/passport', first.token), { deviceId: first.deviceId });
+      equal((await expectStatus(401, 'GET /account')).code, 'token_missing');
+      deepEqual(await expectStatus(200, 'GET /account/open'), { open: true });
+      deepEqual(await expectStatus(200, 'GET /account/greeting'), { greeting: 'Hello stranger' });
       const { refreshToken } = first;
-      const second = await expecting(200, 'POST /auth/refresh', undefined, { refreshToken });
+      const second = await expectStatus(200, 'POST /auth/refresh', undefined, { refreshToken });
       equal(second.deviceId, first.deviceId);
-      equal((await expecting(200, 'GET /account', second.token)).username, username);
-      const script = await expecting(201, 'POST /account/scripts', second.token, { name: 'export' });
-      equal((await expecting(200, 'GET /auth/devices', script.token)).length, 2);
-      await expecting(204, 'POST /auth/logout', second.token);
-      equal((await expecting(401, 'GET /account', second.token)).code, 'token_invalid');
-      equal((await expecting(401, 'POST /auth/refresh', undefined, second)).code, 'refresh_invalid');
-      await expecting(200, 'GET /account', script.token);
+      equal((await expectStatus(200, 'GET /account', second.token)).username, username);
+      const script = await expectStatus(201, 'POST /account/scripts', second.token, { name: 'export' });
+      equal((await expectStatus(200, 'GET /auth/devices', script.token)).length, 2);
+      await expectStatus(204, 'POST /auth/logout', second.token);
+      equal((await expectStatus(401, 'GET /account', second.token)).code, 'token_invalid');
+      equal((await expectStatus(401, 'POST /auth/refresh', undefined, second)).code, 'refresh_invalid');
+      await expectStatus(200, 'GET /account', script.token);
       await everyMethod(app.get(ExpiringTokenService), app.get(UserService));
     });
-    console.log(name === 'forRoot' ? statuses.join('\n') : `the same by ${name}`);
+    console.log(name === 'forRoot' ? statuses.join('\n') : `same responses with ${name}`);
   }
 
-  const refused = NestFactory.create(contractModule(ExpiringTokenModule.forRoot('30')), {
+  const invalidApp = NestFactory.create(contractModule(ExpiringTokenModule.forRoot('30')), {
     abortOnError: false,
     logger: false,
   });
-  match(await refused.then(() => 'started', refusal), /^ExpiringTokenModule: lifespan: "30" is not allowed\. /);
+  match(
+    await invalidApp.then(() => 'started', describeError),
+    /^ExpiringTokenModule: lifespan: "30" is not allowed\. /,
+  );
 }
 
 void main();
