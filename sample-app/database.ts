@@ -1,12 +1,12 @@
 import { createRequire } from 'node:module';
 import type { TypeOrmModuleOptions } from '@nestjs/typeorm';
 
-/** The database that a URL names, or a SQLite file in the working directory. */
+/** Returns the options for the database of a URL, or for a SQLite file in the working directory if there is no URL. */
 export function databaseOptions(url: string | undefined): TypeOrmModuleOptions {
   return {
     ...connectionOptions(url),
     autoLoadEntities: true,
-    // Makes the tables. An application with data to lose runs migrations instead.
+    // Creates the tables. An application in production runs migrations instead, because synchronize can delete data.
     synchronize: true,
   };
 }
@@ -15,7 +15,7 @@ function connectionOptions(url: string | undefined): TypeOrmModuleOptions {
   const type = url?.split(':', 1)[0];
   switch (type) {
     case undefined: {
-      // libsql has the interface of better-sqlite3, and needs no compiler to install.
+      // libsql has the same interface as better-sqlite3, and its installation needs no compiler.
       const driver: unknown = createRequire(import.meta.url)('libsql');
       return { type: 'better-sqlite3', driver, database: 'sample.sqlite' };
     }

@@ -1,10 +1,10 @@
 import { ConflictException, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { UserService } from 'nestjs-expiring-token';
 
-/** The user to try the sample with. */
+/** Credentials to try the sample application with. */
 export const DEMO = { username: 'demo', password: 'demo-password' };
 
-/** Creates the user at the first start. */
+/** Creates the demo user at the first start. */
 @Injectable()
 export class DemoUser implements OnApplicationBootstrap {
   constructor(private readonly users: UserService) {}

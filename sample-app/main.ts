@@ -8,7 +8,7 @@ app.enableShutdownHooks();
 serveDocs(app, 'docs');
 await app.listen(process.env.PORT ?? 3000);
 
-// curl takes brackets for a pattern.
+// curl treats brackets in a URL as a pattern.
 const url = (await app.getUrl()).replace('[::1]', 'localhost');
 const json = `-H 'Content-Type: application/json'`;
 const bearer = `-H "Authorization: Bearer $TOKEN"`;
@@ -23,25 +23,25 @@ To try it with curl, in another terminal:
 # Log in
 curl -si ${login}
 
-# Log in from another device, and keep the token
+# Log in from another device, and store the token
 TOKEN=$(curl -s ${login} | node -pe 'JSON.parse(fs.readFileSync(0)).token')
 
-# A device that renews itself: its refresh token gets a new pair, and the same pair again for half a minute
+# Refresh: a refresh token returns a new pair of tokens. A repeated request within 30 seconds returns the same pair
 REFRESH=$(curl -s ${login} | node -pe 'JSON.parse(fs.readFileSync(0)).refreshToken')
 curl -si -X POST ${url}/auth/refresh -H "Refresh-Token: $REFRESH"
 curl -si -X POST ${url}/auth/refresh -H "Refresh-Token: $REFRESH"
 
-# A guarded call, without a token and with it
+# A guarded route, without a token and with it
 curl -si ${url}/notes
 curl -si ${url}/notes ${bearer}
 
-# A note
+# Create a note
 curl -si ${url}/notes ${bearer} ${json} -d '{"text":"Buy milk"}'
 
-# The devices that are logged in
+# List the logged-in devices
 curl -si ${url}/auth/devices ${bearer}
 
-# Log out; the same token is refused from then on
+# Log out; after that, the same token is rejected
 curl -si -X POST ${url}/auth/logout ${bearer}
 curl -si ${url}/notes ${bearer}
 

@@ -6,7 +6,7 @@ import { NotesModule } from './notes/notes.module.js';
 import type { SharedOptions } from './redis.js';
 import { RefreshCookieModule } from './refresh-cookie.js';
 
-/** The modules of the application, in one process or in several that share a Redis. */
+/** The modules of the application. `shared` holds the options for several processes that share a Redis. */
 export const modules = (shared: SharedOptions): ModuleMetadata['imports'] => [
   TypeOrmModule.forRoot(databaseOptions(process.env.DATABASE_URL)),
   ExpiringTokenModule.forRoot({

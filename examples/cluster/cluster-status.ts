@@ -4,7 +4,7 @@ import { type ProcessStatus, report } from './report.js';
 
 const REPORT_EVERY_MS = 250;
 
-/** Reports what this process does, and knows what all processes do. */
+/** Reports the figures of this process, and stores those of all processes. */
 @Injectable()
 export class ClusterStatus implements OnApplicationBootstrap {
   private requests = 0;

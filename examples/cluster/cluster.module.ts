@@ -7,7 +7,7 @@ import { ClusterStatus } from './cluster-status.js';
 import { MeasuredRedis } from './measured-redis.js';
 import { StatusController } from './status.controller.js';
 
-/** The sample application as one of several processes, which report what they do. */
+/** The sample application as one of several processes. Each process reports its figures. */
 @Module({
   imports: modules(redisOptions(new MeasuredRedis(process.env.REDIS_URL!))),
   controllers: [PageController, StatusController],

@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis';
 import { report } from './report.js';
 
-/** The channel on which the package publishes whose tokens were revoked. Its other channels are heartbeats. */
+/** The package publishes the ids of users whose tokens changed on this channel. Its other channel is for heartbeats. */
 const isRevocation = (channel: string | Buffer): boolean => channel === 'expiring-token:revoked';
 
 /** A clock that all processes of a machine share. */

@@ -7,7 +7,7 @@ import type { ProcessStatus } from './report.js';
 
 const read = (name: string) => readFileSync(new URL(`page/${name}`, import.meta.url), 'utf8');
 
-/** What each process did, as a page that keeps itself up to date. */
+/** Serves the figures of each process, and a page that keeps them up to date. */
 @ApiExcludeController()
 @Controller()
 export class StatusController {

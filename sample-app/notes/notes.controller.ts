@@ -17,11 +17,11 @@ import { ApiExpiringToken, CurrentUser, ExpiringTokenGuard, User } from 'nestjs-
 import type { Repository } from 'typeorm';
 import { Note } from './note.entity.js';
 
-/** In characters; every database's text column holds as many. */
-const LONGEST_TEXT = 10_000;
+/** Maximum number of characters. The text column of every database can hold it. */
+const MAX_TEXT_LENGTH = 10_000;
 
 class NoteBody {
-  @ApiProperty({ example: 'Buy milk', maxLength: LONGEST_TEXT })
+  @ApiProperty({ example: 'Buy milk', maxLength: MAX_TEXT_LENGTH })
   text: string;
 }
 
@@ -58,13 +58,13 @@ export class NotesController {
   }
 }
 
-/** Another user's note is answered as one that does not exist. */
+/** Another user's note gets the same response as a note that does not exist, so that ids of notes cannot be probed. */
 function noteNotFound(): never {
   throw new NotFoundException('Note not found');
 }
 
 function checkText(text: unknown): asserts text is string {
-  if (typeof text !== 'string' || text.trim() === '' || text.length > LONGEST_TEXT || text.includes('\0')) {
-    throw new BadRequestException(`text must be a string of 1 to ${LONGEST_TEXT} characters`);
+  if (typeof text !== 'string' || text.trim() === '' || text.length > MAX_TEXT_LENGTH || text.includes('\0')) {
+    throw new BadRequestException(`text must be a string of 1 to ${MAX_TEXT_LENGTH} characters`);
   }
 }

@@ -14,7 +14,7 @@ const TYPES: Record<string, string> = {
   '.svg': 'image/svg+xml',
 };
 
-/** Nothing but the page's own files, no frame around it, and no text that becomes script. */
+/** Content security policy: only the files of this page, no framing by other pages, and no text that becomes script. */
 export const POLICY = [
   "default-src 'none'",
   "script-src 'self'",
@@ -34,7 +34,7 @@ const HEADERS = {
   'Referrer-Policy': 'no-referrer',
   'Cross-Origin-Opener-Policy': 'same-origin',
   'Cross-Origin-Resource-Policy': 'same-origin',
-  // Kept, and asked about each time: express answers 304 by the ETag.
+  // The browser caches the file but revalidates it each time; Express responds with 304 if the ETag matches.
   'Cache-Control': 'no-cache',
 };
 
@@ -42,7 +42,7 @@ interface Response {
   set(headers: Record<string, string>): unknown;
 }
 
-/** The page at `/`, and who is signed in there. */
+/** Serves the page at `/`, and the signed-in user at `/me`. */
 @ApiExcludeController()
 @Controller()
 export class PageController {
@@ -67,7 +67,7 @@ export class PageController {
   @Header('Cache-Control', 'no-store')
   @UseGuards(ExpiringTokenGuard)
   me(@CurrentUser() { id, username }: User) {
-    // Then there is a page of the processes.
+    // The cluster example has a status page, which the page links to.
     return { id, username, isInCluster: cluster.isWorker };
   }
 }

@@ -21,7 +21,7 @@ function rowOf({ number, pid, requests, cacheHits, lookUps, revocations, lastDel
     ...cells.map((text, index) => {
       const cell = document.createElement('td');
       cell.textContent = text;
-      // Said beside the figure where there is no room for a row of headings.
+      // The label of the figure on narrow screens, which have no heading row.
       cell.dataset.column = columns[index];
       return cell;
     }),
@@ -29,19 +29,19 @@ function rowOf({ number, pid, requests, cacheHits, lookUps, revocations, lastDel
   return row;
 }
 
-/** A screen reader says it once: it is written where it changed. */
-function say(text) {
+/** Sets the text only if it changed, so that a screen reader reads it only once. */
+function setState(text) {
   if (state.textContent !== text) state.textContent = text;
 }
 
 async function refresh() {
   try {
-    const answer = await fetch('status.json', { signal: AbortSignal.timeout(5000) });
-    const { processes } = await answer.json();
+    const response = await fetch('status.json', { signal: AbortSignal.timeout(5000) });
+    const { processes } = await response.json();
     body.replaceChildren(...processes.map(rowOf));
-    say('Up to date.');
+    setState('Up to date.');
   } catch {
-    say('The server does not answer. These are the last figures.');
+    setState('The server does not answer. These are the last figures.');
   }
   setTimeout(refresh, EVERY_MS);
 }

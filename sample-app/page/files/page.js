@@ -1,15 +1,15 @@
-import { Refusal, Session } from './session.js';
+import { RequestRejected, Session } from './session.js';
 import { ago, browserOf, clockTime, countdown, dayTime, nameOf } from './words.js';
 
-/** How soon it is seen that another window has ended this one, or that the server is back. */
-const LOOK_EVERY_MS = 1000;
-const LOOK_EVERY_HIDDEN_MS = 30_000;
-/** Longest pause between two attempts to reach a server that is away. */
-const LONGEST_PAUSE_MS = 5000;
+/** Poll interval: after this time the page notices that its session was ended elsewhere, or that the server is back. */
+const POLL_MS = 1000;
+const POLL_HIDDEN_MS = 30_000;
+/** Maximum pause between two attempts to reach an unavailable server. */
+const MAX_PAUSE_MS = 5000;
 const NEWS_FOR_MS = 6000;
 
-/** Why the form is shown, by the code of the refusal. */
-const GOODBYES = {
+/** The reason that is shown above the sign-in form, by error code or by cause. */
+const SIGN_OUT_REASONS = {
   user_inactive: 'Your account is locked.',
   lost: 'This device was signed out from somewhere else.',
   out: 'You are signed out.',
@@ -18,12 +18,12 @@ const GOODBYES = {
 
 const $ = (id) => document.getElementById(id);
 
-/** The session of this window; null while the form is shown. */
+/** The session of this window; null while the sign-in form is shown. */
 let session = null;
-/** The id of the user whose text is in the draft. It outlives the session, and nobody else is shown it. */
-let writer;
+/** The id of the user who wrote the draft. The draft outlives the session, but is never shown to another user. */
+let draftOwnerId;
 
-/* Small tools */
+/* Utilities */
 
 const write = (element, text) => {
   if (element.textContent !== text) element.textContent = text;
@@ -32,15 +32,15 @@ const write = (element, text) => {
 const fromTemplate = (id) => $(id).content.firstElementChild.cloneNode(true);
 
 let newsTimer;
-function tell(text) {
+function announce(text) {
   clearTimeout(newsTimer);
   write($('news'), text);
   newsTimer = setTimeout(() => write($('news'), ''), NEWS_FOR_MS);
 }
 
-/** Waits until it is time to look again, or the window is looked at again, or the network is back. */
+/** Waits for the next poll. Ends early if the window becomes visible or the network comes back. */
 function pause(failures) {
-  const backOffMs = Math.min(LONGEST_PAUSE_MS, LOOK_EVERY_MS * 2 ** failures);
+  const backOffMs = Math.min(MAX_PAUSE_MS, POLL_MS * 2 ** failures);
   return new Promise((resolve) => {
     const end = () => {
       clearTimeout(timer);
@@ -48,7 +48,7 @@ function pause(failures) {
       window.removeEventListener('online', end);
       resolve();
     };
-    const timer = setTimeout(end, document.hidden ? LOOK_EVERY_HIDDEN_MS : backOffMs);
+    const timer = setTimeout(end, document.hidden ? POLL_HIDDEN_MS : backOffMs);
     document.addEventListener('visibilitychange', end);
     window.addEventListener('online', end);
   });
@@ -65,21 +65,21 @@ function explain({ code, message, retryAfterMs }) {
   }
 }
 
-/** Says why nothing is up to date, until it is again. */
+/** Shows why the page is out of date. Hides the message if there is no error. */
 function showTrouble(error) {
-  const comfort = session ? ' You stay signed in.' : '';
-  write($('trouble'), error ? `${explain(error)} Trying again.${comfort}` : '');
+  const reassurance = session ? ' You stay signed in.' : '';
+  write($('trouble'), error ? `${explain(error)} Trying again.${reassurance}` : '');
 }
 
-/* Coming and going */
+/* Sessions */
 
-/** The session that this browser has a cookie of; a refusal if there is none. Waits for a server that is away. */
+/** Resumes the session of the refresh cookie. Rejects if there is none. Retries while the server is unavailable. */
 async function resume() {
   for (let failures = 0; ; failures++) {
     try {
       return await Session.resume();
     } catch (error) {
-      if (error instanceof Refusal) throw error;
+      if (error instanceof RequestRejected) throw error;
       showTrouble(error);
       await pause(failures);
     }
@@ -91,7 +91,7 @@ function showForm(goodbye = '') {
   $('desk').hidden = true;
   $('welcome').hidden = false;
   showTrouble(null);
-  tell('');
+  announce('');
   for (const errors of document.querySelectorAll('.error')) write(errors, '');
   $('notes').replaceChildren();
   $('devices').replaceChildren();
@@ -99,8 +99,8 @@ function showForm(goodbye = '') {
   $($('username').value ? 'password' : 'username').focus();
 }
 
-/** Begins a session: shows what belongs to its user, and keeps looking until it ends. */
-async function open(opened) {
+/** Starts a session: shows the data of its user, and polls until the session ends. */
+async function startSession(opened) {
   session = opened;
   let failures = 0;
   let shown = false;
@@ -113,7 +113,7 @@ async function open(opened) {
       showTrouble(null);
     } catch (error) {
       if (session !== opened) return;
-      if (error.status === 401) return lose(opened, error);
+      if (error.status === 401) return onSessionLost(opened, error);
       failures++;
       showTrouble(error);
     }
@@ -123,8 +123,8 @@ async function open(opened) {
 
 async function showDesk(opened) {
   const [me, notes] = await Promise.all([opened.call('GET', '/me'), opened.call('GET', '/notes')]);
-  if (writer !== me.id) $('write').reset();
-  writer = me.id;
+  if (draftOwnerId !== me.id) $('write').reset();
+  draftOwnerId = me.id;
   write($('who'), me.username);
   $('processes').hidden = !me.isInCluster;
   $('username').value = me.username;
@@ -136,40 +136,39 @@ async function showDesk(opened) {
   $('notes-heading').focus();
 }
 
-/** Somebody has ended the session. What was being written stays, for its writer. */
-async function lose(lost, { code }) {
+/** Shows the form after the session was ended elsewhere. The draft is kept for its author. */
+async function onSessionLost(lost, { code }) {
   if (session !== lost) return;
   session = null;
   const kept = $('draft').value ? ' What you were writing is kept.' : '';
-  showForm((GOODBYES[code] ?? GOODBYES.lost) + kept);
+  showForm((SIGN_OUT_REASONS[code] ?? SIGN_OUT_REASONS.lost) + kept);
   // Another window of this browser may have signed in since.
   const successor = await resume().catch(() => showTrouble(null));
-  if (successor && !session) void open(successor);
+  if (successor && !session) void startSession(successor);
 }
 
-/** Ends the session because its user says so: nothing stays. */
-async function leave(everywhere) {
-  const leaving = session;
-  await leaving.end(everywhere);
+/** Signs the user out on request, and deletes the draft. */
+async function signOut(everywhere) {
+  await session.end(everywhere);
   session = null;
   $('write').reset();
-  showForm(everywhere ? GOODBYES.everywhere : GOODBYES.out);
+  showForm(everywhere ? SIGN_OUT_REASONS.everywhere : SIGN_OUT_REASONS.out);
 }
 
 /**
- * Does what a control is for, once at a time, and says beside it what went wrong.
+ * Runs the action of a control, unless it is already running. Shows an error next to the control.
  *
  * @param control the button or the form
- * @param errors where to say it
- * @param work asynchronous, with the session that it is done in
+ * @param errors the element that shows the error
+ * @param work asynchronous function; receives the current session
  */
-function act(control, errors, work) {
+function runAction(control, errors, work) {
   if (control.ariaBusy === 'true') return;
   control.ariaBusy = 'true';
   write(errors, '');
   const acting = session;
   const fail = (error) => {
-    if (acting && error.status === 401) void lose(acting, error);
+    if (acting && error.status === 401) void onSessionLost(acting, error);
     else write(errors, explain(error));
   };
   work(acting)
@@ -183,8 +182,8 @@ function act(control, errors, work) {
 
 let throttleTimer;
 
-/** Says of what was entered whether it was wrong. */
-function blame(isWrong) {
+/** Marks the user name and the password as invalid or not. */
+function markCredentials(isWrong) {
   for (const id of ['username', 'password']) $(id).ariaInvalid = String(isWrong);
 }
 
@@ -194,16 +193,16 @@ $('sign-in').addEventListener('submit', (event) => {
   const errors = $('sign-in-error');
   clearTimeout(throttleTimer);
   write($('goodbye'), '');
-  blame(false);
-  act(form, errors, async () => {
+  markCredentials(false);
+  runAction(form, errors, async () => {
     const { username, password, deviceName } = Object.fromEntries(new FormData(form));
     try {
       const name = deviceName.trim() || browserOf(navigator.userAgent);
       const signedIn = await Session.signIn({ username, password, deviceName: name });
       $('password').value = '';
-      void open(signedIn);
+      void startSession(signedIn);
     } catch (error) {
-      blame(error.code === 'credentials_invalid');
+      markCredentials(error.code === 'credentials_invalid');
       $('password').select();
       if (error.code === 'throttled') {
         throttleTimer = setTimeout(() => write(errors, 'You can try again now.'), error.retryAfterMs);
@@ -213,8 +212,12 @@ $('sign-in').addEventListener('submit', (event) => {
   });
 });
 
-$('sign-out').addEventListener('click', (event) => act(event.currentTarget, $('sign-out-error'), () => leave(false)));
-$('sign-out-all').addEventListener('click', (event) => act(event.currentTarget, $('devices-error'), () => leave(true)));
+$('sign-out').addEventListener('click', (event) =>
+  runAction(event.currentTarget, $('sign-out-error'), () => signOut(false)),
+);
+$('sign-out-all').addEventListener('click', (event) =>
+  runAction(event.currentTarget, $('devices-error'), () => signOut(true)),
+);
 
 /* The token's life */
 
@@ -232,10 +235,10 @@ function showLife() {
 setInterval(showLife, 250);
 
 $('renew').addEventListener('click', (event) =>
-  act(event.currentTarget, $('renew-error'), async (acting) => {
+  runAction(event.currentTarget, $('renew-error'), async (acting) => {
     await acting.renew();
     showLife();
-    tell('The token is renewed.');
+    announce('The token is renewed.');
   }),
 );
 
@@ -254,12 +257,12 @@ function noteRow({ id, text, createdAt }) {
   const button = row.querySelector('button');
   button.ariaLabel = `Delete the note ${text.slice(0, 40)}`;
   button.addEventListener('click', () =>
-    act(button, $('write-error'), async (acting) => {
+    runAction(button, $('write-error'), async (acting) => {
       await acting.call('DELETE', `/notes/${id}`);
       row.remove();
       $('no-notes').hidden = $('notes').childElementCount > 0;
       $('notes-heading').focus();
-      tell('The note is deleted.');
+      announce('The note is deleted.');
     }),
   );
   return row;
@@ -268,19 +271,19 @@ function noteRow({ id, text, createdAt }) {
 $('write').addEventListener('submit', (event) => {
   event.preventDefault();
   const form = event.currentTarget;
-  act(form, $('write-error'), async (acting) => {
+  runAction(form, $('write-error'), async (acting) => {
     const note = await acting.call('POST', '/notes', { text: $('draft').value });
     form.reset();
     $('notes').prepend(noteRow(note));
     $('no-notes').hidden = true;
     $('draft').focus();
-    tell('The note is added.');
+    announce('The note is added.');
   });
 });
 
 /* Devices */
 
-/** Shows the list anew without touching what has not changed: somebody may be typing a name in it. */
+/** Updates the list. Unchanged rows are not touched, because the user may be typing a name in one of them. */
 function showDevices(devices, owner) {
   if (session !== owner) return;
   const list = $('devices');
@@ -290,13 +293,13 @@ function showDevices(devices, owner) {
     const row = known.get(device.id) ?? deviceRow(device);
     describeDevice(row, device);
     if (list.children[index] !== row) list.insertBefore(row, list.children[index] ?? null);
-    if (known.size > 0 && !known.has(device.id)) tell(`Another device has signed in: ${nameOf(device)}`);
+    if (known.size > 0 && !known.has(device.id)) announce(`Another device has signed in: ${nameOf(device)}`);
   });
   $('sign-out-others').disabled = devices.length < 2;
 }
 
 function removeDevice(row) {
-  // The focus does not vanish with the row.
+  // Otherwise the focus would be lost with the row.
   if (row.contains(document.activeElement)) $('devices-heading').focus();
   row.remove();
 }
@@ -331,32 +334,32 @@ function deviceRow({ id, current }) {
   form.addEventListener('keydown', (event) => event.key === 'Escape' && edit(false));
   form.addEventListener('submit', (event) => {
     event.preventDefault();
-    act(form, $('devices-error'), async (acting) => {
+    runAction(form, $('devices-error'), async (acting) => {
       describeDevice(row, await acting.call('PATCH', `/auth/devices/${id}`, { name: input.value }));
       edit(false);
-      tell('The device is renamed.');
+      announce('The device is renamed.');
     });
   });
   revoke.addEventListener('click', () =>
-    act(revoke, $('devices-error'), async (acting) => {
-      if (current) return leave(false);
+    runAction(revoke, $('devices-error'), async (acting) => {
+      if (current) return signOut(false);
       await acting.call('DELETE', `/auth/devices/${id}`);
       removeDevice(row);
-      tell('The device is signed out.');
+      announce('The device is signed out.');
     }),
   );
   return row;
 }
 
 $('sign-out-others').addEventListener('click', (event) =>
-  act(event.currentTarget, $('devices-error'), async (acting) => {
+  runAction(event.currentTarget, $('devices-error'), async (acting) => {
     const { revoked } = await acting.call('POST', '/auth/logout-all', { keepCurrent: true });
     showDevices(await acting.call('GET', '/auth/devices'), acting);
-    tell(revoked === 1 ? 'One other device is signed out.' : `${revoked} other devices are signed out.`);
+    announce(revoked === 1 ? 'One other device is signed out.' : `${revoked} other devices are signed out.`);
   }),
 );
 
-// Most browsers that come have no session to resume: that needs no word.
-resume().then(open, (error) =>
-  showForm(error.code === 'refresh_invalid' ? '' : (GOODBYES[error.code] ?? explain(error))),
+// Most visitors have no session to resume, so that case shows no message.
+resume().then(startSession, (error) =>
+  showForm(error.code === 'refresh_invalid' ? '' : (SIGN_OUT_REASONS[error.code] ?? explain(error))),
 );

@@ -1,14 +1,14 @@
-/** Asks the server to keep the refresh token in a cookie, out of the reach of this script. */
-const REFRESH_COOKIE = { 'X-Refresh-Cookie': '1' };
+/** Header that makes the server keep the refresh token in a cookie, which scripts cannot read. */
+const COOKIE_MODE = { 'X-Refresh-Cookie': '1' };
 
-/** Longest wait for an answer. */
+/** Time limit for a response. */
 const TIMEOUT_MS = 8000;
 
-/** The share of its life after which a token is renewed. The rest is for a server that does not answer at once. */
-const RENEW_AFTER = 0.75;
+/** The share of its lifespan after which a token is refreshed. The rest leaves time for retries if the server is slow. */
+const REFRESH_AFTER_SHARE = 0.75;
 
-/** The server says no. */
-export class Refusal extends Error {
+/** The server rejected the request. */
+export class RequestRejected extends Error {
   constructor(status, body, retryAfter) {
     super(String(body.message ?? `The server answered ${status}`).replace(/\.?$/, '.'));
     this.status = status;
@@ -17,8 +17,8 @@ export class Refusal extends Error {
   }
 }
 
-/** The server says nothing, or that it cannot answer now: no reason to forget anything. */
-export class Unreachable extends Error {
+/** The server did not respond, or responded with a 5xx status. The session may still be valid, so nothing is deleted. */
+export class ServerUnavailable extends Error {
   constructor() {
     super('The server does not answer.');
   }
@@ -32,16 +32,16 @@ async function send(method, path, { headers = {}, body } = {}) {
   }
   try {
     const response = await fetch(path, options);
-    if (response.status >= 500) throw new Unreachable();
-    const answer = response.status === 204 ? {} : await response.json();
-    if (response.ok) return answer;
-    throw new Refusal(response.status, answer, response.headers.get('Retry-After'));
+    if (response.status >= 500) throw new ServerUnavailable();
+    const content = response.status === 204 ? {} : await response.json();
+    if (response.ok) return content;
+    throw new RequestRejected(response.status, content, response.headers.get('Retry-After'));
   } catch (error) {
-    throw error instanceof Refusal ? error : new Unreachable();
+    throw error instanceof RequestRejected ? error : new ServerUnavailable();
   }
 }
 
-/** What this window knows of its session. The access token is nowhere but in here, and gone with the window. */
+/** The session of this window. Only this object holds the access token, so the token is lost when the window closes. */
 export class Session {
   #token;
   #renewal;
@@ -49,21 +49,21 @@ export class Session {
   #lifeMs;
   renewals = 0;
 
-  /** @returns {Promise<Session>} a session on a new device */
+  /** @returns {Promise<Session>} the session of a new device */
   static async signIn(credentials) {
-    return new Session(await send('POST', '/auth/login', { headers: REFRESH_COOKIE, body: credentials }));
+    return new Session(await send('POST', '/auth/login', { headers: COOKIE_MODE, body: credentials }));
   }
 
-  /** @returns {Promise<Session>} the session whose cookie this browser has; a {@link Refusal} where it has none */
+  /** @returns {Promise<Session>} the session of the refresh cookie; rejects with {@link RequestRejected} if there is no cookie */
   static async resume() {
     return new Session(await refresh());
   }
 
-  constructor(answer) {
-    this.#take(answer);
+  constructor(tokens) {
+    this.#setTokens(tokens);
   }
 
-  /** How much of the token's life is left, from 1 to 0; it is renewed long before 0. */
+  /** The remaining share of the token's lifespan, from 1 to 0. The token is refreshed long before it reaches 0. */
   get share() {
     return this.#lifeMs === null ? 1 : this.remainingMs / this.#lifeMs;
   }
@@ -73,54 +73,54 @@ export class Session {
   }
 
   get renewsInMs() {
-    return this.#lifeMs === null ? Infinity : this.remainingMs - this.#lifeMs * (1 - RENEW_AFTER);
+    return this.#lifeMs === null ? Infinity : this.remainingMs - this.#lifeMs * (1 - REFRESH_AFTER_SHARE);
   }
 
-  /** Exchanges both tokens for new ones; once, however many ask for it. */
+  /** Exchanges both tokens for new ones. Simultaneous calls share one request. */
   renew() {
-    this.#renewal ??= this.#renewOnce().finally(() => {
+    this.#renewal ??= this.#refreshTokens().finally(() => {
       this.#renewal = undefined;
     });
     return this.#renewal;
   }
 
-  /** Sends a request with the token, which is renewed before if it is time to. */
+  /** Sends a request with the access token. Refreshes the token first if that is due. */
   async call(method, path, body) {
     if (this.renewsInMs <= 0) await this.renew();
     try {
       return await send(method, path, { headers: this.#headers, body });
     } catch (error) {
-      // This clock and the server's may differ.
+      // The clocks of the browser and of the server may differ, so the token can expire earlier than expected here.
       if (error.code !== 'token_expired') throw error;
       await this.renew();
       return send(method, path, { headers: this.#headers, body });
     }
   }
 
-  /** Ends this device or all of them, and forgets the cookie if it is this device's. */
+  /** Logs out this device, or all devices of the user. Deletes the cookie if it belongs to this device. */
   async end(everywhere) {
-    let cookie = REFRESH_COOKIE;
+    let cookie = COOKIE_MODE;
     try {
       await this.renew();
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      // The cookie is gone, or that of a newer session.
+      if (!(error instanceof RequestRejected)) throw error;
+      // The cookie does not exist any more, or belongs to a newer session, which must keep it.
       cookie = {};
     }
     const path = everywhere ? '/auth/logout-all' : '/auth/logout';
     try {
       await send('POST', path, { headers: { ...this.#headers, ...cookie } });
     } catch (error) {
-      // Then nobody has a live token of this device any more.
+      // The token expired and could not be refreshed, so this device is already logged out.
       if (everywhere || error.code !== 'token_expired') throw error;
     }
   }
 
-  async #renewOnce() {
-    const answer = await refresh();
-    // Another window of this browser has signed in since then, somebody else maybe.
-    if (answer.deviceId !== this.deviceId) throw new Refusal(401, { code: 'refresh_invalid' });
-    this.#take(answer);
+  async #refreshTokens() {
+    const tokens = await refresh();
+    // Another window of this browser has signed in since then, possibly another user.
+    if (tokens.deviceId !== this.deviceId) throw new RequestRejected(401, { code: 'refresh_invalid' });
+    this.#setTokens(tokens);
     this.renewals++;
   }
 
@@ -128,7 +128,7 @@ export class Session {
     return { Authorization: `Bearer ${this.#token}` };
   }
 
-  #take({ token, expiresIn, deviceId, refreshExpiresAt }) {
+  #setTokens({ token, expiresIn, deviceId, refreshExpiresAt }) {
     this.#token = token;
     this.#lifeMs = expiresIn === null ? null : expiresIn * 1000;
     this.#expiresAtMs = expiresIn === null ? Infinity : Date.now() + this.#lifeMs;
@@ -138,8 +138,8 @@ export class Session {
 }
 
 async function refresh() {
-  const answer = await send('POST', '/auth/refresh', { headers: REFRESH_COOKIE });
-  // The 204 of a browser that has no cookie.
-  if (!answer.token) throw new Refusal(401, { code: 'refresh_invalid' });
-  return answer;
+  const tokens = await send('POST', '/auth/refresh', { headers: COOKIE_MODE });
+  // The server responds with 204 if the browser has no cookie.
+  if (!tokens.token) throw new RequestRejected(401, { code: 'refresh_invalid' });
+  return tokens;
 }

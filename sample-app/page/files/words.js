@@ -17,7 +17,7 @@ const SYSTEMS = [
   [/\bLinux\b/, 'Linux'],
 ];
 
-/** What a user agent calls itself, in words: `Firefox 148 on Windows`. */
+/** Describes a user agent in words, for example `Firefox 148 on Windows`. */
 export function browserOf(userAgent) {
   if (!userAgent) return 'Unknown program';
   const [pattern, name] = BROWSERS.find(([known]) => known.test(userAgent)) ?? [];
@@ -26,7 +26,7 @@ export function browserOf(userAgent) {
   return system ? `${browser} on ${system}` : browser;
 }
 
-/** What a device is called, which may have no name of its own. */
+/** The name of a device, or the name of its browser if the user gave the device no name. */
 export const nameOf = ({ name, userAgent }) => name ?? browserOf(userAgent);
 
 const UNITS = [
@@ -39,24 +39,24 @@ const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const moment = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
 
-/** How long ago: `3 minutes ago`. */
+/** A time relative to now, for example `3 minutes ago`. */
 export function ago(time) {
   const elapsedMs = Date.now() - Date.parse(time);
   const [unit, unitMs] = UNITS.find(([, ms]) => elapsedMs >= ms) ?? [];
   return unit ? relative.format(-Math.floor(elapsedMs / unitMs), unit) : 'just now';
 }
 
-/** `14:05:09` */
+/** A time of day, for example `14:05:09`. */
 export const clockTime = (timeMs) => clock.format(timeMs);
 
-/** `25 Nov, 14:05` */
+/** A date with time, for example `25 Nov, 14:05`. */
 export const dayTime = (time) => moment.format(new Date(time));
 
-/** `59:07`, or `2:59:07` where there are more than 99 minutes. */
+/** A duration as `59:07`, or as `2:59:07` if it is longer than 99 minutes. */
 export function countdown(ms) {
   const seconds = Math.ceil(ms / 1000);
-  const two = (number) => String(number).padStart(2, '0');
+  const padded = (number) => String(number).padStart(2, '0');
   const minutes = Math.floor(seconds / 60);
-  const before = minutes > 99 ? `${Math.floor(minutes / 60)}:${two(minutes % 60)}` : minutes;
-  return `${before}:${two(seconds % 60)}`;
+  const leading = minutes > 99 ? `${Math.floor(minutes / 60)}:${padded(minutes % 60)}` : minutes;
+  return `${leading}:${padded(seconds % 60)}`;
 }
