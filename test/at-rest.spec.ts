@@ -87,8 +87,8 @@ describe('The stored data', () => {
     it('can be read through a repository, in the order of the ids', async () => {
       const user = await app.createUser();
       const issued = [];
-      for (let made = 0; made < 5; made++) {
-        issued.push((await app.tokens.issue(user.id, { name: `n${made}`, lifespan: made ? null : 7 })).token);
+      for (let index = 0; index < 5; index++) {
+        issued.push((await app.tokens.issue(user.id, { name: `n${index}`, lifespan: index ? null : 7 })).token);
         app.clock.advance(1);
       }
       const tokens = await app.dataSource

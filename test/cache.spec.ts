@@ -420,7 +420,7 @@ describe('The option cache', () => {
 
       it.each(Object.keys(CLIENTS))('evicts what another application revokes, with a client of %s', async (name) => {
         const apps: TestApp[] = [];
-        for (let made = 0; made < 2; made++) {
+        for (let index = 0; index < 2; index++) {
           apps.push(await environment.boot({ options: { cache: { ttl: '1h', redis: await CLIENTS[name]!() } } }));
         }
         const [one, other] = apps as [TestApp, TestApp];

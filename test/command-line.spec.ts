@@ -411,8 +411,8 @@ describe('The command line', () => {
         it('draws a progress bar, without colours if NO_COLOR is set', options, async () => {
           const tokens = Array.from({ length: 1000 }, () => ({ key: key(), userId: '1', created: new Date(0) }));
           // The records are skipped one by one without a write, and this takes longer than the 80 ms after which the bar appears.
-          for (let made = 0; made < tokens.length; made += 500) {
-            const rows = tokens.slice(made, made + 500).map((token) => rowOfImported(token));
+          for (let index = 0; index < tokens.length; index += 500) {
+            const rows = tokens.slice(index, index + 500).map((token) => rowOfImported(token));
             await app.dataSource.getRepository(Token).insert(rows);
           }
           const lines = tokens.map((token) => `${token.key},1,1970-01-01T00:00:00Z`);
@@ -434,7 +434,7 @@ describe('The command line', () => {
 
         it('stops between two batches after Ctrl-C, and prints what was done', options, async () => {
           await app.dataSource.getRepository(Token).deleteAll();
-          for (let made = 0; made < 4000; made += 500) await putTokens(app, 500, 60);
+          for (let index = 0; index < 4000; index += 500) await putTokens(app, 500, 60);
           const slow = project.dataSource(
             'slow.js',
             environment,
@@ -451,7 +451,7 @@ describe('The command line', () => {
 
       it('stops at SIGTERM and prints what was done as JSON', options, async () => {
         await app.dataSource.getRepository(Token).deleteAll();
-        for (let made = 0; made < 4000; made += 500) await putTokens(app, 500, 60);
+        for (let index = 0; index < 4000; index += 500) await putTokens(app, 500, 60);
         const slow = project.dataSource(
           'slow.js',
           environment,

@@ -12,15 +12,15 @@ const never = () => new Promise<never>(() => undefined);
 
 describe('A time limit', () => {
   it('ends work that does not end, and reports the timeout', async () => {
-    let told: AbortSignal | undefined;
+    let receivedSignal: AbortSignal | undefined;
     const started = performance.now();
     const hung = withTimeout(50, (signal) => {
-      told = signal;
+      receivedSignal = signal;
       return never();
     });
     await expect(hung).rejects.toThrow('no answer from the database within 50 ms');
     expect(performance.now() - started).toBeGreaterThanOrEqual(49);
-    expect(told!.aborted).toBe(true);
+    expect(receivedSignal!.aborted).toBe(true);
   });
 
   it('does not count time in which the process was blocked, so that a response that arrived meanwhile is read', async () => {

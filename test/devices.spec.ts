@@ -124,9 +124,9 @@ describe('The devices of a user', () => {
       const user = await app.createUser();
       const { token } = await app.tokens.issue(user.id, { lifespan: 1 });
       app.clock.advance(1);
-      const live = await app.token(user.id);
+      const validToken = await app.token(user.id);
       for (const [method, body] of [['DELETE'], ['PATCH', { name: 'x' }]] as const) {
-        const answer = await app.send(`/auth/devices/${token.deviceId}`, { method, headers: bearer(live), body });
+        const answer = await app.send(`/auth/devices/${token.deviceId}`, { method, headers: bearer(validToken), body });
         expect(answer.json.code, method).toBe('device_not_found');
       }
       expect(await app.tokens.revoke(user.id, token.deviceId)).toBe(false);

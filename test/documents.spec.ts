@@ -223,8 +223,8 @@ describe('The documented options', () => {
   );
 
   it('are all in the tables of README.md, each once, with the default from its TSDoc', () => {
-    const told = rows.map(({ name, defaultValue }) => ({ name, defaultValue }));
-    expect(told.toSorted(byName)).toEqual([...RUNTIME, ...STRUCTURAL].toSorted(byName));
+    const documented = rows.map(({ name, defaultValue }) => ({ name, defaultValue }));
+    expect(documented.toSorted(byName)).toEqual([...RUNTIME, ...STRUCTURAL].toSorted(byName));
   });
 
   it.each(Object.entries(GROUPS))('below %s are all in its row, with their defaults', (group, options) => {
@@ -238,9 +238,9 @@ describe('The documented options', () => {
   });
 
   it('have the documented defaults', () => {
-    const told = literals(RUNTIME);
-    expect(told.length).toBeGreaterThan(12);
-    for (const [name, value] of told) expect(resolveOptions({ [name]: value }), name).toEqual(resolveOptions({}));
+    const documented = literals(RUNTIME);
+    expect(documented.length).toBeGreaterThan(12);
+    for (const [name, value] of documented) expect(resolveOptions({ [name]: value }), name).toEqual(resolveOptions({}));
     expect(resolveOptions({ refresh: {}, lifespan: '1h' })).toEqual(resolveOptions({ refresh: {} }));
     for (const [group, options] of Object.entries(GROUPS).filter(([name]) => name !== 'limit')) {
       for (const [name, value] of literals(options)) {

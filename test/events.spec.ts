@@ -19,41 +19,41 @@ const DAY_MS = 24 * HOUR_MS;
 /** Records events as a listener of the application receives them. */
 @Injectable()
 class Journal {
-  readonly heard: [name: string, event: object][] = [];
+  readonly emittedEvents: [name: string, event: object][] = [];
 
   @OnEvent('expiring-token.issued')
   issued(event: ExpiringTokenEvents['expiring-token.issued']) {
-    this.heard.push(['issued', event]);
+    this.emittedEvents.push(['issued', event]);
   }
 
   @OnEvent('expiring-token.refreshed')
   refreshed(event: ExpiringTokenEvents['expiring-token.refreshed']) {
-    this.heard.push(['refreshed', event]);
+    this.emittedEvents.push(['refreshed', event]);
   }
 
   @OnEvent('expiring-token.reused')
   reused(event: ExpiringTokenEvents['expiring-token.reused']) {
-    this.heard.push(['reused', event]);
+    this.emittedEvents.push(['reused', event]);
   }
 
   @OnEvent('expiring-token.revoked')
   revoked(event: ExpiringTokenEvents['expiring-token.revoked']) {
-    this.heard.push(['revoked', event]);
+    this.emittedEvents.push(['revoked', event]);
   }
 
   @OnEvent('expiring-token.expired')
   expired(event: ExpiringTokenEvents['expiring-token.expired']) {
-    this.heard.push(['expired', event]);
+    this.emittedEvents.push(['expired', event]);
   }
 
   @OnEvent('expiring-token.pruned')
   pruned(event: ExpiringTokenEvents['expiring-token.pruned']) {
-    this.heard.push(['pruned', event]);
+    this.emittedEvents.push(['pruned', event]);
   }
 
   @OnEvent('expiring-token.login-failed')
   loginFailed(event: ExpiringTokenEvents['expiring-token.login-failed']) {
-    this.heard.push(['login-failed', event]);
+    this.emittedEvents.push(['login-failed', event]);
   }
 }
 
@@ -64,9 +64,9 @@ const bootWith = (environment: TestEnvironment, options: ExpiringTokenModuleOpti
   environment.boot({ options, imports: [EventEmitterModule.forRoot(), JournalModule] });
 
 /** The events since the last call. All listeners have run after the current turn of the event loop. */
-async function heard(app: TestApp): Promise<[name: string, event: object][]> {
+async function emittedEvents(app: TestApp): Promise<[name: string, event: object][]> {
   await new Promise((resolve) => setImmediate(resolve));
-  return app.nest.get(Journal).heard.splice(0);
+  return app.nest.get(Journal).emittedEvents.splice(0);
 }
 
 const byDevice = (events: [string, object][]) =>
@@ -85,7 +85,7 @@ describe('An application with @nestjs/event-emitter', () => {
     beforeEach(async () => {
       user = await app.createUser();
       userId = user.id;
-      await heard(app);
+      await emittedEvents(app);
     });
 
     const logIn = async () =>
@@ -94,76 +94,76 @@ describe('An application with @nestjs/event-emitter', () => {
 
     it('emits an event for each new device, however it was created', async () => {
       const { deviceId } = await logIn();
-      expect(await heard(app)).toEqual([['issued', { userId, deviceId }]]);
+      expect(await emittedEvents(app)).toEqual([['issued', { userId, deviceId }]]);
       const { token } = await app.tokens.issue(userId);
-      expect(await heard(app)).toEqual([['issued', { userId, deviceId: token.deviceId }]]);
+      expect(await emittedEvents(app)).toEqual([['issued', { userId, deviceId: token.deviceId }]]);
       const { access } = await app.tokens.logIn(userId);
-      expect(await heard(app)).toEqual([['issued', { userId, deviceId: access.token.deviceId }]]);
+      expect(await emittedEvents(app)).toEqual([['issued', { userId, deviceId: access.token.deviceId }]]);
     });
 
     it('emits an event for a replaced obtained token, and none for an expired one', async () => {
       const obtain = async () =>
         (await app.post('/auth/obtain-token', { username: user.username, password: PASSWORD })).json.deviceId;
       const first = await obtain();
-      expect(await heard(app)).toEqual([['issued', { userId, deviceId: first }]]);
+      expect(await emittedEvents(app)).toEqual([['issued', { userId, deviceId: first }]]);
       const second = await obtain();
-      expect(await heard(app)).toEqual([
+      expect(await emittedEvents(app)).toEqual([
         ['revoked', { userId, deviceId: first, reason: 'replaced' }],
         ['issued', { userId, deviceId: second }],
       ]);
       app.clock.advance(HOUR_MS);
       const third = await obtain();
-      expect(await heard(app)).toEqual([['issued', { userId, deviceId: third }]]);
+      expect(await emittedEvents(app)).toEqual([['issued', { userId, deviceId: third }]]);
     });
 
     it('emits one event for a refresh, even if it is repeated, and one for a reuse', async () => {
       const { refreshToken, deviceId } = await logIn();
-      await heard(app);
+      await emittedEvents(app);
       await refresh(refreshToken);
-      expect(await heard(app)).toEqual([['refreshed', { userId, deviceId }]]);
+      expect(await emittedEvents(app)).toEqual([['refreshed', { userId, deviceId }]]);
       expect((await refresh(refreshToken)).status).toBe(200);
-      expect(await heard(app)).toEqual([]);
+      expect(await emittedEvents(app)).toEqual([]);
       app.clock.advance(30_000);
       expect((await refresh(refreshToken)).status).toBe(401);
-      expect(byDevice(await heard(app))).toEqual([
+      expect(byDevice(await emittedEvents(app))).toEqual([
         ['reused', { userId, deviceId }],
         ['revoked', { userId, deviceId, reason: 'reused' }],
       ]);
       expect((await refresh(refreshToken)).status).toBe(401);
-      expect(await heard(app)).toEqual([]);
+      expect(await emittedEvents(app)).toEqual([]);
     });
 
     it('emits an event for each device that is revoked on request, and none for an expired one', async () => {
       const [one, two, three] = [await logIn(), await logIn(), await logIn()];
-      await heard(app);
+      await emittedEvents(app);
       await app.post('/auth/logout', undefined, one.token);
-      expect(await heard(app)).toEqual([['revoked', { userId, deviceId: one.deviceId, reason: 'revoked' }]]);
+      expect(await emittedEvents(app)).toEqual([['revoked', { userId, deviceId: one.deviceId, reason: 'revoked' }]]);
       const { status } = await app.send(`/auth/devices/${one.deviceId}`, {
         method: 'DELETE',
         headers: [['Authorization', `Bearer ${two.token}`]],
       });
       expect(status).toBe(404);
-      expect(await heard(app)).toEqual([]);
+      expect(await emittedEvents(app)).toEqual([]);
       await app.post('/auth/logout-all', { keepCurrent: true }, two.token);
-      expect(await heard(app)).toEqual([['revoked', { userId, deviceId: three.deviceId, reason: 'revoked' }]]);
+      expect(await emittedEvents(app)).toEqual([['revoked', { userId, deviceId: three.deviceId, reason: 'revoked' }]]);
       const { token } = await app.tokens.issue(userId);
-      await heard(app);
+      await emittedEvents(app);
       await app.tokens.revokeAll(userId);
       const revoked = (deviceId: string): [string, object] => ['revoked', { userId, deviceId, reason: 'revoked' }];
-      expect(byDevice(await heard(app))).toEqual(byDevice([revoked(two.deviceId), revoked(token.deviceId)]));
+      expect(byDevice(await emittedEvents(app))).toEqual(byDevice([revoked(two.deviceId), revoked(token.deviceId)]));
       expect(await app.tokens.revokeAll(userId)).toBe(0);
       const expired = await app.tokens.issue(userId, { lifespan: '1m' });
       app.clock.advance(HOUR_MS);
-      await heard(app);
+      await emittedEvents(app);
       expect(await app.tokens.revoke(userId, expired.token.deviceId)).toBe(false);
-      expect(await heard(app)).toEqual([]);
+      expect(await emittedEvents(app)).toEqual([]);
     });
 
     it('emits an event for a device that the limit evicts', async () => {
       const [{ deviceId: oldest }] = [await logIn(), app.clock.advance(1), await logIn(), await logIn()];
-      await heard(app);
+      await emittedEvents(app);
       const { deviceId } = await logIn();
-      expect(await heard(app)).toEqual([
+      expect(await emittedEvents(app)).toEqual([
         ['revoked', { userId, deviceId: oldest, reason: 'limit' }],
         ['issued', { userId, deviceId }],
       ]);
@@ -171,54 +171,54 @@ describe('An application with @nestjs/event-emitter', () => {
 
     it('emits events for devices that end with a changed password or a deleted user', async () => {
       const [one, two] = [await logIn(), await logIn()];
-      await heard(app);
+      await emittedEvents(app);
       await app.users.changePassword(userId, PASSWORD, { except: two.deviceId });
-      expect(await heard(app)).toEqual([['revoked', { userId, deviceId: one.deviceId, reason: 'password' }]]);
+      expect(await emittedEvents(app)).toEqual([['revoked', { userId, deviceId: one.deviceId, reason: 'password' }]]);
       await app.users.setActive(userId, false);
       await app.users.delete(userId);
-      expect(await heard(app)).toEqual([['revoked', { userId, deviceId: two.deviceId, reason: 'deleted' }]]);
+      expect(await emittedEvents(app)).toEqual([['revoked', { userId, deviceId: two.deviceId, reason: 'deleted' }]]);
       expect(await app.users.delete(userId)).toBe(false);
       expect(await app.users.changePassword(userId, PASSWORD)).toBe(false);
-      expect(await heard(app)).toEqual([]);
+      expect(await emittedEvents(app)).toEqual([]);
     });
 
     it('emits an event each time an expired token is presented, and none for other rejections', async () => {
       const { token, deviceId } = await logIn();
       app.clock.advance(HOUR_MS);
-      await heard(app);
+      await emittedEvents(app);
       await app.get('/me', token);
       await app.get('/me', token);
       const expired = ['expired', { userId, deviceId }];
-      expect(await heard(app)).toEqual([expired, expired]);
+      expect(await emittedEvents(app)).toEqual([expired, expired]);
       await app.get('/me', `${token}x`);
       await app.get('/me');
-      expect(await heard(app)).toEqual([]);
+      expect(await emittedEvents(app)).toEqual([]);
     });
 
     it('emits an event for a pruning run that deleted rows', async () => {
       await logIn();
       app.clock.advance(200 * DAY_MS);
-      const dead = await app.countTokens();
-      await heard(app);
-      expect(await app.tokens.prune()).toBe(dead);
-      expect(await heard(app)).toEqual([['pruned', { count: dead }]]);
+      const expiredCount = await app.countTokens();
+      await emittedEvents(app);
+      expect(await app.tokens.prune()).toBe(expiredCount);
+      expect(await emittedEvents(app)).toEqual([['pruned', { count: expiredCount }]]);
       expect(await app.tokens.prune()).toBe(0);
-      expect(await heard(app)).toEqual([]);
+      expect(await emittedEvents(app)).toEqual([]);
     });
 
     it('emits no event for a transaction that is rolled back, and one for a transaction that is retried', async () => {
       await logIn();
       const taken = (await app.tokens.issue(userId)).token.id;
-      await heard(app);
+      await emittedEvents(app);
       const queries = app.nest.get(TokenQueries);
       const insert = queries.insert.bind(queries);
       let collisions = 3;
       vi.spyOn(queries, 'insert').mockImplementation((row) => insert(collisions-- > 0 ? { ...row, id: taken } : row));
       await expect(app.tokens.issue(userId)).rejects.toMatchObject({ code: 'unavailable' });
-      expect(await heard(app)).toEqual([]);
+      expect(await emittedEvents(app)).toEqual([]);
       collisions = 2;
       const { deviceId } = (await app.tokens.issue(userId)).token;
-      expect(await heard(app)).toEqual([['issued', { userId, deviceId }]]);
+      expect(await emittedEvents(app)).toEqual([['issued', { userId, deviceId }]]);
     });
   });
 });
@@ -231,11 +231,11 @@ describe('The event for a failed login', () => {
         const { username } = await app.createUser();
         const address = '127.0.0.1';
         await app.login(username, 'wrong');
-        expect(await heard(app)).toEqual([['login-failed', { code: 'credentials_invalid', address }]]);
+        expect(await emittedEvents(app)).toEqual([['login-failed', { code: 'credentials_invalid', address }]]);
         await app.post('/auth/obtain-token', { username, password: PASSWORD });
-        expect(await heard(app)).toEqual([['login-failed', { code: 'throttled', address }]]);
+        expect(await emittedEvents(app)).toEqual([['login-failed', { code: 'throttled', address }]]);
         await app.post('/auth/login', { username });
-        expect(await heard(app)).toEqual([]);
+        expect(await emittedEvents(app)).toEqual([]);
       });
     },
     { databases: ['sqlite'] },
@@ -263,10 +263,10 @@ describe('The event for a failed login', () => {
       it('has no code if the user store threw its own exception, and is not emitted for an outage', async () => {
         const app = await bootWith(environment, { users: Directory });
         expect((await app.login('ann')).status).toBe(403);
-        expect(await heard(app)).toEqual([['login-failed', { code: null, address: '127.0.0.1' }]]);
+        expect(await emittedEvents(app)).toEqual([['login-failed', { code: null, address: '127.0.0.1' }]]);
         app.nest.get(Directory).failure = new Error('the directory is down');
         expect((await app.login('ann')).status).toBe(503);
-        expect(await heard(app)).toEqual([]);
+        expect(await emittedEvents(app)).toEqual([]);
       });
     },
     ['sqlite'],
@@ -307,8 +307,8 @@ describe('A listener of events', () => {
           await vi.waitUntil(() => calls.filter((call) => call === name).length === 5);
           emitter.removeAllListeners();
         }
-        for (const told of ['the listener throws', 'the listener rejects']) {
-          expect(warnings.filter((line) => line.includes(told)).length, told).toBe(5);
+        for (const text of ['the listener throws', 'the listener rejects']) {
+          expect(warnings.filter((line) => line.includes(text)).length, text).toBe(5);
         }
       });
 

@@ -290,8 +290,8 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
 
         const closed = (subscription: ReturnType<typeof subscribe>): Promise<{ code: number; reason: string }> =>
           subscription.next().then(
-            (given) => {
-              throw new Error(`not closed: ${JSON.stringify(given)}`);
+            (value) => {
+              throw new Error(`not closed: ${JSON.stringify(value)}`);
             },
             ({ code, reason }) => ({ code, reason }),
           );
@@ -463,8 +463,8 @@ describe("A context that the application builds from Apollo's context", () => {
     extra?: { request: object };
     connectionParams?: object;
   }
-  const contexts: [form: string, context: (given: Given) => object, closed: object][] = [
-    ['whole', (given) => given, { code: 4401 }],
+  const contexts: [form: string, context: (value: Given) => object, closed: object][] = [
+    ['whole', (value) => value, { code: 4401 }],
     ['in parts', ({ req, extra, connectionParams }) => ({ req, extra, connectionParams }), { code: 4401 }],
     // No public property leads to the WebSocket, so the underlying socket is destroyed without a closing handshake.
     [

@@ -38,12 +38,12 @@ const refusal = (statusCode: number, code: string, message: string, error = 'Una
 });
 
 /** The guard and the Passport strategy share one authenticator. Passport drops response bodies and challenges. */
-const DOORS = [
-  { door: 'ExpiringTokenGuard', path: '/me', says: true },
-  { door: "AuthGuard('expiring-token')", path: '/passport', says: false },
+const ENTRIES = [
+  { entry: 'ExpiringTokenGuard', path: '/me', sendsChallenge: true },
+  { entry: "AuthGuard('expiring-token')", path: '/passport', sendsChallenge: false },
 ];
 
-describe.each(DOORS)('$door', ({ path, says }) => {
+describe.each(ENTRIES)('$entry', ({ path, sendsChallenge }) => {
   onEveryEnvironment((environment) => {
     let app: TestApp;
     beforeAll(async () => {
@@ -51,10 +51,16 @@ describe.each(DOORS)('$door', ({ path, says }) => {
     });
 
     /** Asserts a rejection: the status for both, the response bytes for the guard, which keeps them. */
-    async function expectRefusal(token: string | undefined, body: ReturnType<typeof refusal>, challenge: string) {
+    async function expectRefusal(
+      token: string | undefined,
+      body: ReturnType<typeof refusal>,
+      challenge: string,
+      label = challenge,
+    ) {
       const { status, json, headers } = await app.get(path, token);
-      expect(status).toBe(body.statusCode);
-      if (says) expect({ json, challenge: headers['www-authenticate'] }).toEqual({ json: body, challenge });
+      expect(status, label).toBe(body.statusCode);
+      if (sendsChallenge)
+        expect({ json, challenge: headers['www-authenticate'] }, label).toEqual({ json: body, challenge });
     }
 
     it('accepts a valid token of an active user', async () => {
@@ -63,7 +69,7 @@ describe.each(DOORS)('$door', ({ path, says }) => {
       const { status, json, headers } = await app.get(path, plainText);
       expect(status).toBe(200);
       expect(headers['www-authenticate']).toBeUndefined();
-      if (!says) return expect(json).toEqual({ id: user.id, deviceId: token.deviceId });
+      if (!sendsChallenge) return expect(json).toEqual({ id: user.id, deviceId: token.deviceId });
       expect(json).toEqual({
         user: { id: user.id, username: user.username, active: true },
         token: {
@@ -93,11 +99,17 @@ describe.each(DOORS)('$door', ({ path, says }) => {
       const revoked = await app.tokens.issue(user.id);
       await app.tokens.revoke(user.id, revoked.token.deviceId);
       const unknown = generateToken('ext_', uuidV7(app.clock.now));
-      for (const token of [revoked.plainText, unknown, 'ext_nonsense', `${revoked.plainText}x`]) {
+      for (const [name, token] of Object.entries({
+        revoked: revoked.plainText,
+        unknown,
+        malformed: 'ext_nonsense',
+        'too long': `${revoked.plainText}x`,
+      })) {
         await expectRefusal(
           token,
           refusal(401, 'token_invalid', 'Invalid token'),
           'Bearer realm="api", error="invalid_token", error_description="Invalid token"',
+          name,
         );
       }
     });
@@ -124,11 +136,12 @@ describe.each(DOORS)('$door', ({ path, says }) => {
       app.clock.advance(1);
       await app.users.setActive(inactive.id, false);
       await app.dataSource.getRepository('auth_user').delete({ id: deleted.id });
-      for (const token of tokens) {
+      for (const [index, token] of tokens.entries()) {
         await expectRefusal(
           token,
           refusal(401, 'user_inactive', 'User inactive or deleted'),
           'Bearer realm="api", error="invalid_token", error_description="User inactive or deleted"',
+          `token ${index}`,
         );
       }
       await app.users.setActive(inactive.id, true);
@@ -146,7 +159,7 @@ describe.each(DOORS)('$door', ({ path, says }) => {
       ] as const;
       for (const [{ status, json, headers }, message] of answers) {
         expect(status, message).toBe(400);
-        if (!says) continue;
+        if (!sendsChallenge) continue;
         expect(json, message).toEqual(body(message));
         expect(headers['www-authenticate'], message).toBe(
           `Bearer realm="api", error="invalid_request", error_description="${message}"`,
@@ -173,7 +186,7 @@ describe.each(DOORS)('$door', ({ path, says }) => {
       }
       const other = await app.send(path, { headers: [['Authorization', `Basic ${token}`]] });
       expect(other.status).toBe(401);
-      if (says) expect(other.headers['www-authenticate']).toBe('Bearer realm="notes (v1)"');
+      if (sendsChallenge) expect(other.headers['www-authenticate']).toBe('Bearer realm="notes (v1)"');
     });
   });
 });
@@ -279,12 +292,12 @@ describe('The module', () => {
         }
         return answers.map(({ json }) => json.code);
       };
-      const dead = ['token_invalid', 'refresh_invalid', 'token_invalid', 'refresh_invalid'];
+      const invalidCodes = ['token_invalid', 'refresh_invalid', 'token_invalid', 'refresh_invalid'];
       const renamed = await environment.boot({ options: { refresh: {}, prefix: 'new_' } });
-      expect(await codes(renamed)).toEqual(dead);
+      expect(await codes(renamed)).toEqual(invalidCodes);
       expect((await app.get('/me', pairs[0]!.access.plainText)).status).toBe(200);
       await app.dataSource.query('DELETE FROM auth_token');
-      expect(await codes(app)).toEqual(dead);
+      expect(await codes(app)).toEqual(invalidCodes);
       expect((await app.login((await app.createUser()).username)).status).toBe(200);
     });
 

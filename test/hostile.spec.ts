@@ -38,9 +38,9 @@ const OPTIONS: ExpiringTokenModuleOptions = {
 };
 
 /** The response to a case, and the rows before and after it. */
-interface Deed {
+interface Outcome {
   answer: Answer;
-  live: LiveValues;
+  liveValues: LiveValues;
   filled: HostileCase;
   before: string[];
   after: string[];
@@ -48,7 +48,7 @@ interface Deed {
   reused: object[];
 }
 
-type Effect = (deed: Deed, target: Target) => Promise<void> | void;
+type Effect = (outcome: Outcome, target: Target) => Promise<void> | void;
 
 const SAME_PAIR = 'same successor pair as the first answer; rows in family unchanged';
 
@@ -61,14 +61,14 @@ const REVOKING: Record<string, Effect> = {
 /** Checks for the effects that the catalogue names. */
 const EFFECTS: Record<string, Effect> = {
   ...REVOKING,
-  [SAME_PAIR]: (deed) => {
-    unchanged(deed);
-    const { deviceId, pairs } = deed.live.familyOf(deed.filled);
+  [SAME_PAIR]: (outcome) => {
+    unchanged(outcome);
+    const { deviceId, pairs } = outcome.liveValues.familyOf(outcome.filled);
     const { access: token, refresh: refreshToken } = pairs.at(-1)!;
-    expect(deed.answer.json).toMatchObject({ token, refreshToken, deviceId });
+    expect(outcome.answer.json).toMatchObject({ token, refreshToken, deviceId });
   },
-  'exchanged for a new pair': async ({ answer, live, filled, before, after }, { app }) => {
-    const { userId, deviceId } = live.familyOf(filled);
+  'exchanged for a new pair': async ({ answer, liveValues, filled, before, after }, { app }) => {
+    const { userId, deviceId } = liveValues.familyOf(filled);
     expect(answer.json).toMatchObject({ tokenType: 'Bearer', expiresIn: LIFESPAN_S, deviceId });
     const is = (purpose: string) => (row: string) => row.includes(deviceId) && JSON.parse(row).purpose === purpose;
     const stays = (row: string) => !row.includes(deviceId) || is('access')(row);
@@ -89,7 +89,7 @@ const EFFECTS: Record<string, Effect> = {
     const added = after.filter((row) => !before.includes(row));
     expect(added).toHaveLength(2);
     for (const [name, value] of filled.request.headers) {
-      if (/forward|real/i.test(name)) expect(added.join()).not.toContain(value.replace('for=', ''));
+      if (/forward|real/i.test(name)) expect(added.join(), name).not.toContain(value.replace('for=', ''));
     }
   },
 };
@@ -109,14 +109,14 @@ const NOT_EFFECTS: Record<string, Effect> = {
   'device token rotated': unchanged,
   'device removed': unchanged,
   'any row removed': unchanged,
-  'other sessions revoked': async ({ answer, live, before, after }, { app }) => {
+  'other sessions revoked': async ({ answer, liveValues, before, after }, { app }) => {
     expect(answer.status).toBe(204);
     expect(before.length - after.length).toBe(1);
-    expect(await app.get('/me', await live.value('token'))).toMatchObject({ status: 401 });
-    expect(await app.get('/me', await live.value('secondToken'))).toMatchObject({ status: 200 });
+    expect(await app.get('/me', await liveValues.value('token'))).toMatchObject({ status: 401 });
+    expect(await app.get('/me', await liveValues.value('secondToken'))).toMatchObject({ status: 200 });
   },
-  "other user's tokens revoked": async ({ live }, { app }) => {
-    expect(await app.get('/me', await live.value('otherUserToken'))).toMatchObject({ status: 200 });
+  "other user's tokens revoked": async ({ liveValues }, { app }) => {
+    expect(await app.get('/me', await liveValues.value('otherUserToken'))).toMatchObject({ status: 200 });
   },
   'lifetime above configured maximum, or never-expiring token': ({ answer, before, after }, { app }) => {
     expect(answer.status).toBe(200);
@@ -128,12 +128,12 @@ const NOT_EFFECTS: Record<string, Effect> = {
   },
 };
 
-function unchanged({ before, after }: Deed): void {
+function unchanged({ before, after }: Outcome): void {
   expect(after).toEqual(before);
 }
 
-async function familyRevoked({ live, filled, before, after, reused }: Deed, { app }: Target): Promise<void> {
-  const { userId, deviceId, pairs } = live.familyOf(filled);
+async function familyRevoked({ liveValues, filled, before, after, reused }: Outcome, { app }: Target): Promise<void> {
+  const { userId, deviceId, pairs } = liveValues.familyOf(filled);
   expect(after).toEqual(before.filter((row) => !row.includes(deviceId)));
   expect(before.length - after.length).toBe(pairs.length * 2);
   expect(reused).toEqual([{ userId, deviceId }]);
@@ -146,7 +146,7 @@ async function familyRevoked({ live, filled, before, after, reused }: Deed, { ap
     expect(refreshed, `pair ${index}`).toMatchObject({ status: 401, json: { code: 'refresh_invalid' } });
   }
   expect(reused).toHaveLength(1);
-  expect(await app.get('/me', await live.value('secondToken'))).toMatchObject({ status: 200 });
+  expect(await app.get('/me', await liveValues.value('secondToken'))).toMatchObject({ status: 200 });
 }
 
 /** Values that must be read before the request, for the checks after it. */
@@ -208,22 +208,22 @@ class Target {
   }
 
   /** Sends the request of a case and checks what must hold for every case. */
-  async perform(given: HostileCase): Promise<Deed> {
+  async perform(hostileCase: HostileCase): Promise<Outcome> {
     await this.forgetTokens();
     // The valid request before this one writes its last use in the background.
     await this.app.usesWritten();
-    const live = new LiveValues(this.app, this.cast);
-    const filled = await live.fill(given);
-    const { effect, mustNot, queries } = given.expect;
+    const liveValues = new LiveValues(this.app, this.cast);
+    const filled = await liveValues.fill(hostileCase);
+    const { effect, mustNot, queries } = hostileCase.expect;
     const needed = NEEDED[effect ?? mustNot?.sideEffect ?? ''];
-    if (needed) await live.value(needed);
+    if (needed) await liveValues.value(needed);
     const before = await this.rows();
     const linesBefore = warnings.length;
     this.meter.take();
     const started = performance.now();
     const answer = await send(this.app.origin, filled);
     const took = performance.now() - started;
-    const asked = this.meter.take();
+    const queryCount = this.meter.take();
     const after = await this.rows();
     await nextTurn();
     const reused = this.reused.splice(0);
@@ -236,18 +236,18 @@ class Target {
       expect(after).toEqual(before);
       expect(reused).toEqual([]);
     }
-    if (queries === 0) expect(asked, 'ways to the database').toBe(0);
+    if (queries === 0) expect(queryCount, 'ways to the database').toBe(0);
     const lines = warnings.slice(linesBefore).join('\n');
-    const told = `${answer.text}\n${JSON.stringify(answer.headers)}`;
-    for (const secret of live.secrets) {
-      expect(lines).not.toContain(secret);
+    const response = `${answer.text}\n${JSON.stringify(answer.headers)}`;
+    for (const [index, secret] of liveValues.secrets.entries()) {
+      expect(lines, `secret ${index}`).not.toContain(secret);
       // The only response that may repeat a token that was returned before.
-      if (effect !== SAME_PAIR) expect(told).not.toContain(secret);
+      if (effect !== SAME_PAIR) expect(response, `secret ${index}`).not.toContain(secret);
     }
-    for (const secret of [answer.json?.token, answer.json?.refreshToken])
-      if (typeof secret === 'string') expect(lines).not.toContain(secret);
+    for (const [index, secret] of [answer.json?.token, answer.json?.refreshToken].entries())
+      if (typeof secret === 'string') expect(lines, `new secret ${index}`).not.toContain(secret);
     await this.expectGoodRequest();
-    return { answer, live, filled, before, after, reused };
+    return { answer, liveValues, filled, before, after, reused };
   }
 
   async expectGoodRequest(): Promise<void> {
@@ -271,11 +271,11 @@ class Target {
       .createQueryBuilder('token')
       .addSelect(hidden)
       .getMany();
-    const noted = tokens.map(({ lastUsedAt, ...token }) =>
+    const stableTokens = tokens.map(({ lastUsedAt, ...token }) =>
       /^(refresh|rotated)$/.test(token.purpose) ? { ...token, lastUsedAt } : token,
     );
     const users: object[] = await this.app.dataSource.query('SELECT * FROM auth_user');
-    return [...noted, ...users].map((row) => JSON.stringify(row)).toSorted();
+    return [...stableTokens, ...users].map((row) => JSON.stringify(row)).toSorted();
   }
 }
 
@@ -291,7 +291,7 @@ const MESSAGES: Partial<Record<ExpiringTokenErrorCode, string>> = {
 };
 
 /** Checks the response against the expectation of the case. */
-function expectAnswer({ answer, filled }: Deed, { environment, cast }: Target): void {
+function expectAnswer({ answer, filled }: Outcome, { environment, cast }: Target): void {
   const { status, statusIn, code, header, headerContains, authenticated, mustNot } = filled.expect;
   const { request } = filled;
   const expected = typeof status === 'object' ? status[environment.adapterName] : status;
@@ -319,20 +319,20 @@ function expectAnswer({ answer, filled }: Deed, { environment, cast }: Target): 
 }
 
 /** Checks the database and the other requests against the expectation of the case. */
-async function expectEffects(deed: Deed, target: Target): Promise<void> {
-  const { deviceName, storedLengthMax, effect, mustNot } = deed.filled.expect;
+async function expectEffects(outcome: Outcome, target: Target): Promise<void> {
+  const { deviceName, storedLengthMax, effect, mustNot } = outcome.filled.expect;
   if (deviceName !== undefined || storedLengthMax !== undefined) {
-    const { json } = await target.app.get('/auth/token', deed.answer.json.token);
+    const { json } = await target.app.get('/auth/token', outcome.answer.json.token);
     if (deviceName !== undefined) expect(json.name).toBe(deviceName);
     if (storedLengthMax !== undefined) {
       expect([...json.name].length).toBeLessThanOrEqual(storedLengthMax);
       expect(Buffer.from(json.name).toString('latin1')).toBe(
-        deed.filled.request.headers.find(([name]) => name === 'X-Device-Model')![1],
+        outcome.filled.request.headers.find(([name]) => name === 'X-Device-Model')![1],
       );
     }
   }
-  if (effect) await named(EFFECTS, effect)(deed, target);
-  for (const not of [mustNot?.effect, mustNot?.sideEffect]) if (not) await named(NOT_EFFECTS, not)(deed, target);
+  if (effect) await named(EFFECTS, effect)(outcome, target);
+  for (const not of [mustNot?.effect, mustNot?.sideEffect]) if (not) await named(NOT_EFFECTS, not)(outcome, target);
 }
 
 function named(effects: Record<string, Effect>, name: string): Effect {
@@ -366,7 +366,7 @@ const EXPECTATIONS = new Set<keyof Expectation>([
   'mustNot',
 ]);
 
-function isCaseOf(cases: readonly HostileCase[]): (given: HostileCase) => boolean {
+function isCaseOf(cases: readonly HostileCase[]): (hostileCase: HostileCase) => boolean {
   return ({ expect: expectation }) =>
     Object.keys(expectation).every((key) => EXPECTATIONS.has(key as keyof Expectation)) &&
     (expectation.sameAs === undefined || cases.some(({ id }) => id === expectation.sameAs));
@@ -376,7 +376,7 @@ function isCaseOf(cases: readonly HostileCase[]): (given: HostileCase) => boolea
  * Runs cases against applications of one environment, one for each set of options. What no database is asked about is seen on one
  * of them.
  */
-function describeCases(cases: readonly HostileCase[], title: (given: HostileCase) => string): void {
+function describeCases(cases: readonly HostileCase[], title: (hostileCase: HostileCase) => string): void {
   onEveryEnvironment((environment) => {
     const targets = new Map<string, Promise<Target>>();
     const targetOf = (options: ExpiringTokenModuleOptions | undefined): Promise<Target> => {
@@ -404,20 +404,20 @@ function describeCases(cases: readonly HostileCase[], title: (given: HostileCase
     });
 
     const own = cases.filter(({ expect: { queries } }) => environment.databaseName === 'sqlite' || queries !== 0);
-    it.each(own.map((given) => [title(given), given] as const))('%s', async (_, given) => {
-      const target = await targetOf(given.options);
-      const deed = await target.perform(given);
-      expectAnswer(deed, target);
-      await expectEffects(deed, target);
-      const { sameAs, sameAcrossDbs } = given.expect;
+    it.each(own.map((hostileCase) => [title(hostileCase), hostileCase] as const))('%s', async (_, hostileCase) => {
+      const target = await targetOf(hostileCase.options);
+      const outcome = await target.perform(hostileCase);
+      expectAnswer(outcome, target);
+      await expectEffects(outcome, target);
+      const { sameAs, sameAcrossDbs } = hostileCase.expect;
       if (sameAs) {
         const { answer } = await target.perform(cases.find(({ id }) => id === sameAs)!);
-        expect(comparable(deed.answer)).toEqual(comparable(answer));
+        expect(comparable(outcome.answer)).toEqual(comparable(answer));
       }
       if (sameAcrossDbs) {
-        const key = `${given.id}, ${environment.adapterName}`;
-        if (!firstAnswers.has(key)) firstAnswers.set(key, comparable(deed.answer));
-        expect(comparable(deed.answer)).toEqual(firstAnswers.get(key));
+        const key = `${hostileCase.id}, ${environment.adapterName}`;
+        if (!firstAnswers.has(key)) firstAnswers.set(key, comparable(outcome.answer));
+        expect(comparable(outcome.answer)).toEqual(firstAnswers.get(key));
       }
     });
   });
@@ -429,7 +429,7 @@ const CONFIGURATIONS = CATALOGUE.filter(({ request }) => request.method === 'CON
 describe('The cases of the hostile catalogue', () => {
   it('have unique ids, and contain no expectation that is not checked', () => {
     const cases = [...CATALOGUE, ...HEADER_CASES, ...REFRESH_CASES, ...IMPORTED_CASES];
-    expect(cases.filter((given) => !isCaseOf(cases)(given))).toEqual([]);
+    expect(cases.filter((hostileCase) => !isCaseOf(cases)(hostileCase))).toEqual([]);
     expect(new Set(cases.map(({ id }) => id)).size).toBe(cases.length);
   });
 });
@@ -463,13 +463,16 @@ async function start(environment: TestEnvironment, options: ExpiringTokenModuleO
 describe('A hostile configuration stops the start, or leaves nothing running', () => {
   onEveryEnvironment(
     (environment) => {
-      it.each(CONFIGURATIONS.map((given) => [`${given.id}, ${given.why}`, given] as const))('%s', async (_, given) => {
-        const options = JSON.parse(JSON.stringify(given.request.options), (_key, value) =>
-          value === '@@Infinity' ? Infinity : value,
-        ) as ExpiringTokenModuleOptions;
-        const { status, statusIn = [status] } = given.expect;
-        expect(statusIn).toContain(await start(environment, options));
-      });
+      it.each(CONFIGURATIONS.map((hostileCase) => [`${hostileCase.id}, ${hostileCase.why}`, hostileCase] as const))(
+        '%s',
+        async (_, hostileCase) => {
+          const options = JSON.parse(JSON.stringify(hostileCase.request.options), (_key, value) =>
+            value === '@@Infinity' ? Infinity : value,
+          ) as ExpiringTokenModuleOptions;
+          const { status, statusIn = [status] } = hostileCase.expect;
+          expect(statusIn).toContain(await start(environment, options));
+        },
+      );
     },
     { adapters: ['express'], databases: ['sqlite'] },
   );

@@ -46,7 +46,7 @@ describe('The last use of a token', () => {
       const app = await environment.boot({ options: { idle: '1h' } });
       const user = await app.createUser();
       const { plainText, token } = await app.tokens.issue(user.id);
-      const noted = async () => {
+      const storedUses = async () => {
         await app.usesWritten();
         return (await app.dataSource.getRepository(Token).findOneByOrFail({ id: token.id })).lastUsedAt;
       };
@@ -55,7 +55,7 @@ describe('The last use of a token', () => {
       await app.users.setActive(user.id, true);
       app.clock.advance(HOUR_MS);
       expect((await app.get('/me', plainText)).json.code).toBe('token_expired');
-      expect(await noted()).toBeNull();
+      expect(await storedUses()).toBeNull();
     });
   });
 
@@ -126,7 +126,7 @@ describe('The last use of a token', () => {
       const app = await environment.boot();
       const user = await app.createUser();
       const tokens = [];
-      for (let made = 0; made < 200; made++) tokens.push((await app.tokens.issue(user.id)).token);
+      for (let index = 0; index < 200; index++) tokens.push((await app.tokens.issue(user.id)).token);
       // Turns of the event loop, in which a waiting request would have run.
       let turns = 0;
       const count = () => {
@@ -138,8 +138,8 @@ describe('The last use of a token', () => {
       await app.usesWritten();
       clearImmediate(next);
       expect(turns).toBeGreaterThan(100);
-      const noted = await app.dataSource.getRepository(Token).findBy({ userId: user.id });
-      expect(noted.every(({ lastUsedAt }) => lastUsedAt !== null)).toBe(true);
+      const storedUses = await app.dataSource.getRepository(Token).findBy({ userId: user.id });
+      expect(storedUses.every(({ lastUsedAt }) => lastUsedAt !== null)).toBe(true);
     });
 
     it('that hangs while it is written delays no request', async () => {
@@ -165,8 +165,8 @@ describe('The last use of a token', () => {
       const app = await environment.boot();
       const lastUse = app.nest.get(LastUse);
       const uses = watchUses(app);
-      for (let made = 0; made < 10_100; made++) {
-        lastUse.note(Object.assign(new Token(), { id: uuidV7(made), lastUsedAt: null }));
+      for (let index = 0; index < 10_100; index++) {
+        lastUse.note(Object.assign(new Token(), { id: uuidV7(index), lastUsedAt: null }));
       }
       expect(lastUse['waiting'].size).toBe(10_000);
       // The first write after an outage is logged, and the queue is empty.

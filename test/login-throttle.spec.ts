@@ -221,13 +221,13 @@ describe('The option loginThrottle', () => {
   it("also limits the calls of an application's user store", async () => {
     const environment = new TestEnvironment('sqlite', 'express');
     await environment.open();
-    const asked: string[] = [];
+    const verifications: string[] = [];
     @Injectable()
     class CountedUsers implements UserStore<string> {
       findById = async (id: string) => id;
       getId = (user: string) => user;
       async validateCredentials({ username }: Credentials) {
-        asked.push(username);
+        verifications.push(username);
         if (username === 'throws') throw new UnauthorizedException();
         // Every way in which a user store rejects credentials counts as a failure.
         if (username === 'forbids') throw new ForbiddenException();
@@ -240,10 +240,10 @@ describe('The option loginThrottle', () => {
     expect((await times(12, () => app.login('fails'))).map(({ status }) => status)).toEqual(
       Array.from({ length: 12 }, () => 503),
     );
-    asked.length = 0;
+    verifications.length = 0;
     const answers = await times(200, (index) => app.login(['throws', 'ann', 'forbids'][index % 3]!));
     expect([countOf(answers, 401) + countOf(answers, 403), countOf(answers, 429)]).toEqual([LIMIT, 200 - LIMIT]);
-    expect(asked).toHaveLength(LIMIT);
+    expect(verifications).toHaveLength(LIMIT);
     await environment.close();
   });
 });
@@ -642,7 +642,7 @@ onRedis(() => {
       const [address, name] = [`address ${randomUUID()}`, `name ${randomUUID()}`];
       const attempt = (check: () => Promise<string>) => outcome(attemptAt(throttle, address, name, check));
       const broken = () => Promise.reject(new Error('broken'));
-      for (let count = 0; count < 3; count++) expect(await attempt(broken)).toBe('broken');
+      for (let count = 0; count < 3; count++) expect(await attempt(broken), `attempt ${count}`).toBe('broken');
       expect(await attempt(wrong)).toBe(401);
       expect(await attempt(right)).toBe('in');
       expect(await attempt(wrong)).toBe(401);

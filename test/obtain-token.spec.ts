@@ -143,10 +143,10 @@ describe('POST /auth/obtain-token', () => {
     it('leaves one token per user after simultaneous requests to two processes', async () => {
       const other = await environment.boot({ options: '2h', clock: replace.clock });
       const users = await Promise.all(Array.from({ length: 8 }, () => replace.createUser()));
-      const asked = users.flatMap(({ id }) =>
+      const requests = users.flatMap(({ id }) =>
         [replace, other, replace, other, replace, other].map((app) => app.tokens.obtain(id)),
       );
-      await Promise.all(asked);
+      await Promise.all(requests);
       for (const [index, { id }] of users.entries())
         expect(await replace.tokens.list(id), `user ${index}`).toHaveLength(1);
     });

@@ -215,7 +215,7 @@ describe('An application with a wrong setup does not start', () => {
       ).rejects.toThrow('users: User is not an entity of the data source');
     });
 
-    it('with a token entity that is soft-deleted', async () => {
+    it('with a token entity that has a column for soft deletion', async () => {
       @Entity('kept_token')
       class KeptToken extends Token {
         @DeleteDateColumn()

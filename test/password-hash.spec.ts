@@ -6,7 +6,7 @@ import type * as App from './fixtures/app.js';
 const computed = { verify: 0, hash: 0 };
 
 /** The highest number of hashes that were computed simultaneously. */
-const atOnce = { now: 0, most: 0 };
+const running = { now: 0, peak: 0 };
 
 /** Texts that look like hashes and cannot be verified, and other texts. */
 const BROKEN = {
@@ -30,8 +30,8 @@ describe('A rejected login computes one password hash', async () => {
     const counted =
       <Args extends unknown[], Result>(name: keyof typeof computed, compute: (...args: Args) => Promise<Result>) =>
       async (...args: Args) => {
-        atOnce.most = Math.max(atOnce.most, ++atOnce.now);
-        const result = await compute(...args).finally(() => atOnce.now--);
+        running.peak = Math.max(running.peak, ++running.now);
+        const result = await compute(...args).finally(() => running.now--);
         computed[name]++;
         return result;
       };
@@ -92,9 +92,9 @@ describe('A rejected login computes one password hash', async () => {
     it('with at most hashConcurrency hashes at the same time', async () => {
       for (const hashConcurrency of [1, 2]) {
         const limited = await environment.boot({ options: { hashConcurrency } });
-        atOnce.most = 0;
+        running.peak = 0;
         await Promise.all(Array.from({ length: 8 }, () => limited.login('nobody')));
-        expect(atOnce.most, `hashConcurrency ${hashConcurrency}`).toBe(hashConcurrency);
+        expect(running.peak, `hashConcurrency ${hashConcurrency}`).toBe(hashConcurrency);
       }
     });
 

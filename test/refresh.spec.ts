@@ -150,16 +150,16 @@ describe('A device with a refresh token', () => {
           throw new Error('the listener is worse');
         },
       };
-      for (const [how, failing] of Object.entries(failures)) {
+      for (const [failure, failing] of Object.entries(failures)) {
         emitter.on('expiring-token.reused', failing);
         const login = await newLogin(app);
         await refresh(app, (await refresh(app, login.refreshToken)).json.refreshToken);
-        expect(await refresh(app, login.refreshToken), how).toMatchObject({ status: 401, json: INVALID });
-        expect(await rowsOf(app, login.deviceId), how).toEqual([]);
+        expect(await refresh(app, login.refreshToken), failure).toMatchObject({ status: 401, json: INVALID });
+        expect(await rowsOf(app, login.deviceId), failure).toEqual([]);
         emitter.off('expiring-token.reused', failing);
       }
-      for (const told of ['the listener is broken', 'the listener is worse']) {
-        await vi.waitUntil(() => warnings.some((line) => line.includes(told)));
+      for (const text of ['the listener is broken', 'the listener is worse']) {
+        await vi.waitUntil(() => warnings.some((line) => line.includes(text)));
       }
     });
 

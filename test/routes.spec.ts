@@ -75,8 +75,8 @@ describe('The routes of the module', () => {
       it('allow no page of another origin to read a response, and answer no preflight request', async () => {
         const answers = await everyAnswer([ORIGIN]);
         for (const [path, methods] of ROUTES) {
-          const asked = ['Access-Control-Request-Method', methods.at(-1)!] as const;
-          answers.push(await app.send(path, { method: 'OPTIONS', headers: [ORIGIN, asked] }));
+          const requestedMethod = ['Access-Control-Request-Method', methods.at(-1)!] as const;
+          answers.push(await app.send(path, { method: 'OPTIONS', headers: [ORIGIN, requestedMethod] }));
         }
         const allowed = answers
           .flatMap(({ headers }) => Object.keys(headers))
@@ -216,7 +216,7 @@ describe('Another spelling of the path of a guarded route', () => {
         },
       );
 
-      it('is not needed with a token', async () => {
+      it('does not change that the path itself is open with a token', async () => {
         const closed = await ask('GET', '/closed', `Authorization: Bearer ${token}\r\n`);
         expect(closed.text).toContain(SECRET);
       });

@@ -205,20 +205,20 @@ async function wsClient(app: TestApp, presented: Presented): Promise<Client> {
 }
 
 const KINDS = [
-  { kind: 'socket.io', connect: socketIoClient, configure: undefined, dead: 'io server disconnect' },
+  { kind: 'socket.io', connect: socketIoClient, configure: undefined, closedBy: 'io server disconnect' },
   {
     kind: 'ws',
     connect: wsClient,
     configure: (nest: Parameters<NonNullable<BootOptions['configure']>>[0]) =>
       void nest.useWebSocketAdapter(new WsAdapter(nest)),
-    dead: '4401 token_invalid',
+    closedBy: '4401 token_invalid',
   },
 ];
 
 const bearerOf = (token: string) => ({ header: `Bearer ${token}` });
 const exception = (code: string, message: string) => ({ status: 'error', message, code });
 
-describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
+describe.each(KINDS)('A gateway of $kind', ({ connect, configure, closedBy }) => {
   const boot = (environment: TestEnvironment, options: ExpiringTokenModuleOptions = {}, more: BootOptions = {}) =>
     environment.boot({ imports: [NotesModule], configure, options: { isGlobal: true, ...options }, ...more });
 
@@ -312,7 +312,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
           const device = await twoDevices(app);
           await end(device);
           const endedAt = performance.now();
-          expect(await device.client.closed, way).toBe(dead);
+          expect(await device.client.closed, way).toBe(closedBy);
           expect(performance.now() - endedAt, way).toBeLessThan(AT_ONCE_MS);
           expect(device.client.exceptions, way).toEqual([exception('token_invalid', 'Invalid token')]);
           expect(await device.otherClient.ask('whoami'), way).toMatchObject({ user: device.user.username });
@@ -331,9 +331,9 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
           await end(user.id);
           const endedAt = performance.now();
           for (const [name, one] of Object.entries({ client, otherClient })) {
-            expect(await one.closed, `${way}, ${name}`).toBe(dead.replace('token_invalid', code));
+            expect(await one.closed, `${way}, ${name}`).toBe(closedBy.replace('token_invalid', code));
             expect(
-              one.exceptions.map((told) => told.code),
+              one.exceptions.map((received) => received.code),
               `${way}, ${name}`,
             ).toEqual([code]);
           }
@@ -349,7 +349,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         const clients = await Promise.all([short, usual].map(({ plainText }) => connect(app, bearerOf(plainText))));
         for (const client of clients) await client.ask('whoami');
         for (const [index, client] of clients.entries()) {
-          expect(await client.closed, `client ${index}`).toBe(dead.replace('token_invalid', 'token_expired'));
+          expect(await client.closed, `client ${index}`).toBe(closedBy.replace('token_invalid', 'token_expired'));
           expect(client.exceptions, `client ${index}`).toEqual([exception('token_expired', 'Token has expired')]);
         }
         const livedMs = Date.now() - usual.token.created.getTime();
@@ -363,7 +363,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         const client = await connect(app, bearerOf(plainText));
         await client.ask('whoami');
         await app.dataSource.query('ALTER TABLE auth_token RENAME TO away');
-        expect(await client.closed).toBe(dead.replace('4401 token_invalid', '1013 unavailable'));
+        expect(await client.closed).toBe(closedBy.replace('4401 token_invalid', '1013 unavailable'));
         expect(client.exceptions).toEqual([exception('unavailable', 'Authentication is temporarily unavailable')]);
         await app.dataSource.query('ALTER TABLE away RENAME TO auth_token');
       });
@@ -386,10 +386,10 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         const elsewhere = await environment.boot();
         const { user, token, client, otherClient } = await twoDevices(app);
         await elsewhere.tokens.revoke(user.id, token.deviceId);
-        expect(await client.closed).toBe(dead);
+        expect(await client.closed).toBe(closedBy);
         expect(otherClient.isOpen).toBe(true);
         await app.dataSource.query('DELETE FROM auth_token');
-        expect(await otherClient.closed).toBe(dead);
+        expect(await otherClient.closed).toBe(closedBy);
       });
 
       it('closes no connection while the database is unavailable, and the revoked ones afterwards', async () => {
@@ -405,7 +405,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         expect([client.isOpen, otherClient.isOpen]).toEqual([true, true]);
         await app.dataSource.query("DELETE FROM away WHERE name = 'first'");
         await app.dataSource.query('ALTER TABLE away RENAME TO auth_token');
-        expect(await client.closed).toBe(dead);
+        expect(await client.closed).toBe(closedBy);
         expect(await otherClient.ask('whoami')).toMatchObject({ user: user.username });
         otherClient.leave();
       });
@@ -434,13 +434,13 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         const client = await connect(app, bearerOf(plainText));
         await vi.waitFor(() => expect(seen).toEqual([user.username]));
         await app.tokens.revoke(user.id, token.deviceId);
-        expect(await client.closed).toBe(dead);
+        expect(await client.closed).toBe(closedBy);
         const nobody = await connect(app, {});
-        expect(await nobody.closed).toBe(dead.replace('token_invalid', 'token_missing'));
+        expect(await nobody.closed).toBe(closedBy.replace('token_invalid', 'token_missing'));
         expect(nobody.exceptions).toEqual([exception('token_missing', 'Authentication credentials were not provided')]);
         await app.dataSource.query('ALTER TABLE auth_token RENAME TO away');
         const early = await connect(app, bearerOf(plainText));
-        expect(await early.closed).toBe(dead.replace('4401 token_invalid', '1013 unavailable'));
+        expect(await early.closed).toBe(closedBy.replace('4401 token_invalid', '1013 unavailable'));
         expect(early.exceptions).toEqual([exception('unavailable', 'Authentication is temporarily unavailable')]);
         await app.dataSource.query('ALTER TABLE away RENAME TO auth_token');
         expect(seen).toEqual([user.username, null, null]);
@@ -456,7 +456,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
           }
           const revokedAt = performance.now();
           await elsewhere.tokens.revoke(user.id, token.deviceId);
-          expect(await client.closed).toBe(dead);
+          expect(await client.closed).toBe(closedBy);
           expect(performance.now() - revokedAt).toBeLessThan(SOON_MS);
           expect(otherClient.isOpen).toBe(true);
           otherClient.leave();
@@ -474,7 +474,7 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, dead }) => {
         const client = await connect(app, bearerOf(token));
         await client.ask('whoami');
         await app.post('/auth/logout', undefined, token);
-        expect(await client.closed).toBe(dead);
+        expect(await client.closed).toBe(closedBy);
       });
     },
     ['postgres'],
@@ -485,13 +485,13 @@ describe('Open connections', () => {
   onEveryDatabase(
     (environment) => {
       it('are checked a few at a time, so that a user store does not get all queries simultaneously', async () => {
-        let [asking, asked, most] = [0, 0, 0];
+        let [running, total, peak] = [0, 0, 0];
         class Directory {
           async findById(id: string) {
-            asked++;
-            most = Math.max(most, ++asking);
+            total++;
+            peak = Math.max(peak, ++running);
             await immediate();
-            asking--;
+            running--;
             return id === 'gone' ? null : { id };
           }
           validateCredentials = () => Promise.resolve(null);
@@ -505,12 +505,12 @@ describe('Open connections', () => {
           const close = () => void closed.push(token.userId);
           connections.watch({ isOpen: true, close, onceClosed: () => undefined }, plainText, token);
         }
-        await vi.waitFor(() => expect([asked, asking]).toEqual([300, 0]));
+        await vi.waitFor(() => expect([total, running]).toEqual([300, 0]));
         await app.dataSource.query("UPDATE auth_token SET user_id = 'gone' WHERE user_id LIKE 'gone-%'");
-        most = 0;
+        peak = 0;
         await connections.checkAll(null);
-        expect(most).toBeGreaterThan(1);
-        expect(most).toBeLessThanOrEqual(100);
+        expect(peak).toBeGreaterThan(1);
+        expect(peak).toBeLessThanOrEqual(100);
         expect(closed).toHaveLength(10);
         expect(connections.size).toBe(290);
       });
@@ -586,36 +586,37 @@ describe('Socket.IO', () => {
           auth: { token },
           reconnection: false,
         });
-        await hears(socket, 'connect');
+        await nextEvent(socket, 'connect');
         socket.emit('join');
-        await hears(socket, 'joined');
+        await nextEvent(socket, 'joined');
         app.nest.get(RoomGateway, { strict: false }).server.to('room').emit('secret', 'before');
-        await hears(socket, 'secret');
+        await nextEvent(socket, 'secret');
         const connections = app.nest.get(OpenConnections);
-        const closed = hears(socket, 'disconnect');
+        const closed = nextEvent(socket, 'disconnect');
         socket.io.engine.close();
         await closed;
         await vi.waitFor(() => expect(connections.size).toBe(0));
         await whileAway(socket);
-        const [told, ended] = [hears(socket, 'exception'), hears(socket, 'disconnect')];
-        const connected = hears(socket, 'connect');
+        const [received, ended] = [nextEvent(socket, 'exception'), nextEvent(socket, 'disconnect')];
+        const connected = nextEvent(socket, 'connect');
         socket.connect();
         await connected;
         expect(socket.recovered).toBe(true);
-        return { socket, connections, told, ended };
+        return { socket, connections, received, ended };
       }
-      const hears = (socket: Socket, event: string) => new Promise<unknown>((resolve) => socket.once(event, resolve));
+      const nextEvent = (socket: Socket, event: string) =>
+        new Promise<unknown>((resolve) => socket.once(event, resolve));
       const boot = () => environment.boot({ imports: [RoomModule], options: { isGlobal: true } });
       afterEach(() => environment.closeApplications());
 
       it('watches a client that recovered its rooms', async () => {
         const app = await boot();
         const { plainText, token } = await app.tokens.issue((await app.createUser()).id);
-        const { socket, connections, told, ended } = await restored(app, plainText, () => undefined);
+        const { socket, connections, received, ended } = await restored(app, plainText, () => undefined);
         await vi.waitFor(() => expect(connections.size).toBe(1));
         expect(socket.connected).toBe(true);
         await app.tokens.revoke(token.userId, token.deviceId);
-        expect(await told).toMatchObject({ code: 'token_invalid' });
+        expect(await received).toMatchObject({ code: 'token_invalid' });
         expect(await ended).toBe('io server disconnect');
       });
 
@@ -623,10 +624,10 @@ describe('Socket.IO', () => {
         const app = await boot();
         const { plainText, token } = await app.tokens.issue((await app.createUser()).id);
         const revoked = await restored(app, plainText, () => app.tokens.revoke(token.userId, token.deviceId));
-        expect(await revoked.told).toMatchObject({ code: 'token_invalid' });
+        expect(await revoked.received).toMatchObject({ code: 'token_invalid' });
         expect(await revoked.ended).toBe('io server disconnect');
         const forgetful = await restored(app, await app.token(), (socket) => (socket.auth = {}));
-        expect(await forgetful.told).toMatchObject({ code: 'token_missing' });
+        expect(await forgetful.received).toMatchObject({ code: 'token_missing' });
         expect(await forgetful.ended).toBe('io server disconnect');
       });
     },

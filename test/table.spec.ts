@@ -38,11 +38,11 @@ describe('An SQL statement of the package', () => {
     const sources = readdirSync(lib, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
     const finders = /\.(find(?:One(?:By)?(?:OrFail)?|By|AndCount(?:By)?)|softDelete|softRemove|upsert|save)\(/;
     const repositories = /(?:repository(?:\([^)]*\))?|manager)\s*\.((?!getRepository)\w+)\(/i;
-    const asked = sources.flatMap((file) => {
+    const usedMethods = sources.flatMap((file) => {
       const code = readFileSync(join(lib, file), 'utf8');
       const calls = [finders, repositories].flatMap((pattern) => [...code.matchAll(new RegExp(pattern, 'gi'))]);
       return [...new Set(calls.map(({ 1: method }) => `${file}: ${method}`))];
     });
-    expect(asked).toEqual(['users/typeorm-users.ts: findOneBy', 'users/typeorm-users.ts: findBy']);
+    expect(usedMethods).toEqual(['users/typeorm-users.ts: findOneBy', 'users/typeorm-users.ts: findBy']);
   });
 });

@@ -72,8 +72,8 @@ describe('A token', () => {
     const [first, places, symbols] = [PREFIX.length + 22, 42, 128];
     const seen = new Set<string>();
     const counts = new Uint32Array(places * symbols);
-    for (let made = 0; made < count; made++) {
-      const token = make(made);
+    for (let row = 0; row < count; row++) {
+      const token = make(row);
       // 96 random bits are enough to tell a million tokens apart.
       seen.add(token.slice(first, first + 16));
       for (let place = 0; place < places; place++) counts[place * symbols + token.charCodeAt(first + place)]!++;
@@ -102,7 +102,7 @@ describe('A token', () => {
 
   it('that is derived from a secret differs for thirty thousand rows, with evenly distributed characters', () => {
     const key = createSecretKey(randomBytes(32));
-    const { distinct, chiSquared } = spread(30_000, (made) => deriveToken(PREFIX, uuidV7(made), key));
+    const { distinct, chiSquared } = spread(30_000, (row) => deriveToken(PREFIX, uuidV7(row), key));
     expect(distinct).toBe(30_000);
     expect(Math.max(...chiSquared)).toBeLessThan(LARGEST_DEVIATION);
   });

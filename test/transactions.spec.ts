@@ -32,7 +32,10 @@ describe('A change of several statements', () => {
       await app.tokens.obtain(user.id);
     });
 
-    const DEEDS: Record<string, [statement: 'insert' | 'delete', sentBefore: number, deed: () => Promise<unknown>]> = {
+    const CHANGES: Record<
+      string,
+      [statement: 'insert' | 'delete', sentBefore: number, change: () => Promise<unknown>]
+    > = {
       changePassword: ['delete', 0, () => app.users.changePassword(user.id, 'a new password')],
       delete: ['delete', 0, () => app.users.delete(user.id)],
       logIn: ['insert', 1, () => app.tokens.logIn(user.id)],
@@ -40,23 +43,28 @@ describe('A change of several statements', () => {
       refresh: ['insert', 1, () => app.tokens.refresh(refreshToken)],
     };
 
-    it.each(Object.entries(DEEDS))('is done completely or not at all: %s', async (_, [statement, sentBefore, deed]) => {
-      const before = await stateOf(app, user);
-      const store = app.nest.get(TokenQueries);
-      const original = store[statement].bind(store) as (...parameters: unknown[]) => Statement;
-      let sent = 0;
-      const failing = vi
-        .spyOn(store, statement)
-        .mockImplementation((...parameters: unknown[]) => (sent++ === sentBefore ? FAILING : original(...parameters)));
-      await expect(deed()).rejects.toMatchObject({ code: 'unavailable' });
-      failing.mockRestore();
-      expect(sent).toBe(sentBefore + 1);
-      expect(await stateOf(app, user)).toEqual(before);
-      expect((await app.login(user.username, 'a new password')).status).toBe(401);
-      expect((await app.login(user.username)).status).toBe(200);
-      expect((await app.get('/me', token)).status).toBe(200);
-      expect((await app.post('/auth/refresh', { refreshToken })).status).toBe(200);
-    });
+    it.each(Object.entries(CHANGES))(
+      'is done completely or not at all: %s',
+      async (_, [statement, sentBefore, change]) => {
+        const before = await stateOf(app, user);
+        const store = app.nest.get(TokenQueries);
+        const original = store[statement].bind(store) as (...parameters: unknown[]) => Statement;
+        let sent = 0;
+        const failing = vi
+          .spyOn(store, statement)
+          .mockImplementation((...parameters: unknown[]) =>
+            sent++ === sentBefore ? FAILING : original(...parameters),
+          );
+        await expect(change()).rejects.toMatchObject({ code: 'unavailable' });
+        failing.mockRestore();
+        expect(sent).toBe(sentBefore + 1);
+        expect(await stateOf(app, user)).toEqual(before);
+        expect((await app.login(user.username, 'a new password')).status).toBe(401);
+        expect((await app.login(user.username)).status).toBe(200);
+        expect((await app.get('/me', token)).status).toBe(200);
+        expect((await app.post('/auth/refresh', { refreshToken })).status).toBe(200);
+      },
+    );
   });
 });
 

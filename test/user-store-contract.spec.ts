@@ -203,8 +203,8 @@ const BROKEN: [promise: string, broken: Partial<UserStore<Member>>, told: RegExp
 describe('The contract of a user store', () => {
   it('is fulfilled by a store with all optional methods and by one with none', async () => {
     const { findById, validateCredentials, getId } = store;
-    const least: UserStore<Member> = { findById, validateCredentials, getId };
-    for (const offered of [store, least]) {
+    const minimal: UserStore<Member> = { findById, validateCredentials, getId };
+    for (const offered of [store, minimal]) {
       const under = { store: offered, users: [ANN, BOB], inactiveId: offered.isActive ? '3' : '4' } as const;
       for (const { check } of userStoreContract<Member>(() => under)) await check();
     }

@@ -10,7 +10,7 @@ const ANN = { id: '7' };
 /** A user store that returns what a test sets, and accepts ann otherwise. */
 @Injectable()
 class ToldUsers implements UserStore<typeof ANN> {
-  answers: { found: (asked: string) => unknown; active: () => unknown; id: () => unknown };
+  answers: { found: (username: string) => unknown; active: () => unknown; id: () => unknown };
 
   constructor() {
     this.reset();
@@ -38,7 +38,7 @@ describe('A user store of the application', () => {
       afterEach(() => users.reset());
 
       /** The responses of the three ways to authenticate, for a user who has tokens. */
-      async function knock() {
+      async function authenticateEachWay() {
         const { access, refresh } = await app.tokens.logIn(ANN.id);
         const answers = [
           await app.login('ann'),
@@ -56,7 +56,7 @@ describe('A user store of the application', () => {
       ];
 
       it('authenticates only users that isActive confirms with true', async () => {
-        expect(await knock()).toEqual([IN, IN, IN]);
+        expect(await authenticateEachWay()).toEqual([IN, IN, IN]);
         const no = [
           undefined,
           null,
@@ -73,14 +73,14 @@ describe('A user store of the application', () => {
         ];
         for (const active of [false, ...no]) {
           users.answers.active = () => active;
-          expect(await knock(), inspect(active)).toEqual(OUT);
+          expect(await authenticateEachWay(), inspect(active)).toEqual(OUT);
         }
       });
 
       it('finds no user if the store returns anything but a user object', async () => {
         for (const found of [null, undefined, false, true, 0, 7, '', 'ann', Symbol('ann')]) {
           users.answers.found = () => found;
-          expect(await knock(), inspect(found)).toEqual(OUT);
+          expect(await authenticateEachWay(), inspect(found)).toEqual(OUT);
         }
       });
 
@@ -97,8 +97,10 @@ describe('A user store of the application', () => {
             });
             expect(answer.headers['retry-after'], `${inspect(id)}, ${path}`).toBe('1');
           }
-          const told = expect.stringMatching(/Answering 503: A user id must be .*: return one from UserStore\.getId /);
-          expect(warnings.slice(lines), inspect(id)).toEqual([told, told]);
+          const logLine = expect.stringMatching(
+            /Answering 503: A user id must be .*: return one from UserStore\.getId /,
+          );
+          expect(warnings.slice(lines), inspect(id)).toEqual([logLine, logLine]);
         }
         expect(await app.countTokens()).toBe(before);
       });
@@ -144,8 +146,8 @@ describe('A user store of the application', () => {
 
       it('cannot forge lines of the log, and neither can a user name', async () => {
         const name = 'ann\r\n[Nest] 1  LOG forged\u001b[31m\u202e\u0085\u2028';
-        users.answers.found = (asked) => {
-          throw new Error(`no entry for ${asked}`);
+        users.answers.found = (username) => {
+          throw new Error(`no entry for ${username}`);
         };
         const before = warnings.length;
         expect((await app.login(name)).status).toBe(503);

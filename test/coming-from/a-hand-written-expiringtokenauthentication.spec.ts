@@ -136,7 +136,9 @@ describe('Coming from a hand-written ExpiringTokenAuthentication', () => {
       const user = await plain.createUser();
       const tokens = [await plain.token(user.id), await plain.token(user.id)];
       expect((await plain.post('/auth/logout-all', undefined, tokens[0])).json).toEqual({ revoked: 2 });
-      for (const token of tokens) refused(await plain.get('/me', token), 401, 'token_invalid');
+      for (const [index, token] of tokens.entries()) {
+        refused(await plain.get('/me', token), 401, 'token_invalid', undefined, `token ${index}`);
+      }
       const another = await plain.token(user.id);
       expect(await plain.tokens.revokeAll(user.id)).toBe(1);
       refused(await plain.get('/me', another), 401, 'token_invalid');
@@ -149,7 +151,9 @@ describe('Coming from a hand-written ExpiringTokenAuthentication', () => {
       const rows = async () => (await app.dump()).filter(({ user_id }) => user_id === user.id);
       app.clock.advance(DAY_MS);
       const before = await rows();
-      for (let request = 0; request < 3; request++) refused(await app.get('/me', token), 401, 'token_expired');
+      for (let request = 0; request < 3; request++) {
+        refused(await app.get('/me', token), 401, 'token_expired', undefined, `request ${request}`);
+      }
       expect(await rows()).toEqual(before);
       app.clock.advance(8 * DAY_MS);
       expect(await app.tokens.prune()).toBeGreaterThan(0);

@@ -201,11 +201,11 @@ describe('Coming from djangorestframework-expiring-authtoken', () => {
       ] as const;
       expect(await drf.tokens.import(tokens)).toBe(2);
       expect(await drf.tokens.import(tokens)).toBe(0);
-      const [live, dead] = tokens.map(({ key }) => key);
-      expect((await withScheme(drf, 'Token', live!)).json.user.username).toBe(user.username);
-      refused(await withScheme(drf, 'Token', dead!), 400, 'token_expired');
+      const [valid, expired] = tokens.map(({ key }) => key);
+      expect((await withScheme(drf, 'Token', valid!)).json.user.username).toBe(user.username);
+      refused(await withScheme(drf, 'Token', expired!), 400, 'token_expired');
       drf.clock.advance(DAY_MS);
-      refused(await withScheme(drf, 'Token', live!), 400, 'token_expired');
+      refused(await withScheme(drf, 'Token', valid!), 400, 'token_expired');
     });
   });
 

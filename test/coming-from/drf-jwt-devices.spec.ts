@@ -210,7 +210,7 @@ describe('Coming from drf-jwt-devices', () => {
         ['Permanent-Token', refreshToken],
       ] as const;
       for (const path of ['/me', '/auth/token', '/auth/devices']) {
-        refused(await devices.send(path, { headers }), 400, 'request_invalid');
+        refused(await devices.send(path, { headers }), 400, 'request_invalid', undefined, path);
       }
       const body = { username, password: PASSWORD };
       refused(await devices.send('/auth/login', { method: 'POST', headers, body }), 400, 'request_invalid');
@@ -266,7 +266,9 @@ describe('Coming from drf-jwt-devices', () => {
       const { json: second } = await refresh(devices, first.refreshToken);
       expect((await devices.get('/me', first.token)).status).toBe(200);
       expect(await devices.tokens.revoke(user.id, first.deviceId)).toBe(true);
-      for (const { token } of [first, second]) refused(await devices.get('/me', token), 401, 'token_invalid');
+      for (const [name, { token }] of Object.entries({ first, second })) {
+        refused(await devices.get('/me', token), 401, 'token_invalid', undefined, name);
+      }
     });
 
     it('PermanentTokenAuthentication: is the guard', async () => {

@@ -39,8 +39,8 @@ describe('Taking users along', () => {
       const user = djangoUsers.get(username);
       const [, iterations = '1000', salt = '', stored = ''] = user?.password.split('$') ?? [];
       const expected = Buffer.from(stored, 'base64');
-      const given = pbkdf2Sync(password, salt, Number(iterations), 32, 'sha256');
-      return Promise.resolve(user && expected.length === 32 && timingSafeEqual(given, expected) ? user : null);
+      const actual = pbkdf2Sync(password, salt, Number(iterations), 32, 'sha256');
+      return Promise.resolve(user && expected.length === 32 && timingSafeEqual(actual, expected) ? user : null);
     }
 
     getId(user: { id: number }): string {

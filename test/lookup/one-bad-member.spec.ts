@@ -120,7 +120,7 @@ describe('One bad row or user in a batch of look-ups', () => {
             return find(id);
           };
           store.one = throwsFor;
-          if (store instanceof Crowd) store.many = (asked) => asked.map(throwsFor);
+          if (store instanceof Crowd) store.many = (requestedIds) => requestedIds.map(throwsFor);
           for (let turn = 0; turn < 2; turn++) {
             expect(await authenticate(app, [...tokens, tokens[EVE]!]), `turn ${turn}`).toEqual([
               ...allBut('unavailable'),
@@ -138,7 +138,7 @@ describe('One bad row or user in a batch of look-ups', () => {
             return find(id);
           };
           store.one = rejectsFor;
-          if (store instanceof Crowd) store.many = (asked) => Promise.all(asked.map(rejectsFor));
+          if (store instanceof Crowd) store.many = (requestedIds) => Promise.all(requestedIds.map(rejectsFor));
           expect(await authenticate(app, tokens)).toEqual(allBut('unavailable'));
         });
 
@@ -176,8 +176,8 @@ describe('One bad row or user in a batch of look-ups', () => {
           const own = Object.keys(store);
           store.findById = ((id: string) => find(id)) as unknown as People['findById'];
           if (store instanceof Crowd) {
-            store.findByIds = ((asked: string[]) =>
-              asked.flatMap((id) => find(id) ?? [])) as unknown as Crowd['findByIds'];
+            store.findByIds = ((requestedIds: string[]) =>
+              requestedIds.flatMap((id) => find(id) ?? [])) as unknown as Crowd['findByIds'];
           }
           expect(await authenticate(app, tokens)).toEqual(allBut('user_inactive'));
           expect(await authenticate(app, [tokens[0]!])).toEqual([everybody[0]]);
@@ -195,14 +195,16 @@ describe('One bad row or user in a batch of look-ups', () => {
               seen.push(`${id}: ${before}, ${tenants.getStore()}`);
               return find(id);
             };
-            const asked = Array.from({ length: 40 }, (_, at) => at % ids.length);
+            const requestedIds = Array.from({ length: 40 }, (_, at) => at % ids.length);
             const answers = await Promise.all(
-              asked.map((at, request) =>
+              requestedIds.map((at, request) =>
                 tenants.run(`${ids[at]} of ${request}`, () => app.tokens.authenticate(tokens[at]!)),
               ),
             );
-            expect(answers).toHaveLength(asked.length);
-            const own = asked.map((at, request) => `${ids[at]}: ${ids[at]} of ${request}, ${ids[at]} of ${request}`);
+            expect(answers).toHaveLength(requestedIds.length);
+            const own = requestedIds.map(
+              (at, request) => `${ids[at]}: ${ids[at]} of ${request}, ${ids[at]} of ${request}`,
+            );
             expect(seen.toSorted()).toEqual(own.toSorted());
           });
           return;
@@ -210,32 +212,32 @@ describe('One bad row or user in a batch of look-ups', () => {
 
         it('is looked up with all others of the turn in one call', async () => {
           expect(await authenticate(app, [...tokens, ...tokens])).toEqual([...everybody, ...everybody]);
-          expect(store.asked).toEqual([ids]);
-          store.asked = [];
+          expect(store.requested).toEqual([ids]);
+          store.requested = [];
           for (const some of [ids.slice(0, 2), ids]) {
             await authenticate(app, tokens.slice(0, some.length));
-            expect(store.asked.pop(), JSON.stringify(some)).toEqual(some);
+            expect(store.requested.pop(), JSON.stringify(some)).toEqual(some);
           }
-          expect(store.asked).toEqual([]);
+          expect(store.requested).toEqual([]);
         });
 
         it('is not accepted because findByIds returned something invalid, which rejects no other token either', async () => {
           const crowd = store as Crowd;
-          const all = (asked: readonly string[]) => asked.map((id) => find(id)!);
+          const all = (requestedIds: readonly string[]) => requestedIds.map((id) => find(id)!);
           const stranger = { id: 'mallory', active: true };
           const fine: Crowd['many'][] = [
-            (asked) => all(asked).toReversed(),
-            (asked) => [...all(asked), ...all(asked)],
-            (asked) => [stranger, ...all(asked)],
-            (asked) => Promise.resolve(all(asked)),
+            (requestedIds) => all(requestedIds).toReversed(),
+            (requestedIds) => [...all(requestedIds), ...all(requestedIds)],
+            (requestedIds) => [stranger, ...all(requestedIds)],
+            (requestedIds) => Promise.resolve(all(requestedIds)),
             () => null,
             () => undefined,
             () => 7,
             () => 'ann',
             () => ({ length: 5 }),
-            (asked) => Object.fromEntries(all(asked).map((user) => [user.id, user])),
-            (asked) => [null, ...all(asked)],
-            (asked) => [...all(asked), undefined],
+            (requestedIds) => Object.fromEntries(all(requestedIds).map((user) => [user.id, user])),
+            (requestedIds) => [null, ...all(requestedIds)],
+            (requestedIds) => [...all(requestedIds), undefined],
             () => {
               throw new Error('no');
             },
@@ -248,7 +250,7 @@ describe('One bad row or user in a batch of look-ups', () => {
             crowd.many = many;
             expect(await authenticate(app, tokens), `findByIds ${index}`).toEqual(everybody);
           }
-          crowd.many = (asked) => all(asked.filter((id) => id !== 'eve'));
+          crowd.many = (requestedIds) => all(requestedIds.filter((id) => id !== 'eve'));
           expect(await authenticate(app, tokens)).toEqual(allBut('user_inactive'));
           for (const nobody of [[], [stranger], [7, 'ann', true]]) {
             crowd.many = () => nobody;

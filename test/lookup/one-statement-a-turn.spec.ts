@@ -66,9 +66,9 @@ describe('The look-ups of one turn of the event loop', () => {
             }),
           );
           expect(found).toHaveLength(48);
-          const asked = statements.take().map(({ values }) => values.flat().length);
+          const batchSizes = statements.take().map(({ values }) => values.flat().length);
           // SQLite has returned before the next look-up starts.
-          expect(asked).toEqual(environment.databaseName === 'sqlite' ? [16, 16, 16] : [16, 32]);
+          expect(batchSizes).toEqual(environment.databaseName === 'sqlite' ? [16, 16, 16] : [16, 32]);
         });
 
         it('look up a token once if several requests present it', async () => {

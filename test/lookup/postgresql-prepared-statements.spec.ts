@@ -62,8 +62,8 @@ describe('A look-up on PostgreSQL', () => {
             await everywhere(command);
           }
           expect(await statuses()).toEqual(new Set([200]));
-          const [told, ...others] = warnings.slice(lines);
-          expect(told).toMatch(/PostgreSQL keeps no prepared statements/);
+          const [warning, ...others] = warnings.slice(lines);
+          expect(warning).toMatch(/PostgreSQL keeps no prepared statements/);
           expect(others).toEqual([]);
         });
       }

@@ -139,8 +139,8 @@ describe('The statement of a look-up', () => {
           ).toEqual(ids.map(String));
         }
         if (environment.databaseName !== 'postgres') continue;
-        const told = warnings.slice(lines).filter((line) => line.includes('Users are looked up separately'));
-        expect(told, key).toHaveLength(1);
+        const logged = warnings.slice(lines).filter((line) => line.includes('Users are looked up separately'));
+        expect(logged, key).toHaveLength(1);
       }
     });
   });

@@ -27,14 +27,14 @@ describe('Tokens that are looked up simultaneously', () => {
           timer: () => nextTimer(),
         };
         const pause = fc.constantFrom(...(Object.keys(pauses) as (keyof typeof pauses)[]));
-        const asked = () => fc.array(fc.nat(known.length - 1), { maxLength: 300, size: 'max' });
+        const presented = () => fc.array(fc.nat(known.length - 1), { maxLength: 300, size: 'max' });
 
         it('are never mixed up, in whichever turns of the event loop the look-ups start', async () => {
           const property = fc.asyncProperty(
-            fc.array(fc.tuple(asked(), pause), { minLength: 1, maxLength: 8, size: 'max' }),
+            fc.array(fc.tuple(presented(), pause), { minLength: 1, maxLength: 8, size: 'max' }),
             async (bursts) => {
               const answers: Promise<[answer: string, expected: string]>[] = [];
-              const ask = async ({ plainText, expected, tokenId }: Known): Promise<[string, string]> => {
+              const authenticateKnown = async ({ plainText, expected, tokenId }: Known): Promise<[string, string]> => {
                 const answer = await app.tokens.authenticate(plainText).then(
                   ({ user, token }) => `${(user as Person).id} ${token.id} ${token.userId}`,
                   (error: { code: string }) => error.code,
@@ -43,7 +43,9 @@ describe('Tokens that are looked up simultaneously', () => {
               };
               for (const [tokens, passes] of bursts) {
                 // One in ten is requested twice simultaneously.
-                answers.push(...tokens.flatMap((at) => (at % 10 ? [at] : [at, at])).map((at) => ask(known[at]!)));
+                answers.push(
+                  ...tokens.flatMap((at) => (at % 10 ? [at] : [at, at])).map((at) => authenticateKnown(known[at]!)),
+                );
                 await pauses[passes]();
               }
               for (const [index, [answer, expected]] of (await Promise.all(answers)).entries()) {
@@ -63,8 +65,10 @@ describe('Tokens that are looked up simultaneously', () => {
               app,
               some.map(({ plainText }) => plainText),
             );
-            const told = found.map((user) => (typeof user === 'string' ? user : String((user as Person | Member).id)));
-            expect(told, kind).toEqual(some.map(({ expected }) => expected));
+            const foundIds = found.map((user) =>
+              typeof user === 'string' ? user : String((user as Person | Member).id),
+            );
+            expect(foundIds, kind).toEqual(some.map(({ expected }) => expected));
           }
         });
       });
@@ -74,10 +78,10 @@ describe('Tokens that are looked up simultaneously', () => {
       it(`with ${name} are separate objects for each request, and so are their users`, async () => {
         const { app, dataSource, ids } = await STORES[name]!(environment);
         const tokens = [...(await tokensOf(app, dataSource, [ids[0], ids[0], ids[1]]))];
-        const asked = [...tokens, ...tokens];
-        const found = await Promise.all(asked.map((token) => app.tokens.authenticate(token)));
-        expect(new Set(found.map(({ user }) => user)).size).toBe(asked.length);
-        expect(new Set(found.map(({ token }) => token)).size).toBe(asked.length);
+        const presented = [...tokens, ...tokens];
+        const found = await Promise.all(presented.map((token) => app.tokens.authenticate(token)));
+        expect(new Set(found.map(({ user }) => user)).size).toBe(presented.length);
+        expect(new Set(found.map(({ token }) => token)).size).toBe(presented.length);
         Object.assign(found[0]!.user as object, { active: false });
         found[0]!.token.created = new Date(0);
         expect(found[3]).toMatchObject({ user: { active: true }, token: { created: new Date(app.clock.now) } });
@@ -91,9 +95,9 @@ describe('Tokens that are looked up simultaneously', () => {
       const { app, dataSource, ids } = await STORES['the built-in store']!(environment);
       const known = await populate(app, dataSource, ids);
       const agent = new Agent({ keepAlive: true, maxSockets: 100 });
-      const asked = Array.from({ length: 250 }, () => known[Math.trunc(Math.random() * known.length)]!);
+      const presented = Array.from({ length: 250 }, () => known[Math.trunc(Math.random() * known.length)]!);
       const answers = await Promise.all(
-        asked.map(async ({ plainText }) => {
+        presented.map(async ({ plainText }) => {
           const { status, json } = await app.send('/me', {
             agent,
             headers: [['Authorization', `Bearer ${plainText}`]],
@@ -102,7 +106,9 @@ describe('Tokens that are looked up simultaneously', () => {
         }),
       );
       agent.destroy();
-      expect(answers).toEqual(asked.map(({ expected, tokenId }) => [expected, isCode(expected) ? undefined : tokenId]));
+      expect(answers).toEqual(
+        presented.map(({ expected, tokenId }) => [expected, isCode(expected) ? undefined : tokenId]),
+      );
     });
   });
 });
