@@ -5,7 +5,17 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest
 import { AppProcess, type RemoteApp } from '../fixtures/app-process.js';
 import { figure } from '../fixtures/figures.js';
 import { extent } from '../fixtures/iterations.js';
-import { burst, longestMs, milliseconds, p99Ms, pace, sample, type Sample, statuses } from '../fixtures/load.js';
+import {
+  burst,
+  limitMs,
+  longestMs,
+  milliseconds,
+  p99Ms,
+  pace,
+  sample,
+  type Sample,
+  statuses,
+} from '../fixtures/load.js';
 import { PrivateServer } from '../fixtures/private-server.js';
 import type { Setup } from '../fixtures/processes/protocol.js';
 import { connectRedis, FreezingRedis } from '../fixtures/redis.js';
@@ -189,10 +199,11 @@ describe.each([
     ['F8', 'killed', () => scene.redis.kill(), () => scene.redis.resume()],
     ['F9', 'frozen', async () => scene.redis.freeze(), async () => scene.redis.thaw()],
   ] as const)('(%s) that is %s under load costs nobody an error or a wait', async ([fault, , begin, end], context) => {
-    let [dropMs, backMs] = [NaN, NaN];
+    let [dropMs, backMs, idleMs] = [NaN, NaN, NaN];
     const attempt = async () => {
       const [probe, ...logins] = (await logIn(scene.apps[0]!, 21)) as [Login, ...Login[]];
       await untilRemembered(scene.apps, probe);
+      idleMs = longestMs(await scene.underLoad(logins, () => wait(1000)));
       const samples = await scene.underLoad(logins, async () => {
         await wait(300);
         await begin();
@@ -206,15 +217,16 @@ describe.each([
     };
     let samples = await attempt();
     // What else the machine does can only lengthen it.
-    for (let made = 1; made < ATTEMPTS && longestMs(samples) > LONGEST_REPLY_MS; made++) samples = await attempt();
-    expect(longestMs(samples)).toBeLessThanOrEqual(LONGEST_REPLY_MS);
+    const isLate = () => longestMs(samples) > limitMs(LONGEST_REPLY_MS, idleMs);
+    for (let made = 1; made < ATTEMPTS && isLate(); made++) samples = await attempt();
+    expect(longestMs(samples)).toBeLessThanOrEqual(limitMs(LONGEST_REPLY_MS, idleMs));
     expect(dropMs).toBeLessThanOrEqual(LONGEST_DROP_MS);
     expect(backMs).toBeLessThanOrEqual(LONGEST_RETURN_MS);
     figure(context, {
       fault,
       on: `Redis (${name})`,
-      pass: `no error, longest ≤ ${LONGEST_REPLY_MS} ms`,
-      ours: `${statuses(samples)}, longest ${milliseconds(longestMs(samples))}; all forgotten after ${milliseconds(dropMs)}, remembered again after ${milliseconds(backMs)}`,
+      pass: `no error, longest ≤ ${LONGEST_REPLY_MS} ms, or three times as long as without the fault`,
+      ours: `${statuses(samples)}, longest ${milliseconds(longestMs(samples))} (${milliseconds(idleMs)} without the fault); all forgotten after ${milliseconds(dropMs)}, remembered again after ${milliseconds(backMs)}`,
     });
   });
 

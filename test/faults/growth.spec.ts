@@ -1,9 +1,10 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fillingStatements } from '../../bench/scale/fill.js';
 import { AppProcess, type RemoteApp } from '../fixtures/app-process.js';
 import { figure } from '../fixtures/figures.js';
 import { extent } from '../fixtures/iterations.js';
-import { burst, milliseconds, p99Ms, pace, statuses } from '../fixtures/load.js';
+import { burst, limitMs, milliseconds, p99Ms, pace, statuses } from '../fixtures/load.js';
 import { onEverySharedDatabase, type SharedDatabase } from '../fixtures/shared-database.js';
 
 const DAY_MS = 86_400_000;
@@ -40,6 +41,8 @@ describe('Pruning nine tenths of a table', () => {
     // Until the code is compiled.
     await burst(REQUESTS_PER_SECOND, 1, ask);
     await Promise.all([process.stalled(), process.slowestStatement()]);
+    await pace(REQUESTS_PER_SECOND, wait(1000), ask);
+    const [idleStallMs, idleStatementMs] = await Promise.all([process.stalled(), process.slowestStatement()]);
 
     const started = performance.now();
     const deleted = app.call<number>('tokens', 'prune');
@@ -53,30 +56,31 @@ describe('Pruning nine tenths of a table', () => {
     );
     expect([Number(left.tokens), Number(left.live)]).toEqual([ROWS / 10 + 1, ROWS / 10 + 1]);
     expect(statuses(answers)).toBe(`${answers.length} × 200`);
-    return { answers, sweptMs, stalledMs, statementMs };
+    const isOnTime =
+      statementMs <= limitMs(LONGEST_STATEMENT_MS, idleStatementMs) &&
+      (database.name !== 'sqlite' || stalledMs <= limitMs(LONGEST_STALL_MS, idleStallMs));
+    return { answers, sweptMs, stalledMs, statementMs, idleStallMs, idleStatementMs, isOnTime };
   }
 
   onEverySharedDatabase((database) => {
     it('beside requests keeps nobody waiting, and what lives', { timeout: 900_000 }, async (context) => {
       const [app] = (await database.serve([process], OPTIONS)) as [RemoteApp];
-      const longestMs = database.name === 'sqlite' ? LONGEST_STALL_MS : Infinity;
       let attempts = 0;
       let measured: Awaited<ReturnType<typeof sweep>>;
       do {
         measured = await sweep(database, app);
         attempts++;
-      } while (attempts < ATTEMPTS && (measured.stalledMs > longestMs || measured.statementMs > LONGEST_STATEMENT_MS));
-      const { answers, sweptMs, stalledMs, statementMs } = measured;
-      expect(statementMs).toBeLessThanOrEqual(LONGEST_STATEMENT_MS);
-      expect(stalledMs).toBeLessThanOrEqual(longestMs);
+      } while (attempts < ATTEMPTS && !measured.isOnTime);
+      const { answers, sweptMs, stalledMs, statementMs, idleStallMs } = measured;
+      expect(measured).toMatchObject({ isOnTime: true });
       figure(context, {
         fault: 'F19',
         on: database.name,
-        pass: 'no error, no live row deleted; statements ≤ 250 ms; SQLite stalls the process ≤ 50 ms',
+        pass: 'no error, no live row deleted; statements ≤ 250 ms; SQLite stalls the process ≤ 50 ms; or three times as long as without the sweep',
         ours:
           `${(ROWS * 0.9).toLocaleString('en')} of ${ROWS.toLocaleString('en')} rows in ${milliseconds(sweptMs)}, ` +
           `${answers.length} × 200 (p99 ${milliseconds(p99Ms(answers))}); longest statement ${milliseconds(statementMs)}, ` +
-          `longest stall ${milliseconds(stalledMs)}`,
+          `longest stall ${milliseconds(stalledMs)} (${milliseconds(idleStallMs)} without the sweep)`,
       });
       await app.close();
     });
