@@ -60,7 +60,7 @@ async function remembers(app: RemoteApp, { userId, token }: Login): Promise<bool
 }
 
 /** Asks until it holds: after how many milliseconds. */
-async function until(condition: () => Promise<boolean>, timeout = 10_000): Promise<number> {
+async function until(condition: () => Promise<boolean>, timeout = 30_000): Promise<number> {
   const startedAtMs = performance.now();
   await vi.waitUntil(condition, { timeout, interval: 5 });
   return performance.now() - startedAtMs;
@@ -199,10 +199,12 @@ describe.each([
     ['F8', 'killed', () => scene.redis.kill(), () => scene.redis.resume()],
     ['F9', 'frozen', async () => scene.redis.freeze(), async () => scene.redis.thaw()],
   ] as const)('(%s) that is %s under load costs nobody an error or a wait', async ([fault, , begin, end], context) => {
-    let [dropMs, backMs, idleMs] = [NaN, NaN, NaN];
+    let [dropMs, backMs, idleMs, pollMs] = [NaN, NaN, NaN, NaN];
     const attempt = async () => {
       const [probe, ...logins] = (await logIn(scene.apps[0]!, 21)) as [Login, ...Login[]];
       await untilRemembered(scene.apps, probe);
+      // One look at both applications, without a fault.
+      pollMs = await untilRemembered(scene.apps, probe);
       idleMs = longestMs(await scene.underLoad(logins, () => wait(1000)));
       const samples = await scene.underLoad(logins, async () => {
         await wait(300);
@@ -220,8 +222,8 @@ describe.each([
     const isLate = () => longestMs(samples) > limitMs(LONGEST_REPLY_MS, idleMs);
     for (let made = 1; made < ATTEMPTS && isLate(); made++) samples = await attempt();
     expect(longestMs(samples)).toBeLessThanOrEqual(limitMs(LONGEST_REPLY_MS, idleMs));
-    expect(dropMs).toBeLessThanOrEqual(LONGEST_DROP_MS);
-    expect(backMs).toBeLessThanOrEqual(LONGEST_RETURN_MS);
+    expect(dropMs).toBeLessThanOrEqual(LONGEST_DROP_MS + 10 * pollMs);
+    expect(backMs).toBeLessThanOrEqual(LONGEST_RETURN_MS + 10 * pollMs);
     figure(context, {
       fault,
       on: `Redis (${name})`,
@@ -356,8 +358,13 @@ describe('What one of four processes revokes', () => {
     expect(beside.flat().filter(({ status }) => status !== 200)).toEqual([]);
     const sorted = durations.toSorted((a, b) => a - b);
     const [median, p99] = [sorted[sorted.length >> 1]!, sorted[Math.ceil(sorted.length * 0.99) - 1]!];
-    expect(median).toBeLessThanOrEqual(50);
-    expect(p99).toBeLessThanOrEqual(LONGEST_NEWS_MS);
+    // Beside them, requests of a token that is not revoked show how busy the machine is.
+    const steadyMs = beside
+      .flat()
+      .map(({ durationMs }) => durationMs)
+      .toSorted((a, b) => a - b);
+    expect(median).toBeLessThanOrEqual(limitMs(50, steadyMs[steadyMs.length >> 1]!));
+    expect(p99).toBeLessThanOrEqual(limitMs(LONGEST_NEWS_MS, p99Ms(beside.flat())));
     figure(context, {
       fault: 'F10',
       on: 'Redis, four processes',
