@@ -10,15 +10,15 @@ export default {
   tsconfig: 'tsconfig.build.json',
   out: '.docs-dist/api',
   readme: 'README.md',
-  highlightLanguages: ['typescript', 'json', 'sh', 'http'],
+  highlightLanguages: ['typescript', 'json', 'sh', 'http', 'console'],
   excludePrivate: true,
   excludeInternal: true,
-  // What a class inherits from TypeORM is told by TypeORM.
+  // TypeORM documents what a class inherits from it.
   excludeExternals: true,
-  // A table of which the type of the codes is made.
+  // The type of the error codes is derived from this table.
   intentionallyNotExported: ['ERRORS'],
   validation: { notExported: true, invalidLink: true, notDocumented: true },
   treatWarningsAsErrors: true,
-  // There is nothing to link to in a copy without a remote, and a warning of it.
+  // A copy without a remote has nothing to link to, and TypeDoc warns of it.
   disableSources: true,
 };

@@ -41,7 +41,17 @@ export const SPECS = {
   /** They start other processes, or measure time. */
   processes: ['background', 'cluster-example', 'command-line', 'optional-packages', 'races', 'supply-chain', 'timing'],
   /** What the repository says about the package: documents, manifest, sample application. */
-  docs: ['charts', 'documents', 'manifest', 'projects', 'reliability', 'sample-app'],
+  docs: [
+    'architecture',
+    'charts',
+    'documents',
+    'language',
+    'manifest',
+    'projects',
+    'reliability',
+    'repository',
+    'sample-app',
+  ],
 };
 
 const pathsOf = (names: readonly string[]) => names.map((name) => `test/${name}.spec.ts`);

@@ -68,7 +68,7 @@ describe('A database that cannot be asked', () => {
       await app.dataSource.query('ALTER TABLE away RENAME TO auth_token');
     });
 
-    it('is not told apart by user name at login', async () => {
+    it('answers a login in the same way whatever the user name is', async () => {
       await app.dataSource.query('ALTER TABLE auth_user RENAME TO away');
       for (const name of [username, 'nobody']) expectUnavailable(await app.login(name));
       await app.dataSource.query('ALTER TABLE away RENAME TO auth_user');

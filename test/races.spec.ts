@@ -60,7 +60,7 @@ async function heard(name: string): Promise<Record<string, unknown>[]> {
   return events.filter((event) => event.name === name).map(({ payload }) => payload);
 }
 
-describe('Forty logins of a user at once over two processes, with room for five devices', () => {
+describe('Forty simultaneous logins of a user in two processes, with room for five devices', () => {
   onEverySharedDatabase((database) => {
     it('all succeed with evict, and leave the five newest', { timeout: PATIENCE_MS }, () =>
       withApps(database, { limit: { perUser: 5, policy: 'evict' } }, async (one, two) => {
@@ -118,7 +118,7 @@ describe('Forty logins of a user at once over two processes, with room for five 
   });
 });
 
-describe('Twenty refreshes of a token at once over two processes', () => {
+describe('Twenty simultaneous refreshes of a token in two processes', () => {
   onEverySharedDatabase((database) => {
     it('all get the same pair within the grace', { timeout: PATIENCE_MS }, () =>
       withApps(database, { refresh: { grace: '30s' } }, async (one, two) => {
@@ -283,7 +283,7 @@ describe('A refresh racing', () => {
       }),
     );
 
-    it('a user who is shut out gives nothing that lets in', { timeout: PATIENCE_MS }, () =>
+    it('deactivating the user leaves no token that is accepted', { timeout: PATIENCE_MS }, () =>
       withApps(database, { refresh: {} }, async (one, two) => {
         const users = await database.createUsers(ITERATIONS);
         const wins: string[] = [];
@@ -312,7 +312,7 @@ describe('A refresh racing', () => {
       }),
     );
 
-    it('the deletion of its user, and logins beside it, gives nothing that lets in', { timeout: PATIENCE_MS }, () =>
+    it('deleting the user while logins run leaves no token that is accepted', { timeout: PATIENCE_MS }, () =>
       withApps(database, { refresh: {} }, async (one, two) => {
         const users = await database.createUsers(ITERATIONS / 4);
         const wins: string[] = [];
@@ -343,7 +343,7 @@ describe('A refresh racing', () => {
   });
 });
 
-describe('The end of all devices, sweeps and evictions at once over two processes', () => {
+describe('Revoking all devices, pruning and evictions, simultaneously in two processes', () => {
   onEverySharedDatabase((database) => {
     it('lock each other out nowhere, and leave no more than they should', { timeout: PATIENCE_MS }, () => {
       const limit = { perUser: 5, policy: 'evict' } as const;
@@ -537,7 +537,7 @@ describe('A token that expires, renewed while another process prunes', () => {
   });
 });
 
-describe('Fifty obtain-token of a user at once over two processes', () => {
+describe('Fifty simultaneous obtain-token requests of a user in two processes', () => {
   onEverySharedDatabase((database) => {
     it('leave one token and no error', { timeout: PATIENCE_MS }, async () => {
       const policies: RemoteApp[][] = [];

@@ -72,7 +72,7 @@ const store: Required<UserStore<Member>> = {
 };
 
 /** Stores that break a promise of the contract, by the promise that the check names. */
-const BROKEN: [promise: string, broken: Partial<UserStore<Member>>, told: RegExp][] = [
+const BROKEN: [promise: string, broken: Partial<UserStore<Member>>, complaint: RegExp][] = [
   ['accepts the right name and password of each user', { getId: () => '1' }, /the same id/],
   ['accepts the right name and password of each user', { validateCredentials: async () => null }, /returned no user/],
   [
@@ -210,10 +210,10 @@ describe('The contract of a user store', () => {
     }
   });
 
-  it.each(BROKEN)('is not fulfilled by a store that breaks: %s (%#)', async (promise, broken, told) => {
+  it.each(BROKEN)('is not fulfilled by a store that breaks: %s (%#)', async (promise, broken, complaint) => {
     const under = { store: { ...store, ...broken }, users: [ANN, BOB], inactiveId: '3' } as const;
     const { check } = userStoreContract(() => under).find(({ name }) => name === promise)!;
-    await expect(check()).rejects.toThrow(told);
+    await expect(check()).rejects.toThrow(complaint);
   });
 
   it('has no check that every store passes', () => {

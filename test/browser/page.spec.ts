@@ -249,7 +249,7 @@ describe('The page of the sample application', () => {
       await addNote(page, 'Back again');
     });
 
-    it('is renewed by two windows at once, and neither is signed out', async () => {
+    it('is renewed by two windows simultaneously, and neither is signed out', async () => {
       const first = await signedIn('Shared');
       const second = await first.context().newPage();
       await second.goto('/');
@@ -269,7 +269,7 @@ describe('The page of the sample application', () => {
   });
 
   describe('Devices', () => {
-    it('are named, told apart by browser, and renamed', async () => {
+    it('are named after their browser, and can be renamed', async () => {
       const [laptop] = [await signedIn('Work laptop'), await signedIn('Telephone', sample, { userAgent: IPHONE })];
       const telephone = device(laptop, 'Telephone');
       await telephone.getByText('Safari 19 on iPhone').waitFor();
@@ -286,7 +286,7 @@ describe('The page of the sample application', () => {
       await device(laptop, 'Old <b>telephone</b>').waitFor();
     });
 
-    it('revoked from another window returns to the form at once, with its notes and what was being written', async () => {
+    it('revoked from another window returns to the form immediately, with its notes and what was being written', async () => {
       const here = await signedIn('Here');
       const there = await signedIn('There', sample, { userAgent: FIREFOX });
       await addNote(here, 'Kept on the server');

@@ -260,7 +260,7 @@ describe('Coming from drf-jwt-devices', () => {
       expect((await devices.get('/me', laptop.token)).status).toBe(200);
     });
 
-    it('jwt_secret: tokens of a device that is logged out are refused at once', async () => {
+    it('jwt_secret: tokens of a device that is logged out are rejected immediately', async () => {
       const user = await devices.createUser();
       const first = await login(devices, user.username);
       const { json: second } = await refresh(devices, first.refreshToken);

@@ -239,7 +239,7 @@ describe('Coming from Laravel Sanctum', () => {
       expect((await plain.tokens.list(user.id)).map(({ id }) => id)).toEqual([here!.token.deviceId]);
     });
 
-    it('sanctum:prune-expired --hours=24: is prune.retention, and prune to do it at once', () =>
+    it('sanctum:prune-expired --hours=24: is prune.retention, and prune does it immediately', () =>
       onADatabaseOfItsOwn(environment, async (own) => {
         const app = await own.boot({ options: { lifespan: '1h', prune: { retention: '24h' } } });
         const token = await app.token();
@@ -277,7 +277,7 @@ describe('Coming from Laravel Sanctum', () => {
       refused(await plain.post('/me', { access_token: token }), 401, 'token_missing');
     });
 
-    it('tokenable: one store can have users of several classes, told apart by their ids', async () => {
+    it('tokenable: one store can have users of several classes, with different ids', async () => {
       const app = await environment.boot({ options: { users: Owners }, controllers: [WhoAmIController] });
       const admin = (await app.tokens.issue('admin:7')).plainText;
       const customer = (await app.login('customer:7', 'any')).json.token;

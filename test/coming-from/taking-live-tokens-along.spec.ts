@@ -87,7 +87,7 @@ describe('Taking live tokens along', () => {
       expect((await app.get('/me', token.key)).status).toBe(200);
     });
 
-    it("they have the module's lifespan and idle, unless import is told more of them", async () => {
+    it("they have the module's lifespan and idle, unless import is given their own", async () => {
       const short = await environment.boot({
         options: { refresh: {}, idle: '30d', imported: ['drf'] },
         clock: app.clock,

@@ -32,7 +32,7 @@ describe('Two applications whose clocks are two minutes apart', () => {
   afterAll(() => Promise.all(processes.map((process) => process.stop())));
 
   onEverySharedDatabase((database) => {
-    it('both accept fresh tokens at once, and disagree on the end by no more than that', async (context) => {
+    it('both accept fresh tokens immediately, and disagree on the expiry by no more than that', async (context) => {
       const apps = (await database.serve(processes, { lifespan: LIFESPAN_MS })) as [RemoteApp, RemoteApp];
       const [user] = (await database.createUsers(1)) as [string];
       /** The first clock shows this, the second one two minutes more. */
@@ -103,7 +103,7 @@ describe('Tokens that nobody issued', () => {
   );
 });
 
-describe('Two hundred logins at once', () => {
+describe('Two hundred simultaneous logins', () => {
   onEveryDatabase((environment) => {
     it('leave guarded routes answering', async (context) => {
       const app = await environment.boot();

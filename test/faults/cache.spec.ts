@@ -278,7 +278,7 @@ describe.each([
     });
   });
 
-  it('on whose channels junk is said, and that is emptied, lets in and refuses the same (F11)', async (context) => {
+  it('that holds junk, or is emptied, changes no decision on a token (F11)', async (context) => {
     const [live, dead] = [await logIn(scene.apps[0]!, 10), await logIn(scene.apps[0]!, 10)];
     // Who was just cut off is heard again within a second.
     await untilRemembered(scene.apps, live[0]!);
@@ -335,7 +335,7 @@ describe('What one of four processes revokes', () => {
     await redis.remove();
   });
 
-  it('is refused in the others at once', { timeout: REVOCATIONS * 600 + 60_000 }, async (context) => {
+  it('is rejected by the other processes immediately', { timeout: REVOCATIONS * 600 + 60_000 }, async (context) => {
     const apps = await database.serve(processes, { cache: { ttl: '1h', redis: redis.url } });
     const [one, ...others] = apps as [RemoteApp, ...RemoteApp[]];
     const [steady] = (await logIn(one, 1)) as [Login];

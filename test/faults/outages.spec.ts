@@ -135,7 +135,7 @@ describe.each(['postgres', 'mariadb'] as const)('A server of %s', (name) => {
   afterEach(() => scene.mend());
   afterAll(() => scene.close());
 
-  it('that is stopped is answered 503 at once, and used again when it is back', async (context) => {
+  it('that is stopped is answered 503 immediately, and used again when it is back', async (context) => {
     await scene.server.kill();
     const ours: Sample[] = [];
     for (const app of scene.ours) {

@@ -57,38 +57,42 @@ describe('With another process on the same database', () => {
       await Promise.all([one.close(), two.close()]);
     });
 
-    it('two sweeps and renewals at once delete what has expired, once', { timeout: PATIENCE_MS }, async (context) => {
-      const EXPIRED = 20;
-      const options = { secret: SECRET, obtain: 'renew', idle: '30d', prune: { batch: 3 } } as const;
-      const apps = (await database.serve(processes, options)) as [RemoteApp, RemoteApp];
-      const [dead, ...renewing] = (await database.createUsers(4)) as [string, ...string[]];
-      const tokens = new Map<string, string>();
-      for (const user of renewing) tokens.set(user, (await apps[0].obtain(user)).json.token);
-      const shares: number[] = [];
-      for (let round = 0; round < ITERATIONS; round++) {
-        await database.insertTokens(dead, EXPIRED, new Date(Date.now() - 60 * DAY_MS));
-        const [swept, ...answers] = await Promise.all([
-          Promise.all(apps.map((app) => app.call<number>('tokens', 'prune'))),
-          ...renewing.map((user, index) => apps[index % 2]!.obtain(user)),
-        ]);
-        expect(swept[0]! + swept[1]!).toBe(EXPIRED);
-        shares.push(swept[0]!);
-        expect(answers.map(({ json }) => json.token)).toEqual([...tokens.values()]);
-      }
-      expect(await database.countOf(dead)).toBe(0);
-      for (const [user, token] of tokens) {
-        expect((await apps[1].get('/me', token)).status).toBe(200);
-        expect(await database.count(user)).toEqual({ obtained: 1 });
-      }
-      const shared = shares.filter((share) => share > 0 && share < EXPIRED).length;
-      figure(context, {
-        fault: 'F20',
-        on: database.name,
-        pass: 'each expired row deleted and counted once',
-        ours: `${ITERATIONS * EXPIRED} of ${ITERATIONS * EXPIRED} expired rows deleted and counted once, 0 errors, 0 of ${renewing.length} renewed tokens lost; both had a share in ${shared} of ${ITERATIONS} rounds`,
-      });
-      await Promise.all(apps.map((app) => app.close()));
-    });
+    it(
+      'two simultaneous sweeps beside renewals delete each expired token once',
+      { timeout: PATIENCE_MS },
+      async (context) => {
+        const EXPIRED = 20;
+        const options = { secret: SECRET, obtain: 'renew', idle: '30d', prune: { batch: 3 } } as const;
+        const apps = (await database.serve(processes, options)) as [RemoteApp, RemoteApp];
+        const [dead, ...renewing] = (await database.createUsers(4)) as [string, ...string[]];
+        const tokens = new Map<string, string>();
+        for (const user of renewing) tokens.set(user, (await apps[0].obtain(user)).json.token);
+        const shares: number[] = [];
+        for (let round = 0; round < ITERATIONS; round++) {
+          await database.insertTokens(dead, EXPIRED, new Date(Date.now() - 60 * DAY_MS));
+          const [swept, ...answers] = await Promise.all([
+            Promise.all(apps.map((app) => app.call<number>('tokens', 'prune'))),
+            ...renewing.map((user, index) => apps[index % 2]!.obtain(user)),
+          ]);
+          expect(swept[0]! + swept[1]!).toBe(EXPIRED);
+          shares.push(swept[0]!);
+          expect(answers.map(({ json }) => json.token)).toEqual([...tokens.values()]);
+        }
+        expect(await database.countOf(dead)).toBe(0);
+        for (const [user, token] of tokens) {
+          expect((await apps[1].get('/me', token)).status).toBe(200);
+          expect(await database.count(user)).toEqual({ obtained: 1 });
+        }
+        const shared = shares.filter((share) => share > 0 && share < EXPIRED).length;
+        figure(context, {
+          fault: 'F20',
+          on: database.name,
+          pass: 'each expired row deleted and counted once',
+          ours: `${ITERATIONS * EXPIRED} of ${ITERATIONS * EXPIRED} expired rows deleted and counted once, 0 errors, 0 of ${renewing.length} renewed tokens lost; both had a share in ${shared} of ${ITERATIONS} rounds`,
+        });
+        await Promise.all(apps.map((app) => app.close()));
+      },
+    );
 
     it('a clock that is set forward and back makes no instant run backwards', async (context) => {
       const STEPS = [0, HOUR_MS, 0, -HOUR_MS, 0, -10 * MINUTE_MS, 0] as const;
@@ -337,7 +341,7 @@ function shuffled<T>(items: readonly T[]): T[] {
   return keyed.toSorted((a, b) => a.key - b.key).map(({ item }) => item);
 }
 
-describe('A hundred mixed writes at once on SQLite in one process', () => {
+describe('A hundred simultaneous mixed writes on SQLite in one process', () => {
   onEveryDatabase(
     (environment) => {
       it(
