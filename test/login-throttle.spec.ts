@@ -7,7 +7,7 @@ import {
   Injectable,
   UnauthorizedException,
 } from '@nestjs/common';
-import type { Redis } from 'ioredis';
+import { Redis } from 'ioredis';
 import {
   type Credentials,
   ExpiringTokenModule,
@@ -15,7 +15,7 @@ import {
   type LoginThrottleOptions,
   type UserStore,
 } from 'nestjs-expiring-token';
-import { createClient } from 'redis';
+import { createClient, RESP_TYPES } from 'redis';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { USER_STORE } from '../lib/expiring-token.constants.js';
 import { resolveOptions } from '../lib/options/resolve-options.js';
@@ -635,9 +635,27 @@ onRedis(() => {
       expect(await outcome(attemptAt(one, '192.0.2.3', 'ann', right))).toBe('wait 300');
     });
 
-    it.each(['ioredis', 'redis'])('are counted, refunded and forgotten through a client of %s', async (client) => {
-      const redis =
-        client === 'redis' ? await createClient({ url: SERVERS.redis }).connect() : connect('', SERVERS.redis);
+    it.each([
+      ['ioredis', async () => connect('', SERVERS.redis)],
+      ['redis', () => createClient({ url: SERVERS.redis }).connect()],
+      [
+        'ioredis that returns numbers as strings',
+        async () => {
+          const redis = new Redis(SERVERS.redis, { stringNumbers: true });
+          clients.push(redis.on('error', () => undefined));
+          return redis;
+        },
+      ],
+      [
+        'redis that returns numbers as strings',
+        () =>
+          createClient({
+            url: SERVERS.redis,
+            commandOptions: { typeMapping: { [RESP_TYPES.NUMBER]: String } },
+          }).connect(),
+      ],
+    ])('are counted, refunded and forgotten through a client of %s', async (_, open) => {
+      const redis = await open();
       const throttle = throttleOf({ limit: 2, ttl: 1500, redis });
       const [address, name] = [`address ${randomUUID()}`, `name ${randomUUID()}`];
       const attempt = (check: () => Promise<string>) => outcome(attemptAt(throttle, address, name, check));

@@ -79,8 +79,10 @@ export class RedisCounter implements AttemptCounter {
 
   private async runConsume(key: string): Promise<{ refusedForMs: number | null; windowMs: number }> {
     const { limit, ttlMs } = this.options;
-    const [taken, windowMs] = (await this.run(CONSUME, key, limit, Math.ceil(ttlMs))) as [number, number];
-    return { refusedForMs: taken ? null : windowMs, windowMs };
+    const reply = (await this.run(CONSUME, key, limit, Math.ceil(ttlMs))) as [taken: unknown, windowMs: unknown];
+    // A client may be configured to return numbers as strings. The string '0' is truthy, and would accept every attempt.
+    const [taken, windowMs] = [Number(reply[0]), Number(reply[1])];
+    return { refusedForMs: taken === 1 ? null : windowMs, windowMs };
   }
 
   /** Runs a script on one key. `ioredis` and `redis` take the parameters of `EVAL` in different forms. */
@@ -109,6 +111,8 @@ export class RedisCounter implements AttemptCounter {
       return undefined;
     }
   }
+
+  /** Leaves Redis alone for a while after it has failed. */
   private pause(error: unknown): void {
     // Of the commands that fail together, only the first one is logged.
     if (performance.now() >= this.pausedUntilMs) {

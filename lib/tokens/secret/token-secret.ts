@@ -1,7 +1,7 @@
 import { createHmac, hash, randomBytes, timingSafeEqual, type KeyObject } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { bytesFromUuid, uuidFromBytes } from '../../database/uuid-v7.js';
-import { ImportedShape } from '../../options/expiring-token.options.js';
+import type { ImportedShape } from '../../options/expiring-token.options.js';
 
 /*
  * A token is   prefix · base64url(id · secret bits · checksum)
