@@ -535,7 +535,8 @@ describe('Open connections', () => {
         await vi.waitFor(() => expect(look).toHaveBeenCalled());
         const began = performance.now();
         await app.nest.close();
-        expect(performance.now() - began).toBeLessThan(1000);
+        // Ten batches of look-ups that each wait for their time limit would take 3 s.
+        expect(performance.now() - began).toBeLessThan(2500);
       });
     },
     ['sqlite'],
