@@ -1,6 +1,7 @@
 /**
- * Runs tasks with the same key one after another in this process. Many simultaneous requests for one user then occupy one
- * database connection and wait here, instead of waiting on the server with all connections of the pool.
+ * Runs tasks with the same key one after another in this process. For transactions, whose key is the user, this is more than
+ * order: many simultaneous requests for one user occupy one database connection and wait here, instead of waiting on the
+ * server with all connections of the pool.
  */
 export class KeyedQueue {
   private readonly tails = new Map<string, Promise<unknown>>();

@@ -47,7 +47,7 @@ export interface ComparedColumn extends Partial<Pick<ColumnMetadata, 'charset' |
 export type ColumnKind = 'uuid' | 'key' | 'digest' | 'sealed' | 'text';
 
 /** The properties of a column that replace those of its decorator. */
-export type ColumnType = Partial<Pick<ColumnMetadata, 'type' | 'length' | 'charset' | 'collation' | 'transformer'>>;
+type ColumnType = Partial<Pick<ColumnMetadata, 'type' | 'length' | 'charset' | 'collation' | 'transformer'>>;
 
 /** How one database words SQL: no connection, no state, so a test needs no server. */
 export interface Dialect {

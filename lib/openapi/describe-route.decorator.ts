@@ -4,7 +4,7 @@ import type { ResolvedOptions } from '../options/resolve-options.js';
 import { type ApiResponse, SWAGGER } from './swagger-metadata.js';
 
 /** The documentation of a route. */
-export interface RouteDescription {
+interface RouteDescription {
   summary?: string;
   body?: { type: Type; required: boolean };
   /** The headers that the route reads, each with its meaning. */

@@ -41,7 +41,9 @@ interface Route {
  * marked. This happens when Nest creates the module: all decorators have run by then, the options are known, and the
  * application creates its document afterwards.
  *
- * The metadata belongs to the handlers, which all applications of a process share: the one that started last is documented.
+ * The metadata belongs to the handlers, which all applications of a process share. So a handler of this package is documented
+ * for the application that started last. A handler of the application keeps the errors and the security that were written
+ * for the first one, because they cannot be distinguished from what its own decorators declare.
  */
 @Injectable()
 export class RouteDocumentation {

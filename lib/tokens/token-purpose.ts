@@ -1,6 +1,7 @@
 /**
- * What a token is for. A login or code issues `access`, `POST obtain-token` issues `obtained`, and `refresh` gets its device
- * new tokens. `rotated` is a refresh token that was exchanged: it is kept so that a second use of it is recognized.
+ * What a token is for. A login, or a call of `issue`, creates an `access` token, and `POST obtain-token` an `obtained` one. A
+ * `refresh` token is exchanged for new tokens of its device. `rotated` is a refresh token that was exchanged: it is kept so that
+ * a second use of it is recognized.
  */
 export type TokenPurpose = 'access' | 'obtained' | 'refresh' | 'rotated';
 
