@@ -18,7 +18,7 @@ import { extent, tally } from '../fixtures/iterations.js';
 import { burst, longestMs, milliseconds, oneByOne, p99Ms, pace, sample, statuses } from '../fixtures/load.js';
 import { onEverySharedDatabase, type SharedDatabase } from '../fixtures/shared-database.js';
 
-const LONGEST_REPLY_MS = 2250;
+const MAX_REPLY_MS = 2250;
 const MIB = 2 ** 20;
 
 describe('Two applications whose clocks are two minutes apart', () => {
@@ -32,10 +32,10 @@ describe('Two applications whose clocks are two minutes apart', () => {
   afterAll(() => Promise.all(processes.map((process) => process.stop())));
 
   onEverySharedDatabase((database) => {
-    it('both accept fresh tokens immediately, and disagree on the expiry by no more than that', async (context) => {
+    it('both accept new tokens, and disagree on their expiry by no more than these two minutes', async (context) => {
       const apps = (await database.serve(processes, { lifespan: LIFESPAN_MS })) as [RemoteApp, RemoteApp];
       const [user] = (await database.createUsers(1)) as [string];
-      /** The first clock shows this, the second one two minutes more. */
+      /** Sets the clock of the first process to this time, and that of the second one to two minutes later. */
       const setClocks = (at: number) =>
         Promise.all(processes.map((process, index) => process.setClock({ at: at + index * SKEW_MS })));
       const accepts = async (token: string) =>
@@ -45,7 +45,9 @@ describe('Two applications whose clocks are two minutes apart', () => {
       let rejected = 0;
       for (const app of apps) {
         const issued = await app.crowd<{ plainText: string }>(TOKENS / 2, 'issue', user);
-        for (const { result } of issued) rejected += (await accepts(result!.plainText)).filter((is) => !is).length;
+        for (const { result } of issued) {
+          rejected += (await accepts(result!.plainText)).filter((isAccepted) => !isAccepted).length;
+        }
       }
       expect(rejected).toBe(0);
       for (const [index, app] of apps.entries()) {
@@ -53,19 +55,31 @@ describe('Two applications whose clocks are two minutes apart', () => {
         const { plainText } = await app.call<{ plainText: string }>('tokens', 'issue', user);
         const end = now + index * SKEW_MS + LIFESPAN_MS;
         await setClocks(end - SKEW_MS - 1);
-        expect(await accepts(plainText)).toEqual([true, true]);
+        expect(
+          await accepts(plainText),
+          `application ${index}, a millisecond before the expiry by the second clock`,
+        ).toEqual([true, true]);
         await setClocks(end - SKEW_MS);
-        expect(await accepts(plainText)).toEqual([true, false]);
+        expect(await accepts(plainText), `application ${index}, at the expiry by the second clock`).toEqual([
+          true,
+          false,
+        ]);
         await setClocks(end - 1);
-        expect(await accepts(plainText)).toEqual([true, false]);
+        expect(
+          await accepts(plainText),
+          `application ${index}, a millisecond before the expiry by the first clock`,
+        ).toEqual([true, false]);
         await setClocks(end);
-        expect(await accepts(plainText)).toEqual([false, false]);
+        expect(await accepts(plainText), `application ${index}, at the expiry by the first clock`).toEqual([
+          false,
+          false,
+        ]);
       }
       figure(context, {
         fault: 'F17',
         on: database.name,
-        pass: '0 of 1,000 fresh tokens refused; end-of-life disagreement ≤ 121 s',
-        ours: `${rejected} of ${TOKENS} refused by either; 120 s`,
+        pass: 'new tokens accepted by both; expiry differs by ≤ 121 s',
+        ours: `${TOKENS - rejected} of ${TOKENS} accepted by both; 120 s`,
       });
       await Promise.all(apps.map((app) => app.close()));
     });
@@ -77,10 +91,10 @@ describe('Tokens that nobody issued', () => {
 
   onEverySharedDatabase(
     (database) => {
-      it('leave nothing behind in the process', { timeout: 240_000 }, async (context) => {
+      it('do not make the memory of the process grow', { timeout: 240_000 }, async (context) => {
         const process = await AppProcess.start();
         const [app] = (await database.serve([process], {})) as [RemoteApp];
-        // The heap grows to what the work at hand needs, and no more after that.
+        // The heap first grows to the size that this work needs. Growth after that would be a leak.
         await app.invent(100_000, false);
         await app.invent(100_000, true);
         const malformed = await app.invent(INVENTED, false);
@@ -89,12 +103,12 @@ describe('Tokens that nobody issued', () => {
         expect(unknown.codes).toEqual({ token_invalid: INVENTED / 10 });
         expect(malformed.grownBytes).toBeLessThanOrEqual(32 * MIB);
         expect(unknown.grownBytes).toBeLessThanOrEqual(32 * MIB);
-        const grown = (bytes: number) => `${(bytes / MIB).toFixed(1)} MiB`;
+        const mebibytes = (bytes: number) => `${(bytes / MIB).toFixed(1)} MiB`;
         figure(context, {
           fault: 'F22',
           on: database.name,
-          pass: 'the process grows by ≤ 32 MiB',
-          ours: `${grown(malformed.grownBytes)} by ${INVENTED} malformed, ${grown(unknown.grownBytes)} by ${INVENTED / 10} unknown`,
+          pass: 'memory grows by ≤ 32 MiB',
+          ours: `${mebibytes(malformed.grownBytes)} after ${INVENTED} malformed tokens, ${mebibytes(unknown.grownBytes)} after ${INVENTED / 10} unknown ones`,
         });
         await process.stop();
       });
@@ -105,16 +119,16 @@ describe('Tokens that nobody issued', () => {
 
 describe('Two hundred simultaneous logins', () => {
   onEveryDatabase((environment) => {
-    it('leave guarded routes answering', async (context) => {
+    it('do not keep guarded routes from answering', async (context) => {
       const app = await environment.boot();
       const { username } = await app.createUser();
       const token = await app.token();
-      const ask = () => app.get('/me', token);
-      const idle = await burst(200, 1, ask);
+      const sendGuarded = () => app.get('/me', token);
+      const idle = await burst(200, 1, sendGuarded);
       const body = { username, password: PASSWORD };
       const started = performance.now();
       const logins = burst(200, 200, () => app.send('/auth/login', { method: 'POST', body, timeoutMs: 100_000 }));
-      const during = await oneByOne(logins, ask);
+      const during = await oneByOne(logins, sendGuarded);
       const totalMs = performance.now() - started;
       expect(statuses(await logins)).toBe('200 × 200');
       expect(statuses(during)).toBe(`${during.length} × 200`);
@@ -122,7 +136,7 @@ describe('Two hundred simultaneous logins', () => {
       figure(context, {
         fault: 'F21',
         on: environment.databaseName,
-        pass: 'p99 of guarded routes a small part of the time that the logins take',
+        pass: 'guarded requests are served: p99 is a small part of the time that the logins take',
         ours: `p99 ${milliseconds(p99Ms(idle))} idle, ${milliseconds(p99Ms(during))} during ${milliseconds(totalMs)} of logins`,
       });
     });
@@ -132,7 +146,7 @@ describe('Two hundred simultaneous logins', () => {
 describe('Code of the application that hangs or throws', () => {
   onEveryEnvironment(
     (environment) => {
-      it('delays no answer where it listens, and is answered 503 in time where it is the store', async (context) => {
+      it('delays no answer if it is a listener, and is answered 503 in time if it is the user store', async (context) => {
         const app = await environment.boot({
           options: { refresh: { grace: 0 } },
           imports: [EventEmitterModule.forRoot()],
@@ -159,11 +173,11 @@ describe('Code of the application that hangs or throws', () => {
         const { plainText } = await hanging.tokens.issue('1');
         const hung = await sample(() => hanging.get('/me', plainText));
         expect(hung).toMatchObject({ status: 503, retryAfter: '1' });
-        expect(hung.durationMs).toBeLessThanOrEqual(LONGEST_REPLY_MS);
+        expect(hung.durationMs).toBeLessThanOrEqual(MAX_REPLY_MS);
         figure(context, {
           fault: 'F24',
           on: `${environment.databaseName}, ${environment.adapterName}`,
-          pass: 'listeners change no answer; a store that hangs is 503 within 2.25 s',
+          pass: 'no response changed by listeners; 503 within 2.25 s if a store hangs',
           ours: `401 after ${milliseconds(reused.durationMs)} with listeners that throw and hang; 503 after ${milliseconds(hung.durationMs)}`,
         });
       });
@@ -172,10 +186,10 @@ describe('Code of the application that hangs or throws', () => {
   );
 });
 
-describe('A replica that lags behind for ever', () => {
+describe('A replica that is permanently behind', () => {
   onEveryDatabase(
     (environment) => {
-      it('is never asked: what was just issued is accepted, what was just revoked is not', async (context) => {
+      it('is never queried: a new token is accepted, and a token that was just revoked is rejected', async (context) => {
         const replica = new TestEnvironment('postgres', 'express');
         await replica.open();
         await replica.boot();
@@ -186,19 +200,19 @@ describe('A replica that lags behind for ever', () => {
           },
         });
         const { id } = await app.createUser();
-        const seen: number[] = [];
+        const statusCodes: number[] = [];
         for (let round = 0; round < 100; round++) {
           const { plainText, token } = await app.tokens.issue(id);
-          seen.push((await app.get('/me', plainText)).status);
+          statusCodes.push((await app.get('/me', plainText)).status);
           await app.tokens.revoke(id, token.deviceId);
-          seen.push((await app.get('/me', plainText)).status);
+          statusCodes.push((await app.get('/me', plainText)).status);
         }
-        expect(tally(seen)).toEqual({ 200: 100, 401: 100 });
+        expect(tally(statusCodes)).toEqual({ 200: 100, 401: 100 });
         figure(context, {
           fault: 'F25',
           on: 'postgres',
-          pass: 'issued 100 of 100 accepted, revoked 0 of 100',
-          ours: '100 of 100 accepted, 0 of 100',
+          pass: '100 of 100 issued tokens accepted, no revoked one',
+          ours: '100 of 100, none',
         });
         await app.nest.close();
         await replica.close();
@@ -208,9 +222,9 @@ describe('A replica that lags behind for ever', () => {
   );
 });
 
-describe('SIGTERM with a hundred requests in flight', () => {
-  /** Keeps requests waiting until it is told to let them go. */
-  async function obstruct(database: SharedDatabase): Promise<() => Promise<void>> {
+describe('A process that receives SIGTERM with a hundred requests in progress', () => {
+  /** Locks the table of tokens, so that requests wait. The returned function releases the lock. */
+  async function lockTokens(database: SharedDatabase): Promise<() => Promise<void>> {
     if (database.name === 'sqlite') {
       const Driver = createRequire(import.meta.url)(process.env.TEST_SQLITE_DRIVER ?? 'libsql');
       const other = new Driver((database.source.options as { database: string }).database);
@@ -238,15 +252,15 @@ describe('SIGTERM with a hundred requests in flight', () => {
         const users = await database.createUsers(100);
         await app.login(users[0]!);
         const before = await process.received();
-        const letGo = await obstruct(database);
-        // On connections of their own: Fastify waits for those that clients keep open.
+        const unlock = await lockTokens(database);
+        // Each request has its own connection: Fastify waits for connections that clients keep open.
         const agent = new Agent();
         const answers = burst(100, 100, () =>
           app.send('/auth/login', { method: 'POST', body: { username: users.pop()!, password: 'any' }, agent }),
         );
         while ((await process.received()) < before + 100);
         const ended = process.terminate();
-        await letGo();
+        await unlock();
         expect(statuses(await answers)).toBe('100 × 200');
         const answered = performance.now();
         expect(await ended).toBe('SIGTERM');
@@ -256,7 +270,7 @@ describe('SIGTERM with a hundred requests in flight', () => {
         figure(context, {
           fault: 'F26',
           on: `${database.name}, ${adapter}`,
-          pass: 'all answered; the process ends within 1 s',
+          pass: 'all answered, process ended within 1 s',
           ours: `100 of 100 answered, ended ${milliseconds(endedMs)} after the last`,
         });
       },
@@ -264,7 +278,7 @@ describe('SIGTERM with a hundred requests in flight', () => {
   });
 });
 
-describe('Tables that are not as they should be', () => {
+describe('Tables that do not match the entities', () => {
   const alter = (table: string, column: string, type: string) => ({
     sqlite: [`ALTER TABLE ${table} DROP COLUMN ${column}`, `ALTER TABLE ${table} ADD COLUMN ${column} ${type}`],
     postgres: [`ALTER TABLE ${table} ALTER COLUMN ${column} TYPE ${type} USING NULL`],
@@ -279,7 +293,7 @@ describe('Tables that are not as they should be', () => {
       await environment.closeApplications();
     };
 
-    it('stop the start where a column is missing or of another type, naming it', async (context) => {
+    it('stop the start if a column is missing or has another type, with an error that names it', async (context) => {
       await environment.boot();
       await environment.closeApplications();
       const type = environment.databaseName === 'mariadb' ? 'datetime' : 'timestamp';
@@ -295,12 +309,12 @@ describe('Tables that are not as they should be', () => {
       figure(context, {
         fault: 'F27',
         on: environment.databaseName,
-        pass: 'an error at the start that names the column; a missing table 503, never 401',
-        ours: 'both named; 503 until the table is there',
+        pass: 'start stopped, naming the column; with a missing table 503, never 401',
+        ours: 'both named; 503 until the table exists',
       });
     });
 
-    it('are answered 503 while one is missing, and used as soon as it is there', async () => {
+    it('are answered 503 while one is missing, and used as soon as it exists', async () => {
       const app = await environment.boot();
       const { username } = await app.createUser();
       const token = (await app.login(username)).json.token;
@@ -322,7 +336,7 @@ describe('A statement that fails', () => {
 
   onEveryEnvironment(
     (environment) => {
-      it('is answered 503 wherever it is, and neither answers nor logs hold what it was given', async (context) => {
+      it('is answered 503 wherever it fails, and neither answers nor logs contain its text or its values', async (context) => {
         const SENTINEL = 'sentinel-of-a-value';
         const app = await environment.boot({ options: { refresh: {} } });
         const { username } = await app.createUser();
@@ -345,26 +359,27 @@ describe('A statement that fails', () => {
           logoutAll: () => app.post('/auth/logout-all', { keepCurrent: true }, token),
           logout: () => app.post('/auth/logout', undefined, token),
         };
-        const ways = ['read', 'readEntities', 'transaction'] as const;
+        const methods = ['read', 'readEntities', 'transaction'] as const;
         warnings.length = 0;
         let failures = 0;
-        for (const [name, ask] of Object.entries(requests)) {
-          for (const way of ways) {
-            // Each use of it fails in turn, until a request has no further one.
-            for (let place = 1; ; place++) {
+        for (const [name, send] of Object.entries(requests)) {
+          for (const method of methods) {
+            // Each use of the database fails in turn, until the request uses it no more.
+            for (let failing = 1; ; failing++) {
               let uses = 0;
-              const original = database[way].bind(database) as (...given: unknown[]) => Promise<never>;
-              vi.spyOn(database, way).mockImplementation(async (...given: unknown[]) => {
-                if (++uses === place) throw failure;
-                return original(...given);
+              const original = database[method].bind(database) as (...parameters: unknown[]) => Promise<never>;
+              vi.spyOn(database, method).mockImplementation(async (...parameters: unknown[]) => {
+                if (++uses === failing) throw failure;
+                return original(...parameters);
               });
-              const { status, text } = await ask();
+              const { status, text } = await send();
               vi.restoreAllMocks();
-              if (uses < place) break;
+              if (uses < failing) break;
               failures++;
-              expect([name, way, place, status]).toEqual([name, way, place, 503]);
-              expect(text).not.toContain(SENTINEL);
-              expect(text).not.toContain('no luck');
+              const label = `${name}, use ${failing} of ${method}`;
+              expect(status, label).toBe(503);
+              expect(text, label).not.toContain(SENTINEL);
+              expect(text, label).not.toContain('no luck');
             }
           }
         }
@@ -375,7 +390,7 @@ describe('A statement that fails', () => {
         figure(context, {
           fault: 'F28',
           on: `${environment.databaseName}, ${environment.adapterName}`,
-          pass: '503; nothing of the statement in answers and logs',
+          pass: '503; no detail of the statement in responses and logs',
           ours: `${failures} uses of the database failed in turn: ${failures} × 503, 0 values shown`,
         });
       });
@@ -384,24 +399,24 @@ describe('A statement that fails', () => {
   );
 });
 
-describe('An event loop that the application holds up for two seconds and more', () => {
+describe('An event loop that the application blocks for more than two seconds', () => {
   onEverySharedDatabase((database) => {
-    it('costs no request its answer, whose time limit ends meanwhile', async (context) => {
+    it('costs no request its answer, although the time limit passes meanwhile', async (context) => {
       const process = await AppProcess.start();
       const [app] = (await database.serve([process], { refresh: {}, timeout: '2s' })) as [RemoteApp];
       const [user] = (await database.createUsers(1)) as [string];
       const { token, refreshToken } = (await app.login(user)).json;
-      const asked = burst(200, 20, () => app.get('/me', token));
+      const guarded = burst(200, 20, () => app.get('/me', token));
       const stalls = (async () => {
         for (let round = 0; round < 2; round++) await process.stall(2500);
       })();
-      const samples = [...(await asked), await sample(() => app.refresh(refreshToken))];
+      const samples = [...(await guarded), await sample(() => app.refresh(refreshToken))];
       await stalls;
       expect(statuses(samples)).toBe('201 × 200');
       figure(context, {
         fault: 'F29',
         on: database.name,
-        pass: '0 × 401 by 2 s of a standing event loop',
+        pass: 'no 401 while the event loop is blocked for 2 × 2.5 s',
         ours: `${statuses(samples)}, longest ${milliseconds(longestMs(samples))}`,
       });
       await process.stop();
@@ -409,17 +424,17 @@ describe('An event loop that the application holds up for two seconds and more',
   });
 });
 
-describe('Clients that send slowly, too much, or too well packed', () => {
+describe('Clients that send slowly, send too many headers, or send a decompression bomb', () => {
   onEverySharedDatabase(
     (database) => {
-      it.for(['express', 'fastify'] as const)('hold up no other one, on %s', async (adapter, context) => {
+      it.for(['express', 'fastify'] as const)('do not slow down other clients, on %s', async (adapter, context) => {
         const process = await AppProcess.start();
         const [app] = (await database.serve([process], {}, {}, { adapter })) as [RemoteApp];
         const [user] = (await database.createUsers(1)) as [string];
         const { token } = (await app.login(user)).json;
-        const ask = () => app.get('/me', token);
-        await pace(50, wait(1000), ask);
-        const idle = await pace(50, wait(4000), ask);
+        const sendGuarded = () => app.get('/me', token);
+        await pace(50, wait(1000), sendGuarded);
+        const idle = await pace(50, wait(4000), sendGuarded);
         const { hostname, port } = new URL(app.origin);
         const head =
           'POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{';
@@ -428,16 +443,16 @@ describe('Clients that send slowly, too much, or too well packed', () => {
           return socket.on('error', () => undefined);
         });
         const bomb = gzipSync(Buffer.alloc(5 * MIB, 0x20));
-        const attack = async (over: Promise<unknown>) => {
+        const attack = async (end: Promise<unknown>) => {
           const answers: number[] = [];
-          await pace(10, over, async () => {
+          await pace(10, end, async () => {
             for (const socket of slow) socket.write(' ');
             const lines = 'X-Header: x\r\n'.repeat(2100);
             const many = await rawRequest(
               app.origin,
               `GET /me HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${lines}\r\n`,
             );
-            const packed = await request(app.origin, '/auth/login', {
+            const compressed = await request(app.origin, '/auth/login', {
               method: 'POST',
               rawBody: bomb,
               headers: [
@@ -445,23 +460,24 @@ describe('Clients that send slowly, too much, or too well packed', () => {
                 ['Content-Encoding', 'gzip'],
               ],
             });
-            answers.push(many.status, packed.status);
-            return packed;
+            answers.push(many.status, compressed.status);
+            return compressed;
           });
           return tally(answers);
         };
-        const over = wait(4000);
-        const [during, answers] = await Promise.all([pace(50, over, ask), attack(over)]);
+        const end = wait(4000);
+        const [during, answers] = await Promise.all([pace(50, end, sendGuarded), attack(end)]);
         for (const socket of slow) socket.destroy();
         expect(statuses(during)).toBe(`${during.length} × 200`);
         for (const status of Object.keys(answers)) expect(['400', '401', '413', '415', '431']).toContain(status);
-        // Who attacks and who measures share one process here: what that costs is not the server's.
+        // One process sends the attack and measures the other requests. The limit of 100 ms allows for this cost, which
+        // the server does not cause.
         expect(p99Ms(during)).toBeLessThanOrEqual(Math.max(2 * p99Ms(idle), 100));
         figure(context, {
           fault: 'F30',
           on: `${database.name}, ${adapter}`,
-          pass: 'p99 of other clients ≤ 2 × idle, or 100 ms; 4xx',
-          ours: `p99 ${milliseconds(p99Ms(idle))} idle, ${milliseconds(p99Ms(during))} during; attackers were answered ${Object.keys(answers).join(', ')}`,
+          pass: 'p99 of other requests ≤ 2 × idle, or 100 ms; attackers receive 4xx',
+          ours: `p99 ${milliseconds(p99Ms(idle))} idle, ${milliseconds(p99Ms(during))} during; attackers received ${Object.keys(answers).join(', ')}`,
         });
         await process.stop();
       });
