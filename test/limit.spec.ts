@@ -1,4 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { TokenTransactions } from '../lib/tokens/token.transactions.js';
+import { UserTransactions } from '../lib/tokens/user.transactions.js';
 import { onEveryDatabase, PASSWORD, type TestApp } from './fixtures/app.js';
 
 const HOUR_MS = 3_600_000;
@@ -54,6 +56,16 @@ describe('The limit of devices', () => {
       expect((await app.get('/me', tokens.b)).json.code).toBe('token_invalid');
       expect((await logIn(app, user.username, 'e')).status).toBe(200);
       expect(await namesOf(app, user.id)).toEqual(['e', 'd', 'a']);
+    });
+
+    it('revokes nothing for a token whose purpose makes no device', async () => {
+      const user = await app.createUser();
+      for (const name of ['a', 'b', 'c']) await app.tokens.issue(user.id, { name });
+      const token = { purpose: 'rotated', lifespan: null } as const;
+      await app.nest
+        .get(UserTransactions)
+        .run(user.id, (emit) => app.nest.get(TokenTransactions).issue(user.id, { name: 'd' }, token, emit));
+      expect((await namesOf(app, user.id)).toSorted()).toEqual(['a', 'b', 'c']);
     });
 
     it('counts the obtained device, and no expired device', async () => {

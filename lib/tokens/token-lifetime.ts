@@ -79,6 +79,13 @@ export function expiryOf(token: TokenAge, lifetimes: Lifetimes): Date | null {
   return end === Infinity ? null : new Date(end);
 }
 
+/**
+ * How long a token that is never used lives, in milliseconds; NaN if that cannot be computed. Tokens of one purpose with the
+ * same lifespan cannot expire earlier.
+ */
+export const unusedLifeMs = (token: Pick<TokenAge, 'purpose' | 'lifespan'>, lifetimes: Lifetimes): number =>
+  expiryMsOf({ ...token, created: new Date(0), lastUsedAt: null }, lifetimes);
+
 /** The whole seconds from now to the end (RFC 6749 §5.1 `expires_in`), never negative; null if there is no end. */
 export function secondsUntil(end: Date | null, now: number): number | null {
   return end && Math.max(0, Math.floor((end.getTime() - now) / 1000));

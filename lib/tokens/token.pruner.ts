@@ -7,7 +7,7 @@ import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants
 import { parsePrune } from '../options/resolve-nested-options.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { TokenEvents } from './events/token.events.js';
-import { TokenValidity } from './token-lifetime.js';
+import { TokenValidity, unusedLifeMs } from './token-lifetime.js';
 import { PURPOSES } from './token-purpose.js';
 import { NEVER_MS } from './token.entity.js';
 import type { PruneJob, PruneProgress } from './token.interfaces.js';
@@ -147,12 +147,11 @@ export class TokenPruner implements OnApplicationBootstrap, BeforeApplicationShu
   /** The classes of tokens that can hold tokens that were expired at an instant. */
   private async *tasks(at: number): AsyncGenerator<SweepTask> {
     for (const purpose of PURPOSES) {
-      const { lifespanMs, idleMs } = this.validity.lifetimes[purpose];
       let lifespan: number | null = null;
       do {
         const expiryClass: ExpiryClass = { purpose, lifespan };
-        const longestMs = Math.min(lifespan ?? lifespanMs, idleMs);
-        if (longestMs < NEVER_MS) yield { expiryClass, createdUntil: at - longestMs };
+        const lifeMs = unusedLifeMs(expiryClass, this.validity.lifetimes);
+        if (lifeMs < NEVER_MS) yield { expiryClass, createdUntil: at - lifeMs };
         lifespan = await this.store.nextLifespan(purpose, lifespan ?? -1);
       } while (lifespan !== null);
     }

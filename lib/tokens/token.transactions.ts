@@ -44,7 +44,7 @@ export class TokenTransactions {
   ) {}
 
   /**
-   * Issues a token to a new device.
+   * Issues a token to a new device, which counts for the option `limit` only if tokens of this purpose make a device.
    *
    * @param token - its purpose, and its own lifespan or null
    */
@@ -54,13 +54,13 @@ export class TokenTransactions {
     token: Pick<TokenRow, 'purpose' | 'lifespan'>,
     emit: Emit,
   ): TransactionScript<IssuedToken> {
-    const device = yield* this.newDevice(userId, options, emit);
+    const device = yield* this.newDevice(userId, token.purpose, options, emit);
     return yield* this.insert({ ...device, ...token });
   }
 
   /** Issues a token to a new device, and a refresh token if the option `refresh` is set. */
   *logIn(userId: string, options: DeviceOptions, emit: Emit): TransactionScript<LoggedIn> {
-    const device = yield* this.newDevice(userId, options, emit);
+    const device = yield* this.newDevice(userId, 'access', options, emit);
     const refresh = this.options.refresh ? yield* this.insert({ ...device, purpose: 'refresh' }) : null;
     return { access: yield* this.insert({ ...device, purpose: 'access' }), refresh };
   }
@@ -77,7 +77,7 @@ export class TokenTransactions {
         emit('expiring-token.revoked', { userId, deviceId: token.deviceId, reason: 'replaced' });
       }
     }
-    const device = yield* this.newDevice(userId, options, emit);
+    const device = yield* this.newDevice(userId, 'obtained', options, emit);
     return yield* this.insert({ ...device, purpose: 'obtained' });
   }
 
@@ -149,9 +149,14 @@ export class TokenTransactions {
     return this.queries.stored(rows)[0];
   }
 
-  /** A new device. The option `limit` is enforced before, so that the new device is never the one that is revoked. */
-  private *newDevice(userId: string, { name, userAgent }: DeviceOptions, emit: Emit): TransactionScript<NewDevice> {
-    yield* this.enforceLimit(userId, emit);
+  /** Creates the device of a token of this purpose. The option `limit` is enforced first, so it never revokes this device. */
+  private *newDevice(
+    userId: string,
+    purpose: TokenPurpose,
+    { name, userAgent }: DeviceOptions,
+    emit: Emit,
+  ): TransactionScript<NewDevice> {
+    if (rulesOf(purpose)?.isDevice) yield* this.enforceLimit(userId, emit);
     const now = this.clock();
     const deviceId = uuidV7(now);
     emit('expiring-token.issued', { userId, deviceId });
