@@ -385,6 +385,25 @@ describe('ApiExpiringToken', () => {
         expect((await app.get('/lists/x', await app.token())).json).toEqual({ name: 'x' });
       });
 
+      it('documents a controller with the options of the application that started last', async () => {
+        @Controller('health')
+        class HealthController {
+          @Get()
+          check() {}
+        }
+        const documentWith = async (options: ExpiringTokenModuleOptions) => {
+          const app = await environment.boot({ options, controllers: [HealthController] });
+          return (await ApiDocument.of(app)).operation('get', '/health');
+        };
+        const first = await documentWith({ globalGuard: true, realm: 'first' });
+        expect(first.security).toEqual([BEARER]);
+        const responses = JSON.stringify((await documentWith({ globalGuard: true, realm: 'second' })).responses);
+        expect(responses).toContain('realm=\\"second\\"');
+        expect(responses).not.toContain('first');
+        const unguarded = await documentWith({});
+        expect([unguarded.security, Object.keys(unguarded.responses)]).toEqual([undefined, ['200']]);
+      });
+
       it('does not overwrite a response that the plugin documents, even if the plugin is loaded after the start', async () => {
         @Controller('fish')
         class FishController {

@@ -41,9 +41,8 @@ interface Route {
  * marked. This happens when Nest creates the module: all decorators have run by then, the options are known, and the
  * application creates its document afterwards.
  *
- * The metadata belongs to the handlers, which all applications of a process share. So a handler of this package is documented
- * for the application that started last. A handler of the application keeps the errors and the security that were written
- * for the first one, because they cannot be distinguished from what its own decorators declare.
+ * The metadata belongs to the handlers, which all applications of a process share: the one that started last is documented,
+ * with its own options.
  */
 @Injectable()
 export class RouteDocumentation {
@@ -57,6 +56,7 @@ export class RouteDocumentation {
   }
 
   private document({ handler, name, controllers }: Route): void {
+    restoreDeclared(handler);
     const needs = new Set(controllers.map((controller) => this.needOf(handler, controller)));
     // Controllers that inherit a handler share its metadata. If they are guarded differently, a token is documented as optional.
     const [need] = needs.size === 1 ? needs : (['optional'] as const);
@@ -123,6 +123,20 @@ export class RouteDocumentation {
       };
     }
     return responses;
+  }
+}
+
+/** The metadata that handlers had before this package wrote any: what the application declares. */
+const DECLARED = new WeakMap<Handler, ReadonlyMap<string, unknown>>();
+
+/** Removes what an application that started earlier in this process wrote on a handler. */
+function restoreDeclared(handler: Handler): void {
+  const keys = Object.values(SWAGGER);
+  const declared = DECLARED.get(handler) ?? new Map(keys.map((key) => [key, Reflect.getOwnMetadata(key, handler)]));
+  DECLARED.set(handler, declared);
+  for (const [key, value] of declared) {
+    if (value === undefined) Reflect.deleteMetadata(key, handler);
+    else Reflect.defineMetadata(key, value, handler);
   }
 }
 
