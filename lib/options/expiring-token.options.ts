@@ -36,7 +36,7 @@ export interface ExpiringTokenOptions {
    * The last use of a token is written to the database at most once in this time. It must be shorter than any `idle`. The
    * shorter it is, the more often requests cause a write.
    *
-   * @defaultValue `'30m'`, or half of the shortest `idle`
+   * @defaultValue `'30m'`, or half of the shortest `idle` if that is less
    */
   lastUsedAccuracy?: Duration;
 
@@ -57,7 +57,7 @@ export interface ExpiringTokenOptions {
 
   /**
    * Rate limit of failed logins. The user name and the address of the client have a counter each; a successful login clears
-   * only that of the name. `false`: no limit, for an application that has its own.
+   * only the counter of the name. `false`: no limit, for an application that has its own.
    *
    * Danger: the address is the framework's `request.ip`. Behind a proxy, configure `trust proxy` (Express) or `trustProxy`
    * (Fastify): without it, all clients have the address of the proxy and share one counter.
@@ -67,7 +67,7 @@ export interface ExpiringTokenOptions {
   loginThrottle?: LoginThrottleOptions | false;
 
   /**
-   * Maximum number of password hashes computed at the same time in the process: 1 to 1,024. Each of them occupies a thread of
+   * Maximum number of password hashes computed at the same time in the process: 1 to 1,024. Each hash occupies a thread of
    * libuv (there are four unless `UV_THREADPOOL_SIZE` is set), a processor for about 20 ms, and 19 MiB of memory. With a
    * higher number many users log in faster, while other requests wait longer. It does not apply to the application's own
    * `UserStore`.
@@ -103,7 +103,7 @@ export interface ExpiringTokenOptions {
    * Accepts tokens that `ExpiringTokenService.import()` took over from another package: `'drf'`, 40 hexadecimal digits;
    * `'sanctum'`, with or without the id before the `|`.
    *
-   * Danger: these tokens have no checksum, so each value of such a shape costs a query, also an invented one.
+   * Danger: these tokens have no checksum, so each value of such a shape costs a query, even if an attacker invented it.
    *
    * @defaultValue `[]`
    */
