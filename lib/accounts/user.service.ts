@@ -86,7 +86,7 @@ export class UserService {
   }
 
   /**
-   * Activates or deactivates a user. While a user is inactive, from the next request on, all tokens are answered
+   * Activates or deactivates a user. From the next request on, all requests with the tokens of an inactive user are answered
    * `user_inactive`; when the user is active again, they work as before. To revoke them, call
    * `ExpiringTokenService.revokeAll` too.
    *

@@ -178,7 +178,7 @@ export class ExpiringTokenService {
    *
    * @param job - `retention` and `batch` replace those of the options; `onProgress` is called after each batch; `signal` ends
    * the sweep early
-   * @returns how many were deleted, until the signal was aborted if it was
+   * @returns how many were deleted; if the signal was aborted, how many until then
    * @throws ExpiringTokenOptionsError for an invalid `retention` or `batch`
    * @example
    * ```ts

@@ -25,11 +25,12 @@ const lifespan = {
  * a default in the database.
  */
 @Entity({ name: 'auth_token', withoutRowid: true })
-// One index finds the expired tokens by purpose and lifespan, and before them the few rows with something sealed.
+// One index finds the expired tokens by purpose and lifespan, and the few rows that have sealed successors.
 @Index(['sealedUntil', 'purpose', 'lifespan', 'created'])
 export class Token extends BaseEntity {
   /**
-   * A UUIDv7, which the token contains, so that its row is found by primary key. Of an imported token: the start of its digest.
+   * A UUIDv7, which the token contains, so that its row is found by primary key. For an imported token it is the start of its
+   * digest.
    */
   @PrimaryColumn('uuid', { name: 'id' })
   id: string;
@@ -60,7 +61,8 @@ export class Token extends BaseEntity {
   userAgent: string | null;
 
   /**
-   * When the token was created, or last renewed. Its age is counted from here. Of a refresh token: when its device logged in.
+   * When the token was created, or last renewed. Its age is counted from here. For a refresh token: when its device logged
+   * in.
    */
   @Column('bigint', { name: 'created', transformer: instant })
   created: Date;
@@ -73,7 +75,7 @@ export class Token extends BaseEntity {
   @Column('bigint', { name: 'last_used_at', nullable: true, transformer: instant })
   lastUsedAt: Date | null;
 
-  /** Of a rotated token: its successors, encrypted so that only this token opens them. Not loaded with the entity. */
+  /** The successors of a rotated token, encrypted so that only this token opens them. Not loaded with the entity. */
   @Column('varchar', { name: 'sealed', nullable: true, select: false })
   protected sealed?: Buffer | null;
 

@@ -2,7 +2,7 @@ import type { Duration } from '../options/duration.js';
 import type { PruneOptions } from '../options/nested.options.js';
 import type { Token } from './token.entity.js';
 
-/** A token at the only moment when it can be shown. */
+/** A new token: its value, which can be shown only now, and its row. */
 export interface IssuedToken {
   /** The token that the client sends from now on. It is stored nowhere: send it to the client, and do not keep it. */
   plainText: string;

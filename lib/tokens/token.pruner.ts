@@ -15,8 +15,8 @@ import type { ExpiryClass, PruneCursor } from './token.queries.js';
 import { TokenStore } from './token.store.js';
 
 /**
- * The first sweep starts within this time after the application, in its second half. An application that is restarted often
- * is swept too, but not while it starts, and its processes do not sweep at the same moment.
+ * The first sweep starts at a random moment in the second half of this time after the start of the application. So an
+ * application that is restarted often is swept too, but not while it starts, and its processes do not sweep at the same moment.
  */
 const MAX_FIRST_DELAY_MS = 60_000;
 
@@ -24,8 +24,8 @@ const MAX_FIRST_DELAY_MS = 60_000;
 const MIN_BATCH_SIZE = 25;
 
 /**
- * How long the work of a batch may take. On SQLite requests wait for it; a server can write its pages to the disk in time only
- * if few of them change at a time.
+ * How long the work of a batch may take. On SQLite, requests wait for it. A server can write the changed pages to the disk in
+ * time only if few pages change at a time.
  */
 const MAX_BATCH_MS = 3;
 

@@ -50,8 +50,8 @@ export interface UserStore<User = unknown> {
   getId(user: User): string;
 
   /**
-   * Returns whether the user may log in and use tokens. It is called on each request. Only `true` admits a user, so it cannot be
-   * asynchronous: a promise is not `true`. Without this method every user is admitted.
+   * Returns whether the user may log in and use tokens. It is called on each request. A user is active only if the
+   * result is `true`, so the method cannot be asynchronous: a promise is not `true`. Without this method every user is active.
    */
   isActive?(user: User): boolean;
 }

@@ -11,7 +11,7 @@ export interface DeviceEvent {
 /** Payload of `expiring-token.issued`: a login, an obtain or `ExpiringTokenService` created a device with its tokens. */
 export interface IssuedEvent extends DeviceEvent {}
 
-/** Payload of `expiring-token.refreshed`: a device got a new pair. Not emitted for the same pair again, within the grace. */
+/** Payload of `expiring-token.refreshed`: a device got a new pair. Not emitted if it got the same pair again, within the grace. */
 export interface RefreshedEvent extends DeviceEvent {}
 
 /** Payload of `expiring-token.reused`: a refresh token was used again after its grace, and its device was revoked. */
@@ -31,7 +31,7 @@ export type RevocationReason = 'revoked' | 'replaced' | 'limit' | 'reused' | 'pa
 
 /** Payload of `expiring-token.revoked`: a live device was revoked. If several are revoked, each has a separate event. */
 export interface RevokedEvent extends DeviceEvent {
-  /** Why. */
+  /** Why the device was revoked. */
   reason: RevocationReason;
 }
 
@@ -48,7 +48,7 @@ export interface PrunedEvent {
 export interface LoginFailedEvent {
   /** `credentials_invalid` or `throttled`; null if the user store threw its own exception. */
   code: ExpiringTokenErrorCode | null;
-  /** The client's address, as the framework knows it; null if it does not. */
+  /** The client's address, as the framework determines it; null if it does not know one. */
   address: string | null;
 }
 

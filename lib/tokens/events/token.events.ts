@@ -10,7 +10,7 @@ type Listener = (...parameters: unknown[]) => unknown;
 
 /** The part of `@nestjs/event-emitter`'s emitter that is used here. */
 interface Emitter {
-  /** The name of the last event, for listeners of several. */
+  /** The name of the last event. A listener of several events reads it. */
   event?: string;
   listeners(event: string): Listener[];
   listenersAny(): Listener[];

@@ -16,11 +16,11 @@ import { TokenStore } from '../token.store.js';
 /** Maximum number of tokens in one statement: SQLite blocks all other requests meanwhile. */
 const MAX_BATCH_SIZE = 256;
 
-/** A presented token that exists, and its user, whom the store may accept or not. */
+/** A presented token that exists, and its user, which may be missing or inactive. */
 export interface TokenWithUser {
   token: Token;
   user: unknown;
-  /** The same for another request, as objects that the two do not share; except a user who was looked up separately. */
+  /** Returns copies for another request, so that requests do not share objects. A user that was looked up separately is shared. */
   clone(): TokenWithUser;
 }
 
