@@ -10,7 +10,7 @@ export const AUTHENTICATION = 'expiring-token:authentication';
 
 /**
  * Opens a handler, or all handlers of a class, to everybody: {@link ExpiringTokenGuard} accepts every request and does not
- * read its token, so `@CurrentUser()` is null. On a method it overrides the declaration of the class.
+ * read its token, so `@CurrentUser()` is null. On a method it overrides the decorator of the class.
  *
  * @example
  * ```ts
@@ -25,7 +25,7 @@ export const Public = () => SetMetadata(AUTHENTICATION, 'public');
 
 /**
  * Accepts a request without a token, and then `request.user` is null. {@link ExpiringTokenGuard} still rejects a request with
- * an invalid token, with the same errors as on any other route. On a method it overrides the declaration of the class.
+ * an invalid token, with the same errors as on any other route. On a method it overrides the decorator of the class.
  *
  * @example
  * ```ts

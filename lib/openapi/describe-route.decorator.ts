@@ -32,8 +32,8 @@ export const TagAuthentication = () => SetMetadata(SWAGGER.tags, ['Authenticatio
 /**
  * Documents a controller or a handler that {@link ExpiringTokenGuard} or `AuthGuard('expiring-token')` guards, for
  * `@nestjs/swagger`: the bearer scheme, and the responses to a missing and to an invalid token. `@Public()` and
- * `@OptionalToken()` are taken into account. With the option `globalGuard` every route of the application is documented so,
- * without this decorator.
+ * `@OptionalToken()` are taken into account. With the option `globalGuard` every route of the application is documented in
+ * this way, without the decorator.
  *
  * `DocumentBuilder.addBearerAuth()` adds the scheme itself to the document. Without `@nestjs/swagger` the decorator has no
  * effect.

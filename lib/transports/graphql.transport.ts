@@ -82,7 +82,7 @@ function graphqlContextOf(context: ExecutionContext): GraphqlContext {
   return (args.length === 3 ? args[1] : args[2]) ?? {};
 }
 
-/** Whether the operation is a subscription. The resolver may be that of any field in it. */
+/** Whether the operation is a subscription. The handler can be the resolver of any field in it. */
 const isSubscription = (context: ExecutionContext): boolean =>
   context.getArgs<{ operation?: { operation?: string } }[]>().at(-1)?.operation?.operation === 'subscription';
 
