@@ -30,7 +30,7 @@ export async function withTimeout<T>(
 ): Promise<T> {
   const controller = new AbortController();
   let timer: NodeJS.Timeout;
-  // The time limit is extended at most once over, so that a permanently blocked process still times out.
+  // The extensions add up to at most one more time limit, so that a permanently blocked process still times out.
   let extensionMs = timeoutMs;
   const wait = (delayMs: number) => {
     const dueAtMs = performance.now() + delayMs;

@@ -96,7 +96,7 @@ export class SqliteDatabase implements Database {
       const [automatic] = this.prepare('PRAGMA wal_autocheckpoint').all([]);
       if (automatic?.wal_autocheckpoint !== 0) this.handle.exec('PRAGMA wal_checkpoint(PASSIVE)');
     } catch {
-      // SQLite does it later.
+      // SQLite copies that part later.
     }
   }
 

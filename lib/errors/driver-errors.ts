@@ -31,7 +31,7 @@ const CODES: Record<Exclude<DriverErrorKind, 'other'>, readonly string[]> = {
   conflict: [
     '40001',
     '40P01',
-    // PostgreSQL: a pooler between dropped a prepared statement or gave it to another client, or a migration changed the table.
+    // PostgreSQL: a connection pooler dropped a prepared statement or gave it to another client, or a migration changed a table.
     '0A000',
     '26000',
     '42P05',
