@@ -10,6 +10,7 @@ import {
 import { Redis } from 'ioredis';
 import {
   type Credentials,
+  ExpiringTokenException,
   ExpiringTokenModule,
   type ExpiringTokenModuleOptions,
   type LoginThrottleOptions,
@@ -232,6 +233,8 @@ describe('The option loginThrottle', () => {
         // Every way in which a user store rejects credentials counts as a failure.
         if (username === 'forbids') throw new ForbiddenException();
         if (username === 'fails') throw new ServiceUnavailableException();
+        // A limit of the store itself, which refuses before it looks at the password.
+        if (username === 'limits') throw new ExpiringTokenException('throttled', { retryAfterSeconds: 9 });
         return null;
       }
     }
@@ -239,6 +242,9 @@ describe('The option loginThrottle', () => {
     // A response that does not depend on the credentials is not counted.
     expect((await times(12, () => app.login('fails'))).map(({ status }) => status)).toEqual(
       Array.from({ length: 12 }, () => 503),
+    );
+    expect((await times(12, () => app.login('limits'))).map(({ headers }) => headers['retry-after'])).toEqual(
+      Array.from({ length: 12 }, () => '9'),
     );
     verifications.length = 0;
     const answers = await times(200, (index) => app.login(['throws', 'ann', 'forbids'][index % 3]!));

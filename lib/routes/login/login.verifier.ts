@@ -12,6 +12,9 @@ import { type LoginAttempt, LoginThrottle } from './login.throttle.js';
 /** An error below 500 is a judgement of the credentials, however the user store expresses it; an outage is not. */
 export const isRejection = (error: unknown): boolean => error instanceof HttpException && error.getStatus() < 500;
 
+/** A store with its own limit throws this error before it looks at the password, so the attempt is not counted here. */
+const isThrottled = (error: unknown): boolean => error instanceof ExpiringTokenException && error.code === 'throttled';
+
 /** Checks credentials under the login throttle. */
 @Injectable()
 export class LoginVerifier {
@@ -39,7 +42,7 @@ export class LoginVerifier {
       await attempt.succeeded();
       return userId;
     } catch (error) {
-      await (isRejection(error) ? attempt?.failed() : attempt?.cancelled());
+      await (isRejection(error) && !isThrottled(error) ? attempt?.failed() : attempt?.cancelled());
       this.log.refused('Login', request, error, { name: nameInLog(username) });
       if (isRejection(error)) this.emitFailure(request, error);
       throw error;
