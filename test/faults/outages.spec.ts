@@ -13,13 +13,13 @@ import type { Setup } from '../fixtures/processes/protocol.js';
 import { SharedDatabase } from '../fixtures/shared-database.js';
 import { TcpProxy } from '../fixtures/tcp-proxy.js';
 
-/** `timeout` by default, and a quarter of a second for what is around it. */
-const LONGEST_REPLY_MS = 2250;
+/** The default of `timeout`, and a quarter of a second for the rest of the request. */
+const MAX_REPLY_MS = 2250;
 /** From the end of a fault to the first success. */
-const LONGEST_RETURN_MS = 1000;
-/** How long an application made by hand is waited for. */
+const MAX_RETURN_MS = 1000;
+/** Longest wait for the application that was written by hand. */
 const PATIENCE_MS = 6000;
-/** How long a server is frozen, or a pool held: no shorter than that, and three times `timeout`. */
+/** How long a server is frozen, or a pool held: at least `PATIENCE_MS`, and three times `timeout`. */
 const HELD_MS = extent({ usual: 6000, soak: 10_000 });
 const POOL = 5;
 
@@ -30,19 +30,19 @@ function expectUnavailable(samples: readonly Sample[]): void {
   }
 }
 
-type Ask = () => Promise<Answer>;
+type Send = () => Promise<Answer>;
 
-const IN_TIME = 'every reply 503 within 2.25 s; back within 1 s';
+const IN_TIME = '503 within 2.25 s, back within 1 s';
 
-/** What no fault may do that lasts some seconds: keep anybody waiting, log anybody out, or last longer than itself. */
+/** For a fault of some seconds: no client may wait long, be logged out, or notice the fault after its end. */
 function expectInTime(samples: readonly Sample[], returnMs: number): string {
   expectUnavailable(samples);
-  expect(longestMs(samples)).toBeLessThanOrEqual(LONGEST_REPLY_MS);
-  expect(returnMs).toBeLessThanOrEqual(LONGEST_RETURN_MS);
+  expect(longestMs(samples)).toBeLessThanOrEqual(MAX_REPLY_MS);
+  expect(returnMs).toBeLessThanOrEqual(MAX_RETURN_MS);
   return `${statuses(samples)}, longest ${milliseconds(longestMs(samples))}; back after ${milliseconds(returnMs)}`;
 }
 
-/** A server of their own, two applications on it, and one made by hand. */
+/** A private server, two applications that use it, and an application that was written by hand. */
 class Scene {
   server: PrivateServer;
   database: SharedDatabase;
@@ -71,8 +71,8 @@ class Scene {
     await this.serveNaive();
   }
 
-  /** Ends the fault, where a test failed before it could. */
-  async mend(): Promise<void> {
+  /** Ends the fault if a test failed before it could. */
+  async repair(): Promise<void> {
     this.server.thaw();
     if (!this.server.isRunning) await this.server.resume();
     await Promise.all(this.ours.map((app) => app.release()));
@@ -93,10 +93,10 @@ class Scene {
     return app!;
   }
 
-  readonly askNaive = () =>
+  readonly sendToNaive = () =>
     this.naive.send('/me', { headers: [['Authorization', `Bearer ${this.naiveToken}`]], timeoutMs: PATIENCE_MS });
 
-  /** What ours logged of errors. */
+  /** The errors that our two applications logged. */
   get log(): string {
     return this.processes
       .slice(0, 2)
@@ -104,7 +104,7 @@ class Scene {
       .join('\n');
   }
 
-  /** The one made by hand, anew where the last fault ended its process. */
+  /** Starts the application that was written by hand, again if the last fault ended its process. */
   async serveNaive(): Promise<void> {
     if (this.naiveProcess?.isRunning) return;
     this.naiveProcess = await AppProcess.start();
@@ -112,19 +112,20 @@ class Scene {
     this.naiveToken = (await this.naive.login('somebody')).json.token;
   }
 
-  tellNaive(samples: readonly Sample[]): string {
+  /** The results of the application that was written by hand. */
+  describeNaive(samples: readonly Sample[]): string {
     return statuses(samples) + (this.naiveProcess?.isRunning ? '' : '; its process ended');
   }
 
-  /** The same load on each of ours, all samples together. */
+  /** Puts the same load on each of our applications; returns all samples. */
   async onOurs(load: (app: RemoteApp) => Promise<Sample[]>): Promise<Sample[]> {
     return (await Promise.all(this.ours.map(load))).flat();
   }
 
   readonly authenticate = (app: RemoteApp) => () => app.get('/me', this.token);
 
-  /** How long the slower of ours takes to work again. */
-  async returned(): Promise<number> {
+  /** After how many milliseconds both of our applications work again. */
+  async recovered(): Promise<number> {
     return Math.max(...(await Promise.all(this.ours.map((app) => untilAnswered(this.authenticate(app))))));
   }
 }
@@ -132,7 +133,7 @@ class Scene {
 describe.each(['postgres', 'mariadb'] as const)('A server of %s', (name) => {
   const scene = new Scene(name);
   beforeAll(() => scene.open());
-  afterEach(() => scene.mend());
+  afterEach(() => scene.repair());
   afterAll(() => scene.close());
 
   it('that is stopped is answered 503 immediately, and used again when it is back', async (context) => {
@@ -143,34 +144,34 @@ describe.each(['postgres', 'mariadb'] as const)('A server of %s', (name) => {
       ours.push(...(await burst(50, 10, () => app.login(scene.userId))));
       ours.push(...(await burst(20, 10, () => app.refresh(scene.refreshToken))));
     }
-    const naive = await burst(200, 10, scene.askNaive);
+    const naive = await burst(200, 10, scene.sendToNaive);
     expectUnavailable(ours);
     expect(p99Ms(ours)).toBeLessThanOrEqual(250);
     await scene.server.resume();
-    const returnMs = await scene.returned();
-    expect(returnMs).toBeLessThanOrEqual(LONGEST_RETURN_MS);
-    // It was not used, and nobody was logged out.
+    const returnMs = await scene.recovered();
+    expect(returnMs).toBeLessThanOrEqual(MAX_RETURN_MS);
+    // The outage has not used up the refresh token, and has logged nobody out.
     expect((await scene.ours[1]!.refresh(scene.refreshToken)).status).toBe(200);
     figure(context, {
       fault: 'F1',
       on: name,
-      pass: '503 with Retry-After, p99 ≤ 250 ms; back within 1 s',
+      pass: '503 with Retry-After, p99 ≤ 250 ms, back within 1 s',
       ours: `${statuses(ours)}, p99 ${milliseconds(p99Ms(ours))}; back after ${milliseconds(returnMs)}`,
       naive: `${statuses(naive)}, p99 ${milliseconds(p99Ms(naive))}`,
     });
   });
 
-  it('that is frozen is waited for as long as timeout says, and used again when it goes on', async (context) => {
-    await scene.returned();
-    await scene.askNaive();
+  it('that is frozen is answered 503 after the time limit, and used again when it continues', async (context) => {
+    await scene.recovered();
+    await scene.sendToNaive();
     scene.server.freeze();
     const frozen = wait(HELD_MS);
     const [ours, naive] = await Promise.all([
       scene.onOurs((app) => pace(5, frozen, scene.authenticate(app))),
-      burst(2, 2, scene.askNaive),
+      burst(2, 2, scene.sendToNaive),
     ]);
     scene.server.thaw();
-    const returnMs = await scene.returned();
+    const returnMs = await scene.recovered();
     figure(context, {
       fault: 'F2',
       on: name,
@@ -180,43 +181,43 @@ describe.each(['postgres', 'mariadb'] as const)('A server of %s', (name) => {
     });
   });
 
-  it('that kills connections costs no request an error', async (context) => {
-    await scene.returned();
-    await scene.askNaive();
+  it('that kills connections causes no error', async (context) => {
+    await scene.recovered();
+    await scene.sendToNaive();
     const killing = async () => {
       for (let round = 0; round < 20; round++) {
         await killConnections(scene.server);
         await wait(250);
       }
     };
-    const [first, second] = scene.ours.map(scene.authenticate) as [Ask, Ask];
+    const [first, second] = scene.ours.map(scene.authenticate) as [Send, Send];
     let turn = 0;
     const killed = killing();
     const [ours, naive] = await Promise.all([
       pace(50, killed, () => (turn++ % 2 === 0 ? first() : second())),
-      pace(50, killed, scene.askNaive),
+      pace(50, killed, scene.sendToNaive),
     ]);
     expect(statuses(ours), scene.log).toBe(`${ours.length} × 200`);
     figure(context, {
       fault: 'F3',
       on: name,
-      pass: 'all 200 while connections are killed 20 times',
+      pass: 'no error while connections are killed 20 times',
       ours: statuses(ours),
-      naive: scene.tellNaive(naive),
+      naive: scene.describeNaive(naive),
     });
   });
 
-  it('whose pool is held by the application is answered 503 in time', async (context) => {
-    await scene.returned();
+  it('whose pool is held by the application is answered 503 within the time limit', async (context) => {
+    await scene.recovered();
     const all = [...scene.ours, scene.naive];
     await Promise.all(all.map((app) => app.hold(POOL)));
     const held = wait(HELD_MS);
     const [ours, naive] = await Promise.all([
       scene.onOurs((app) => pace(5, held, scene.authenticate(app))),
-      burst(2, 2, scene.askNaive),
+      burst(2, 2, scene.sendToNaive),
     ]);
     await Promise.all(all.map((app) => app.release()));
-    const returnMs = await scene.returned();
+    const returnMs = await scene.recovered();
     figure(context, {
       fault: 'F4',
       on: name,
@@ -232,8 +233,8 @@ describe.each(['postgres', 'mariadb'] as const)('A server of %s that has no conn
   beforeAll(() => scene.open());
   afterAll(() => scene.close());
 
-  it('is answered 503 in time, and used again when it has', async (context) => {
-    const taking = await new DataSource({
+  it('is answered 503 within the time limit, and used again when it has connections', async (context) => {
+    const source = await new DataSource({
       type: name,
       url: scene.server.url,
       extra: name === 'postgres' ? { max: 1000 } : { connectionLimit: 1000 },
@@ -242,7 +243,7 @@ describe.each(['postgres', 'mariadb'] as const)('A server of %s that has no conn
     const taken: { runner: QueryRunner; id: number }[] = [];
     const takeAll = async () => {
       for (;;) {
-        const runner = taking.createQueryRunner();
+        const runner = source.createQueryRunner();
         try {
           await runner.connect();
         } catch {
@@ -252,45 +253,50 @@ describe.each(['postgres', 'mariadb'] as const)('A server of %s that has no conn
       }
     };
     await takeAll();
-    // Those that the applications hold too.
+    // Ends the connections of the applications too.
     const others =
       name === 'postgres'
         ? "SELECT pid AS id FROM pg_stat_activity WHERE backend_type = 'client backend'"
         : "SELECT id FROM information_schema.processlist WHERE user = 'root'";
-    const mine = new Set(taken.map(({ id }) => id));
+    const ownIds = new Set(taken.map(({ id }) => id));
     const [first] = taken as [(typeof taken)[number]];
     for (const row of await first.runner.query(others)) {
       const kill = name === 'postgres' ? `SELECT pg_terminate_backend(${row.id})` : `KILL ${row.id}`;
-      if (!mine.has(Number(row.id))) await first.runner.query(kill).catch(() => undefined);
+      if (!ownIds.has(Number(row.id))) await first.runner.query(kill).catch(() => undefined);
     }
     await takeAll();
     const ours = await scene.onOurs((app) => burst(50, 10, scene.authenticate(app)));
     await Promise.all(taken.map(({ runner }) => runner.release()));
-    await taking.destroy();
-    // It takes its time to end a hundred connections: until then the fault lasts.
+    await source.destroy();
+    // The server needs some time to end a hundred connections. The fault lasts until then.
     await scene.server.resume();
-    const returnMs = await scene.returned();
-    figure(context, { fault: 'F4', on: `${name}, none left`, pass: IN_TIME, ours: expectInTime(ours, returnMs) });
+    const returnMs = await scene.recovered();
+    figure(context, {
+      fault: 'F4',
+      on: `${name}, no connection left`,
+      pass: IN_TIME,
+      ours: expectInTime(ours, returnMs),
+    });
   });
 });
 
-describe('A server that moves without a word to the connections there are', () => {
+describe('A server that moves without notice to its open connections', () => {
   onEveryDatabase(
     (environment) => {
-      it('is used again as soon as new connections lead to it', async (context) => {
+      it('is used again as soon as new connections reach it', async (context) => {
         const url = new URL(environment.url);
-        const address = await TcpProxy.to(Number(url.port));
-        url.port = String(address.port);
+        const proxy = await TcpProxy.to(Number(url.port));
+        url.port = String(proxy.port);
         const opening = { connectTimeoutMS: 1000, connectTimeout: 1000 };
         const app = await environment.boot({ options: { timeout: '2s' }, typeOrm: { url: url.href, ...opening } });
         const token = await app.token();
-        const ask = () => app.get('/me', token);
-        await burst(50, 10, ask);
-        address.cut();
+        const sendGuarded = () => app.get('/me', token);
+        await burst(50, 10, sendGuarded);
+        proxy.cut();
         const cut = wait(4000);
-        const samples = await pace(10, cut, ask);
-        address.move();
-        const returnMs = await untilAnswered(ask);
+        const samples = await pace(10, cut, sendGuarded);
+        proxy.move();
+        const returnMs = await untilAnswered(sendGuarded);
         figure(context, {
           fault: 'F2',
           on: `${environment.databaseName}, moved`,
@@ -298,36 +304,38 @@ describe('A server that moves without a word to the connections there are', () =
           ours: expectInTime(samples, returnMs),
         });
         await environment.closeApplications();
-        await address.close();
+        await proxy.close();
       });
     },
     ['postgres', 'mariadb'],
   );
 });
 
-describe('A connection that is lost in the middle of a login', () => {
-  /** What every server database has, for a test to be in the middle of. */
-  type Inside = Record<'send' | 'command', (connection: unknown, statement: unknown) => Promise<unknown>>;
+describe('A connection that is lost during a login', () => {
+  /** Internal methods of the databases of servers, which this test replaces. */
+  type Internals = Record<'send' | 'command', (connection: unknown, statement: unknown) => Promise<unknown>>;
 
   onEveryDatabase(
     (environment) => {
-      it('costs nothing before the commit, and is done at most once at it', async (context) => {
+      it('causes no error before the commit, and during the commit the login is done at most once', async (context) => {
         const app = await environment.boot({ options: { refresh: {}, limit: { perUser: 5, policy: 'evict' } } });
-        const inside = app.nest.get<Inside>(DATABASE);
+        const internals = app.nest.get<Internals>(DATABASE);
         const other = await new DataSource({
           type: environment.databaseName,
           url: environment.url,
         } as DataSourceOptions).initialize();
-        const who =
+        const connectionId =
           environment.databaseName === 'postgres' ? 'SELECT pg_backend_pid() AS id' : 'SELECT CONNECTION_ID() AS id';
-        /** Has the server end the connection just before the n-th statement of one way. */
-        const killBefore = (way: keyof Inside, place: number, matches: RegExp) => {
-          const original = inside[way].bind(inside);
+        /** Makes the server end the connection just before the n-th matching statement that this method runs. */
+        const killBefore = (method: keyof Internals, ordinal: number, pattern: RegExp) => {
+          const original = internals[method].bind(internals);
           const seen = { count: 0 };
-          vi.spyOn(inside, way).mockImplementation(async (connection, statement) => {
+          vi.spyOn(internals, method).mockImplementation(async (connection, statement) => {
             const sql = typeof statement === 'string' ? statement : (statement as { sql: string }).sql;
-            if (matches.test(sql) && ++seen.count === place) {
-              const { rows } = (await inside.send(connection, { sql: who, values: [] })) as { rows: { id: number }[] };
+            if (pattern.test(sql) && ++seen.count === ordinal) {
+              const { rows } = (await internals.send(connection, { sql: connectionId, values: [] })) as {
+                rows: { id: number }[];
+              };
               const id = rows[0]!.id;
               await other.query(
                 environment.databaseName === 'postgres' ? `SELECT pg_terminate_backend(${id})` : `KILL ${id}`,
@@ -338,28 +346,28 @@ describe('A connection that is lost in the middle of a login', () => {
           return seen;
         };
         const users = Array.from({ length: 6 }, () => app.createUser());
-        const lost: number[] = [];
-        for (const place of [1, 2, 3]) {
+        const deviceCounts: number[] = [];
+        for (const ordinal of [1, 2, 3]) {
           const user = await users.pop()!;
-          const seen = killBefore('send', place, /auth_token/);
+          const seen = killBefore('send', ordinal, /auth_token/);
           const { access } = await app.tokens.logIn(user.id);
-          expect(seen.count).toBeGreaterThan(place);
+          expect(seen.count, `killed before statement ${ordinal}`).toBeGreaterThan(ordinal);
           vi.restoreAllMocks();
           await app.tokens.authenticate(access.plainText);
-          lost.push((await app.tokens.list(user.id)).length);
+          deviceCounts.push((await app.tokens.list(user.id)).length);
         }
-        expect(lost).toEqual([1, 1, 1]);
+        expect(deviceCounts).toEqual([1, 1, 1]);
         const user = await users.pop()!;
         killBefore('command', 1, /^COMMIT$/);
         await expect(app.tokens.logIn(user.id)).rejects.toMatchObject({ code: 'unavailable' });
         vi.restoreAllMocks();
         expect((await app.tokens.list(user.id)).length).toBeLessThanOrEqual(1);
-        for (let asked = 0; asked < 20; asked++) await app.tokens.list(user.id);
+        for (let times = 0; times < 20; times++) await app.tokens.list(user.id);
         figure(context, {
           fault: 'F3',
-          on: `${environment.databaseName}, within a login`,
-          pass: 'no error before the commit, one device; at the commit 503, at most one device',
-          ours: 'lost at each of 3 statements: 3 × done, once each; at the commit 503, not done again',
+          on: `${environment.databaseName}, during a login`,
+          pass: 'no error before the commit, one device; during the commit 503, at most one device',
+          ours: 'lost before each of 3 statements: 3 logins, one device each; during the commit 503, not done again',
         });
         await other.destroy();
       });
@@ -368,7 +376,7 @@ describe('A connection that is lost in the middle of a login', () => {
   );
 });
 
-/** Ends all connections but the one that does it. */
+/** Ends all connections of the server except its own. */
 async function killConnections(server: PrivateServer): Promise<void> {
   if (server.name === 'postgres') {
     await server.query(
