@@ -11,8 +11,8 @@ export type ChangeOrigin = 'local' | 'remote';
 export type ChangeListener = (userId: string | null, origin: ChangeOrigin) => void | Promise<void>;
 
 /**
- * Announces whose tokens changed. This is how a revocation reaches everything that relies on an earlier look at a token: the
- * cache, open connections, and the other processes.
+ * Announces whose tokens changed. This is how a revocation reaches everything that relies on an earlier look-up of a token:
+ * the cache, open connections, and the other processes.
  */
 @Injectable()
 export class TokenChanges {

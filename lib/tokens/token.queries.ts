@@ -168,7 +168,7 @@ export class TokenQueries {
     );
   }
 
-  /** Deletes those of the tokens that are expired at an instant. A token that was renewed in the meantime stays. */
+  /** Deletes the tokens with these ids that are expired at an instant. A token that was renewed in the meantime stays. */
   deleteExpired(ids: readonly string[], at: number): Statement {
     // Sorted, and found by the primary key alone: the deletion of a user's tokens locks rows in the same order, so that the
     // two cannot deadlock.

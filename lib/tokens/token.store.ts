@@ -88,7 +88,7 @@ export class TokenStore {
     return this.queries.cursors(await this.read(this.queries.next(expiryClass, after, createdUntil, limit)));
   }
 
-  /** Deletes those of the tokens that are expired at an instant. Returns how many were deleted. */
+  /** Deletes the tokens with these ids that are expired at an instant. Returns how many were deleted. */
   deleteExpired(ids: readonly string[], at: number): Promise<number> {
     return this.write(this.queries.deleteExpired(ids, at));
   }

@@ -13,7 +13,7 @@ import type { Token } from '../token.entity.js';
 import { TokenQueries } from '../token.queries.js';
 import { TokenStore } from '../token.store.js';
 
-/** Maximum number of tokens in one statement: SQLite blocks all other requests meanwhile. */
+/** Maximum number of tokens in one statement. While SQLite runs a statement, it blocks all other requests. */
 const MAX_BATCH_SIZE = 256;
 
 /** A presented token that exists, and its user, which may be missing or inactive. */
