@@ -6,8 +6,8 @@ interface PendingLoad<Key, Value> {
 }
 
 /**
- * With this many keys a batch is sent before the turn of the event loop ends, unless another one is on its way: in a long
- * turn, the database then works while the process does.
+ * With this many keys, a batch is sent before the turn of the event loop ends, unless another batch is on its way. So during a
+ * long turn the database works already.
  */
 const EARLY_DISPATCH_SIZE = 16;
 

@@ -50,7 +50,7 @@ export function parseCells(text: string): string[] {
   if (hasOpenQuote(text)) throw new TypeError('a quote is opened and not closed');
   const { data, errors } = Papa.parse<string[]>(text, { delimiter: ',', newline: '\n' });
   if (errors.length > 0) throw new TypeError('text follows the closing quote of a cell: write a quote in it as ""');
-  // A quote inside an unquoted cell does not hold the lines together.
+  // A quote inside an unquoted cell does not quote the line ends after it, so the text is more than one record.
   if (data.length !== 1) throw new TypeError('a cell that contains a quote must be quoted');
   return data[0]!;
 }

@@ -108,7 +108,7 @@ export class SqliteDatabase implements Database {
    * @param work - synchronous: between the check and the work the application must not begin a transaction
    */
   private outsideTransactions<T>(signal: AbortSignal, work: () => T): Promise<T> {
-    // One at a time: if all that wait polled, the process would do nothing else.
+    // One caller polls at a time. If every waiting caller polled, the process would do nothing else.
     return this.queue.run('', async () => {
       for (;;) {
         signal.throwIfAborted();

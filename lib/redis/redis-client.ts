@@ -16,7 +16,7 @@ export interface RedisClient {
   destroy?(): void;
 }
 
-/** Only `ioredis` has this method: `redis` has it in no version. */
+/** Clients of `ioredis` have this method. No version of `redis` has it. */
 const isIoredis = (client: object): boolean => 'defineCommand' in client;
 
 /** Whether the client sends a command immediately, without waiting for a connection. */
