@@ -15,7 +15,7 @@ export const nameInLog = (username: string): string =>
   `sha256:${createHash('sha256').update(username).digest('hex').slice(0, 16)}`;
 
 /**
- * Logs how each attempt to authenticate ended, whom it was about, and from which address it came. Log lines never contain a
+ * Logs how each attempt to authenticate ended, which user it concerned, and from which address it came. Log lines never contain a
  * token or a part of one.
  */
 @Injectable()

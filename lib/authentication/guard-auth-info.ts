@@ -3,7 +3,7 @@ import type { ExpiringTokenAuthInfo } from '../transports/http-request.js';
 import type { RequestAuthenticator } from './request-authenticator.js';
 
 /**
- * The `authInfo` of a request that the guard accepted. By it, a guard that runs again for the same request (a global guard and
+ * The `authInfo` of a request that the guard accepted. With it, a guard that runs again for the same request (a global guard and
  * the guard of a route, or the guards of several resolvers) recognizes that the request is authenticated, and does not query
  * the token again.
  */

@@ -3,8 +3,8 @@ import type { SocketIoClient } from './connection.js';
 
 /**
  * The authenticated Socket.IO clients that may recover their session. With its option `connectionStateRecovery`, Socket.IO
- * gives a client that reconnects its rooms back before any guard runs, even if the client's token was revoked meanwhile. So
- * each recovered client is reported, to be authenticated again.
+ * restores the rooms of a client that reconnects before any guard runs, even if the client's token was revoked meanwhile. So
+ * each recovered client is reported, and is authenticated again.
  */
 export class RecoverableClients {
   /** By client id. A client that has lost its connection has a timer, which forgets the client. */
