@@ -90,6 +90,16 @@ describe('A subclass of the guard that overrides getRequest', () => {
         await expect(rejected).rejects.toBeInstanceOf(ExpiringTokenException);
         await expect(rejected).rejects.toMatchObject({ code: 'token_missing' });
       });
+
+      it('still authenticates if a method of its own in JavaScript has the name of a step', async () => {
+        const app = await environment.boot({ imports: [MessagesModule], options: { isGlobal: true } });
+        const guard = app.nest.get(MessageGuard, { strict: false });
+        const names = ['isAccepted', 'isAuthenticated', 'isPublic', 'isAllowed'];
+        const subclassed = Object.assign(guard, Object.fromEntries(names.map((name) => [name, () => true])));
+        await expect(subclassed.canActivate(contextOf('rpc', { headers: {} }))).rejects.toMatchObject({
+          code: 'token_missing',
+        });
+      });
     },
     ['sqlite'],
   );

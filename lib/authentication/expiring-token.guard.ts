@@ -53,7 +53,9 @@ export class ExpiringTokenGuard implements CanActivate {
     const need = this.getNeed(context);
     if (need === 'public') return true;
     const request = this.getRequest(context);
-    if (this.isAccepted(request)) return true;
+    // A guard of this application accepted the request before. This is no method, because a subclass in JavaScript that happens
+    // to have a method of the same name would replace the check without an error.
+    if (GuardAuthInfo.isFrom(this.authenticator, request.authInfo) && endsWithResponse(request)) return true;
     try {
       const authentication = await this.authenticator.authenticate(request, need);
       this.accept(request, authentication);
@@ -83,11 +85,6 @@ export class ExpiringTokenGuard implements CanActivate {
    */
   protected getRequest(context: ExecutionContext): HttpRequest {
     return transportOf(context).getRequest(context);
-  }
-
-  /** Whether a guard of this application accepted the request before, and it can be accepted again without a look-up. */
-  private isAccepted(request: HttpRequest): boolean {
-    return GuardAuthInfo.isFrom(this.authenticator, request.authInfo) && endsWithResponse(request);
   }
 
   /** @param authentication - null: the request has no token, and needs none */
