@@ -21,7 +21,7 @@ function expectUnavailable({ status, json, headers }: Answer) {
   expect(headers['www-authenticate']).toBeUndefined();
 }
 
-describe('A database that cannot be asked', () => {
+describe('A database that cannot be queried', () => {
   onEveryEnvironment((environment) => {
     let app: TestApp;
     let token: string;
@@ -53,7 +53,7 @@ describe('A database that cannot be asked', () => {
       refresh(),
     ];
 
-    it('is answered 503 and never 401, and is forgotten as soon as it is back', async () => {
+    it('is answered 503 and never 401, and requests succeed as soon as it is back', async () => {
       await app.dataSource.query('ALTER TABLE auth_token RENAME TO away');
       for (const answer of await Promise.all([...everyRead(), ...everyChange()])) expectUnavailable(answer);
       expect((await app.get('/passport', token)).status).toBe(503);
@@ -61,7 +61,7 @@ describe('A database that cannot be asked', () => {
       expect((await app.get('/me', token)).status).toBe(200);
     });
 
-    it('refuses what cannot be a token all the same', async () => {
+    it('still rejects a value that cannot be a token', async () => {
       await app.dataSource.query('ALTER TABLE auth_token RENAME TO away');
       expect((await app.get('/me', 'nonsense')).json.code).toBe('token_invalid');
       expect((await app.get('/me')).json.code).toBe('token_missing');
@@ -75,7 +75,7 @@ describe('A database that cannot be asked', () => {
       expect((await app.login(username)).status).toBe(200);
     });
 
-    it('is answered 503 as well where a change fails whose token was read, and nothing is changed', async () => {
+    it('is answered 503 too if a change fails after the token was read, and nothing is changed', async () => {
       const rows = await app.countTokens();
       const changing = vi.spyOn(app.nest.get<Database>(DATABASE), 'transaction').mockRejectedValue(new Error('gone'));
       for (const answer of await Promise.all(everyChange())) expectUnavailable(answer);
@@ -94,10 +94,10 @@ describe('A database that cannot be asked', () => {
       expect((await refresh()).status).toBe(200);
     });
 
-    // SQLite has no server that could keep us waiting.
+    // SQLite has no server that could make a request wait.
     if (environment.databaseName === 'sqlite') return;
 
-    it('is waited for as long as timeout says', async () => {
+    it('is answered 503 after the time limit of the option timeout', async () => {
       const { options } = app.dataSource;
       const other = await new DataSource({ ...options, entities: [], synchronize: false }).initialize();
       const runner = other.createQueryRunner();
@@ -114,7 +114,7 @@ describe('A database that cannot be asked', () => {
       expect(performance.now() - started).toBeLessThan(2000);
       await runner.query(lock[2]);
       expect((await app.get('/me', token)).status).toBe(200);
-      // Nothing was done later that was refused.
+      // The rejected login was not done later.
       expect(await app.tokens.list((await app.tokens.authenticate(token)).token.userId)).toHaveLength(before);
       await runner.release();
       await other.destroy();
@@ -122,11 +122,11 @@ describe('A database that cannot be asked', () => {
   });
 });
 
-// SQLite has one connection for everybody.
+// SQLite has one connection for all requests.
 describe('A pool without a free connection', () => {
   onEveryDatabase(
     (environment) => {
-      it('is answered 503, and nothing is done later that was refused', async () => {
+      it('is answered 503, and no rejected operation is done later', async () => {
         const app = await environment.boot({
           options: { timeout: '300ms' },
           typeOrm: { extra: environment.databaseName === 'postgres' ? { max: 1 } : { connectionLimit: 1 } },
@@ -136,7 +136,7 @@ describe('A pool without a free connection', () => {
         const runner = app.dataSource.createQueryRunner();
         await runner.connect();
         const late = `late-${Date.now()}`;
-        const refused = [
+        const calls = [
           app.tokens.issue(user.id),
           app.tokens.obtain(user.id),
           app.tokens.authenticate(token),
@@ -144,7 +144,7 @@ describe('A pool without a free connection', () => {
           app.users.create(late, PASSWORD),
           app.users.setActive(user.id, false),
         ];
-        for (const outcome of await Promise.allSettled(refused)) {
+        for (const outcome of await Promise.allSettled(calls)) {
           expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'unavailable' } });
         }
         await runner.release();
@@ -157,10 +157,10 @@ describe('A pool without a free connection', () => {
   );
 });
 
-describe('A crowd of requests for one user', () => {
+describe('Many requests of one user', () => {
   onEveryDatabase(
     (environment) => {
-      it('waits with one connection, and leaves the others of the pool to everybody else', async () => {
+      it('wait with one connection, and leave the others of the pool to other users', async () => {
         const app = await environment.boot({
           typeOrm: { extra: environment.databaseName === 'postgres' ? { max: 2 } : { connectionLimit: 2 } },
         });
@@ -176,7 +176,9 @@ describe('A crowd of requests for one user', () => {
           environment.databaseName === 'postgres' ? String(hash.readBigInt64BE()) : hash.toString('base64url');
         await holder.query(lock.replace('@', key));
         const crowd = Array.from({ length: 10 }, () => app.tokens.obtain(user.id));
-        for (let round = 0; round < 5; round++) expect((await app.get('/me', token)).status).toBe(200);
+        for (let round = 0; round < 5; round++) {
+          expect((await app.get('/me', token)).status, `round ${round}`).toBe(200);
+        }
         await holder.query(unlock.replace('@', key));
         await Promise.all(crowd);
         expect(await app.tokens.list(user.id)).toHaveLength(1);
@@ -191,34 +193,34 @@ describe('A crowd of requests for one user', () => {
 describe('On PostgreSQL', () => {
   onEveryDatabase(
     (environment) => {
-      it('a connection that the server ends as it is made does not end the process', async () => {
+      it('a connection that the server closes while it is opened does not end the process', async () => {
         const app = await environment.boot({ typeOrm: { extra: { max: 20 } } });
         const token = await app.token();
         const pool = (app.dataSource.driver as unknown as { master: EventEmitter }).master;
-        let made = 0;
+        let opened = 0;
         pool.on('connect', (client: EventEmitter) => {
-          made++;
-          // After the pool has stopped listening, and before TypeORM does.
+          opened++;
+          // The pool has stopped listening by then, and TypeORM has not started.
           process.nextTick(() => client.emit('error', new Error('terminating connection')));
         });
-        // Each has a connection of its own.
+        // Each of these uses another connection.
         await Promise.all(Array.from({ length: 15 }, (_, user) => app.tokens.issue(`user-${user}`)));
-        expect(made).toBeGreaterThan(0);
+        expect(opened).toBeGreaterThan(0);
         expect((await app.get('/me', token)).status).toBe(200);
       });
 
-      it('a table that is locked for long does not use up the connections of the server', async () => {
+      it('a table that is locked for a long time does not use up the connections of the server', async () => {
         const app = await environment.boot({ options: { timeout: '50ms' }, typeOrm: { extra: { max: 5 } } });
         const token = await app.token();
         const other = await new DataSource({ ...app.dataSource.options, entities: [] }).initialize();
         const holder = other.createQueryRunner();
         await holder.query('BEGIN');
         await holder.query('LOCK TABLE auth_token IN ACCESS EXCLUSIVE MODE');
-        for (let asked = 0; asked < 40; asked++) expectUnavailable(await app.get('/me', token));
+        for (let request = 0; request < 40; request++) expectUnavailable(await app.get('/me', token));
         const [{ waiting }] = await holder.query(
           "SELECT count(*) AS waiting FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
         );
-        // Of each that was closed, the server knows nothing as long as it waits: 20 of them, and those of the pool.
+        // While a statement waits, the server does not notice that its connection was closed: 20 closed ones, and those of the pool.
         expect(Number(waiting)).toBeGreaterThan(5);
         expect(Number(waiting)).toBeLessThanOrEqual(25);
         await holder.query('ROLLBACK');
@@ -227,7 +229,7 @@ describe('On PostgreSQL', () => {
         await other.destroy();
       });
 
-      it('a connection that could not roll back does not take later statements with it', async () => {
+      it('a connection that could not roll back does not undo later statements', async () => {
         const app = await environment.boot({
           options: { timeout: '2s' },
           typeOrm: { extra: { max: 1, query_timeout: 300 } },
@@ -246,7 +248,7 @@ describe('On PostgreSQL', () => {
         await other.destroy();
       });
 
-      it('a transaction that nobody waits for any more is over before its connection is lent again', async () => {
+      it('a transaction whose request timed out has ended before its connection is used again', async () => {
         // Created with the usual time limit: 50 ms can be too short on a busy machine.
         const unlimited = await environment.boot();
         const user = await unlimited.createUser();
@@ -256,8 +258,8 @@ describe('On PostgreSQL', () => {
         const holder = other.createQueryRunner();
         await holder.query('BEGIN');
         await holder.query('LOCK TABLE auth_token IN ACCESS EXCLUSIVE MODE');
-        // As many as are closed because they do not answer.
-        for (let asked = 0; asked < 20; asked++) expectUnavailable(await app.get('/me', token));
+        // As many connections as are closed because they do not answer.
+        for (let request = 0; request < 20; request++) expectUnavailable(await app.get('/me', token));
         await expect(app.tokens.issue(user.id)).rejects.toMatchObject({ code: 'unavailable' });
         const change = app.dataSource.query(`UPDATE auth_user SET active = false WHERE id = '${user.id}'`);
         await holder.query('ROLLBACK');
@@ -267,13 +269,13 @@ describe('On PostgreSQL', () => {
         await other.destroy();
       });
 
-      it('obtain is exact where the default isolation is another one', async () => {
+      it('obtain is exact if the default isolation level is another one', async () => {
         const isolated = { typeOrm: { extra: { options: '-c default_transaction_isolation=repeatable\\ read' } } };
         const [one, two] = [await environment.boot(isolated), await environment.boot(isolated)];
         for (let round = 0; round < 20; round++) {
           const { id } = await one.createUser();
           await Promise.all([one, two].map((app) => app.tokens.obtain(id)));
-          expect(await one.tokens.list(id)).toHaveLength(1);
+          expect(await one.tokens.list(id), `round ${round}`).toHaveLength(1);
         }
       });
     },
@@ -284,10 +286,10 @@ describe('On PostgreSQL', () => {
 describe('From a data source with a replica', () => {
   onEveryDatabase(
     (environment) => {
-      it('tokens and users are read from the primary, which knows what a replica does not know yet', async () => {
+      it('tokens and users are read from the primary, which has rows that a replica does not have yet', async () => {
         const replica = new TestEnvironment(environment.databaseName, 'express');
         await replica.open();
-        const { dataSource: behind } = await replica.boot();
+        const { dataSource: replicaSource } = await replica.boot();
         const app = await environment.boot({
           options: { refresh: {} },
           typeOrm: {
@@ -312,7 +314,9 @@ describe('From a data source with a replica', () => {
         const again = await login();
         await app.users.setActive(id, false);
         expect((await app.get('/me', again.token)).json.code).toBe('user_inactive');
-        for (const entity of [Token, User]) expect(await behind.getRepository(entity).count()).toBe(0);
+        for (const entity of [Token, User]) {
+          expect(await replicaSource.getRepository(entity).count(), entity.name).toBe(0);
+        }
         await app.nest.close();
         await replica.close();
       });
@@ -332,7 +336,7 @@ describe("An application's own transaction on SQLite", () => {
     }
   };
 
-  it('cannot take a token with it that was issued meanwhile', () =>
+  it('cannot roll back a token that was issued meanwhile', () =>
     withApp(async (app) => {
       const user = await app.createUser();
       const runner = app.dataSource.createQueryRunner();
@@ -346,7 +350,7 @@ describe("An application's own transaction on SQLite", () => {
       }
     }));
 
-  it('cannot take one with it that begins at any moment', () =>
+  it('cannot roll back a token whose issue starts at any moment', () =>
     withApp(async (app) => {
       const user = await app.createUser();
       const lost: string[] = [];
@@ -360,14 +364,14 @@ describe("An application's own transaction on SQLite", () => {
             .catch(() => undefined);
         const tasks: Promise<unknown>[] = [];
         const issued: Promise<{ plainText: string }>[] = [];
-        // The order in which they reach the connection differs by a microtask each time.
-        const begin = async (microtasks: number, start: () => void) => {
+        // The order in which both reach the connection differs by a microtask in each round.
+        const startAfter = async (microtasks: number, start: () => void) => {
           for (let passed = 0; passed < microtasks; passed++) await Promise.resolve();
           start();
         };
         await Promise.all([
-          begin(round % 10, () => tasks.push(rolledBack())),
-          begin((round / 10) | 0, () => issued.push(app.tokens.issue(user.id))),
+          startAfter(round % 10, () => tasks.push(rolledBack())),
+          startAfter((round / 10) | 0, () => issued.push(app.tokens.issue(user.id))),
         ]);
         await Promise.all(tasks);
         for (const { plainText } of await Promise.all(issued)) {
@@ -377,7 +381,7 @@ describe("An application's own transaction on SQLite", () => {
       expect(lost).toEqual([]);
     }));
 
-  it('does not hold up reading, and writing no longer than timeout', () =>
+  it('does not delay reads, and delays writes no longer than timeout', () =>
     withApp(async (app) => {
       const token = await app.token();
       const runner = app.dataSource.createQueryRunner();

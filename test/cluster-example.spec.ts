@@ -10,13 +10,13 @@ import { createDatabase, isMissing, SERVERS, type TestDatabase } from './fixture
 import { bearer, request, type RequestOptions } from './fixtures/http.js';
 import { capture } from './fixtures/captured-output.js';
 
-/** Less than the cache remembers a token, and long enough for a slow machine. */
+/** Shorter than the lifetime of a cached token, and long enough for a slow machine. */
 const SOON = { timeout: 5000, interval: 20 };
 
-/** A process starts in three seconds, of a core that it has for itself. */
+/** A process starts in three seconds if it has a core for itself. */
 const STARTED = { timeout: 45_000, interval: 100 };
 
-/** The primary, as `npm run sample:cluster` starts it. */
+/** Starts the primary process, as `npm run sample:cluster` does. */
 async function start(environment: NodeJS.ProcessEnv): Promise<ChildProcess> {
   const main = await compile('examples/cluster/main.ts');
   const primary = spawn(process.execPath, [main], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -46,14 +46,14 @@ describe.skipIf(isMissing('postgres') || isMissing('redis'))(
     const status = async (timeoutMs?: number): Promise<ProcessStatus[]> =>
       (await send('/status.json', { timeoutMs })).json.processes;
 
-    /** Presents a token until all processes remember it. */
-    const untilRemembered = (token: string) =>
+    /** Presents a token until all processes have cached it. */
+    const untilCached = (token: string) =>
       vi.waitFor(async () => {
         const before = await status();
         expect(new Set(await crowd(token))).toEqual(new Set([200]));
         const after = await status();
         for (const [index, { cacheHits }] of after.entries()) {
-          expect(cacheHits).toBeGreaterThan(before[index]!.cacheHits);
+          expect(cacheHits, `process ${index}`).toBeGreaterThan(before[index]!.cacheHits);
         }
       }, SOON);
 
@@ -81,34 +81,37 @@ describe.skipIf(isMissing('postgres') || isMissing('redis'))(
         [/DATABASE_URL .*\(it is not set\)/, /REDIS_URL .*\(it must start with redis:\/\/, rediss:\/\/\)/],
       ],
       [{}, [/DATABASE_URL .*\(it is not set\)/, /REDIS_URL .*\(it is not set\)/]],
-    ])('with only %j stops with one message that names every missing setting and server', async (given, problems) => {
-      const stopped = await start({ ...process.env, DATABASE_URL: '', REDIS_URL: '', ...given });
-      const message = once(stopped.stderr!, 'data');
-      expect(await once(stopped, 'exit')).toEqual([1, null]);
-      for (const problem of problems) expect(String(await message)).toMatch(problem);
-    });
+    ])(
+      'with only %j stops with one message that names every missing setting and server',
+      async (settings, problems) => {
+        const stopped = await start({ ...process.env, DATABASE_URL: '', REDIS_URL: '', ...settings });
+        const message = once(stopped.stderr!, 'data');
+        expect(await once(stopped, 'exit')).toEqual([1, null]);
+        for (const problem of problems) expect(String(await message), String(problem)).toMatch(problem);
+      },
+    );
 
-    it('a logout in one ends the token in all, and the status tells how long it took', async () => {
+    it('a logout in one revokes the token in all, and the status shows how long it took', async () => {
       const token = await logIn();
-      await untilRemembered(token);
+      await untilCached(token);
       const before = await status();
       await send('/auth/logout', { method: 'POST', headers: bearer(token) });
       await vi.waitFor(async () => expect(new Set(await crowd(token))).toEqual(new Set([401])), SOON);
       await vi.waitFor(async () => {
         for (const [index, now] of (await status()).entries()) {
-          expect(now.revocations).toBeGreaterThan(before[index]!.revocations);
-          expect(now.lookUps).toBeGreaterThan(before[index]!.lookUps);
-          expect(now.lastDelayMs).toBeGreaterThan(0);
-          expect(now.lastDelayMs).toBeLessThan(SOON.timeout);
+          expect(now.revocations, `process ${index}`).toBeGreaterThan(before[index]!.revocations);
+          expect(now.lookUps, `process ${index}`).toBeGreaterThan(before[index]!.lookUps);
+          expect(now.lastDelayMs, `process ${index}`).toBeGreaterThan(0);
+          expect(now.lastDelayMs, `process ${index}`).toBeLessThan(SOON.timeout);
         }
       }, SOON);
     });
 
-    it('when one is killed the others answer, and another one takes its place', async () => {
+    it('if one is killed, the others answer, and a new one replaces it', async () => {
       const token = await logIn();
       const [killed] = await status();
       process.kill(killed!.pid, 'SIGKILL');
-      // A connection that was on its way to it is lost.
+      // A connection to the killed process is lost.
       await vi.waitFor(async () => expect((await status(500))[0]!.pid).not.toBe(killed!.pid), SOON);
       expect(new Set(await crowd(token))).toEqual(new Set([200]));
       await vi.waitFor(async () => {
@@ -117,20 +120,20 @@ describe.skipIf(isMissing('postgres') || isMissing('redis'))(
       }, STARTED);
     }, 60_000);
 
-    it('shows it on a page that runs no script but its own', async () => {
+    it('shows the status on a page that runs only its own script', async () => {
       const { status: code, headers, text } = await send('/status');
       expect(code).toBe(200);
       expect(headers['content-security-policy']).toMatch(/^default-src 'none'; script-src 'self'; style-src 'self';/);
       expect(headers['content-security-policy']).not.toContain('unsafe');
       const files = [...text.matchAll(/(?:href|src)="([^"]+)"/g)].map(([, file]) => file!);
       expect(files).toEqual(expect.arrayContaining(['/page/page.css', '/status.css', '/status.js', '/']));
-      for (const file of files) expect((await send(file)).status).toBe(200);
+      for (const file of files) expect((await send(file)).status, file).toBe(200);
       expect(text).not.toMatch(/ style=|<style|<script>/);
       const me = await send('/me', { headers: bearer(await logIn()) });
       expect(me.json).toMatchObject({ username: DEMO.username, isInCluster: true });
     });
 
-    it('ends with all of them', async () => {
+    it('ends with all of its processes', async () => {
       const pids = (await status()).map(({ pid }) => pid);
       expect(pids.filter(isRunning)).toHaveLength(4);
       primary.kill('SIGTERM');

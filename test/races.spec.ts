@@ -6,8 +6,8 @@ import { forEach, ITERATIONS, PATIENCE_MS, report, tally } from './fixtures/iter
 import { onEverySharedDatabase, type SharedDatabase } from './fixtures/shared-database.js';
 
 /*
- * Races over two processes that share a database. Each one is run for many users, several of them at a time, since one
- * user's requests wait for each other and nobody else's.
+ * Races in two processes that share a database. Each race runs for many users, several of them at the same time, because
+ * requests of one user wait only for each other.
  */
 
 const LANES = 4;
@@ -21,7 +21,7 @@ afterAll(async () => {
   await Promise.all(processes.map((process) => process.stop()));
 });
 
-/** Serves applications for one test, and closes them behind it. */
+/** Serves applications for one test, and closes them afterwards. */
 async function withApps(
   database: SharedDatabase,
   options: Parameters<SharedDatabase['serve']>[1],
@@ -34,28 +34,31 @@ async function withApps(
   await Promise.all([one!, two!].map((app) => app.close()));
 }
 
-/** The answers of so many requests at once, dealt out to the applications in turn. */
-const atOnce = <T>(count: number, apps: readonly RemoteApp[], ask: (app: RemoteApp) => Promise<T>): Promise<T[]> =>
-  Promise.all(Array.from({ length: count }, (_, turn) => ask(apps[turn % apps.length]!)));
+/** Sends this number of simultaneous requests, to the applications in turn; returns the answers. */
+const simultaneously = <T>(
+  count: number,
+  apps: readonly RemoteApp[],
+  send: (app: RemoteApp) => Promise<T>,
+): Promise<T[]> => Promise.all(Array.from({ length: count }, (_, turn) => send(apps[turn % apps.length]!)));
 
-/** The same of calls of the service. */
+/** The same with calls of the service, which cost less than requests. */
 const crowd = async <T>(count: number, apps: readonly RemoteApp[], method: string, ...parameters: unknown[]) =>
   (await Promise.all(apps.map((app) => app.crowd<T>(count / apps.length, method, ...parameters)))).flat();
 
 const answered = (answers: readonly Answer[], status: number) => answers.filter((answer) => answer.status === status);
 const outcome = ({ status, json }: Answer): string => (status < 300 ? '2xx' : `${status} ${json?.code}`);
 const outcomes = (answers: readonly Answer[]) => tally(answers.map(outcome));
-/** Whether a request of a client that is let in, or the way it is refused. */
+/** Presents a token; returns whether it is accepted, or how it is rejected. */
 const use = async (app: RemoteApp, token: string) => outcome(await app.get('/me', token));
-/** The body of an answer that has to be good. */
-function good({ status, json }: Answer): any {
-  if (status !== 200) expect({ status, json, log: processes.map(({ log }) => log) }).toBe('good');
+/** Returns the body of an answer, which must be 200. */
+function bodyOf({ status, json }: Answer): any {
+  if (status !== 200) expect({ status, json, log: processes.map(({ log }) => log) }).toBe('200');
   return json;
 }
 const pairOf = ({ json }: Answer) => `${json.token} ${json.refreshToken} ${json.deviceId}`;
 
-/** How often events of a name were heard by either process, by the device or whatever they say. */
-async function heard(name: string): Promise<Record<string, unknown>[]> {
+/** The payloads of all events with this name, which either process emitted. */
+async function emitted(name: string): Promise<Record<string, unknown>[]> {
   const events = (await Promise.all(processes.map((process) => process.events()))).flat();
   return events.filter((event) => event.name === name).map(({ payload }) => payload);
 }
@@ -76,7 +79,7 @@ describe('Forty simultaneous logins of a user in two processes, with room for fi
           expect(kept).toHaveLength(5);
           const times = (of: readonly IssuedToken[]) => of.map(({ token }) => new Date(token.created).getTime());
           const evicted = tokens.filter((token) => !kept.includes(token));
-          // Those of one millisecond are as new as each other.
+          // Tokens of the same millisecond count as equally new.
           expect(Math.min(...times(kept))).toBeGreaterThanOrEqual(Math.max(...times(evicted)));
           for (const { plainText } of kept) expect(await use(two, plainText)).toBe('2xx');
           expect(await use(one, evicted[0]!.plainText)).toBe('401 token_invalid');
@@ -88,27 +91,27 @@ describe('Forty simultaneous logins of a user in two processes, with room for fi
       }),
     );
 
-    it('never evict the login that is being made, not even where its clock is behind', { timeout: PATIENCE_MS }, () =>
+    it('never evict the login in progress, even if the clock of its process is behind', { timeout: PATIENCE_MS }, () =>
       withApps(database, { lifespan: '1h', limit: { perUser: 2, policy: 'evict' } }, async (one, two) => {
         await processes[1]!.setClock({ offset: -60_000 });
         const users = await database.createUsers(20);
         await forEach(users, LANES, async (user) => {
           await Promise.all([one.login(user), one.login(user)]);
-          expect(await use(two, good(await two.login(user)).token)).toBe('2xx');
+          expect(await use(two, bodyOf(await two.login(user)).token)).toBe('2xx');
           expect(await database.count(user)).toEqual({ access: 2 });
         });
       }),
     );
 
-    it('succeed five times with reject, and the others are 403', { timeout: PATIENCE_MS }, () =>
+    it('succeed five times with reject, and the others are answered 403', { timeout: PATIENCE_MS }, () =>
       withApps(database, { lifespan: '1h', limit: { perUser: 5, policy: 'reject' } }, async (one, two) => {
         const users = await database.createUsers(ITERATIONS);
         await forEach(users, LANES, async (user) => {
           const logins = await crowd<LoggedIn>(40, [one, two], 'logIn', user);
-          const how = tally(logins.map(({ status, code }) => (status === 200 ? 'in' : `${status} ${code}`)));
-          expect(how).toEqual({ in: 5, '403 limit_reached': 35 });
-          const inside = logins.filter(({ status }) => status === 200);
-          for (const { result } of inside) expect(await use(two, result!.access.plainText)).toBe('2xx');
+          const results = tally(logins.map(({ status, code }) => (status === 200 ? '200' : `${status} ${code}`)));
+          expect(results).toEqual({ 200: 5, '403 limit_reached': 35 });
+          const accepted = logins.filter(({ status }) => status === 200);
+          for (const { result } of accepted) expect(await use(two, result!.access.plainText)).toBe('2xx');
           expect(await database.count(user)).toEqual({ access: 5 });
           expect(outcome(await one.login(user))).toBe('403 limit_reached');
         });
@@ -125,8 +128,8 @@ describe('Twenty simultaneous refreshes of a token in two processes', () => {
         const users = await database.createUsers(ITERATIONS);
         const pairs: number[] = [];
         await forEach(users, LANES, async (user) => {
-          const { refreshToken, deviceId } = good(await one.login(user));
-          const answers = await atOnce(20, [one, two], (app) => app.refresh(refreshToken));
+          const { refreshToken, deviceId } = bodyOf(await one.login(user));
+          const answers = await simultaneously(20, [one, two], (app) => app.refresh(refreshToken));
           expect(outcomes(answers)).toEqual({ '2xx': 20 });
           pairs.push(new Set(answers.map(pairOf)).size);
           expect(answers[0]!.json.deviceId).toBe(deviceId);
@@ -139,20 +142,20 @@ describe('Twenty simultaneous refreshes of a token in two processes', () => {
       }),
     );
 
-    it('have one winner without a grace, and end the device', { timeout: PATIENCE_MS }, () =>
+    it('have one winner without a grace, and the device is revoked', { timeout: PATIENCE_MS }, () =>
       withApps(database, { refresh: { grace: 0 } }, async (one, two) => {
         const users = await database.createUsers(ITERATIONS);
         await forEach(users, LANES, async (user) => {
           const login = await one.login(user);
-          const answers = await atOnce(20, [one, two], (app) => app.refresh(login.json.refreshToken));
+          const answers = await simultaneously(20, [one, two], (app) => app.refresh(login.json.refreshToken));
           expect(outcomes(answers)).toEqual({ '2xx': 1, '401 refresh_invalid': 19 });
           expect(await database.count(user)).toEqual({});
           const [winner] = answered(answers, 200);
           expect(await use(two, winner!.json.token)).toBe('401 token_invalid');
           expect(outcome(await two.refresh(winner!.json.refreshToken))).toBe('401 refresh_invalid');
         });
-        expect(await heard('expiring-token.reused')).toHaveLength(ITERATIONS);
-        report(`R3 ${database.name}: 1 x 2xx, 19 x 401, 0 x 5xx, the device is dead (${ITERATIONS} iterations)`);
+        expect(await emitted('expiring-token.reused')).toHaveLength(ITERATIONS);
+        report(`R3 ${database.name}: 1 x 2xx, 19 x 401, 0 x 5xx, the device is revoked (${ITERATIONS} iterations)`);
       }),
     );
   });
@@ -160,13 +163,13 @@ describe('Twenty simultaneous refreshes of a token in two processes', () => {
 
 describe('A stolen refresh token replayed after the grace, while its owner refreshes', () => {
   onEverySharedDatabase((database) => {
-    it('ends the device with all of its tokens, and is reported once', { timeout: PATIENCE_MS }, () =>
+    it('revokes the device with all of its tokens, and is reported once', { timeout: PATIENCE_MS }, () =>
       withApps(database, { refresh: { grace: '30s' } }, async (one, two) => {
         const users = await database.createUsers(ITERATIONS);
         const devices = new Map<string, { stolen: string; owned: string; tokens: string[] }>();
         await forEach(users, LANES, async (user) => {
-          const first = good(await one.login(user));
-          const second = good(await two.refresh(first.refreshToken));
+          const first = bodyOf(await one.login(user));
+          const second = bodyOf(await two.refresh(first.refreshToken));
           devices.set(user, {
             stolen: first.refreshToken,
             owned: second.refreshToken,
@@ -191,7 +194,7 @@ describe('A stolen refresh token replayed after the grace, while its owner refre
             tokens.map(() => '401 token_invalid'),
           );
         });
-        const reports = await heard('expiring-token.reused');
+        const reports = await emitted('expiring-token.reused');
         expect(tally(reports.map(({ userId }) => String(userId)))).toEqual(
           Object.fromEntries(users.map((user) => [user, 1])),
         );
@@ -206,16 +209,16 @@ describe('A stolen refresh token replayed after the grace, while its owner refre
 
 describe('A refresh racing', () => {
   onEverySharedDatabase((database) => {
-    it('the logout of its device leaves nothing', { timeout: PATIENCE_MS }, () =>
+    it('the logout of its device leaves no token', { timeout: PATIENCE_MS }, () =>
       withApps(database, { refresh: {} }, async (one, two) => {
         const users = await database.createUsers(ITERATIONS);
         const wins: string[] = [];
         await forEach(users, LANES, async (user) => {
-          const { token, refreshToken } = good(await one.login(user));
+          const { token, refreshToken } = bodyOf(await one.login(user));
           const refresh = one.refresh(refreshToken);
           const logout = await two.logout(token);
           expect(logout.status).toBe(204);
-          // Before the refresh is answered, if it is not.
+          // The refresh may not be answered yet.
           expect(await database.count(user)).toEqual({});
           const refreshed = await refresh;
           wins.push(outcome(refreshed));
@@ -231,56 +234,59 @@ describe('A refresh racing', () => {
       }),
     );
 
-    it('the end of all devices, and logins beside it, leaves what was issued later', { timeout: PATIENCE_MS }, () =>
-      withApps(database, { refresh: {} }, async (one, two) => {
-        const users = await database.createUsers(ITERATIONS);
-        const ends: Record<string, (user: string, token: string) => Promise<number | null>> = {
-          'logout-all': async (_, token) => {
-            const { status, json } = await two.logoutAll(token);
-            expect(status).toBe(200);
-            return json.revoked;
-          },
-          changePassword: async (user) => {
-            expect(await two.call('users', 'changePassword', user, null)).toBe(true);
-            return null;
-          },
-        };
-        const kinds = Object.keys(ends);
-        let survivors = 0;
-        await forEach([...users.entries()], LANES, async ([index, user]) => {
-          const before = [good(await one.login(user)), good(await two.login(user))];
-          // Before, amidst and behind, as the requests come.
-          const refreshes = before.map(({ refreshToken }) => one.refresh(refreshToken));
-          const logins = [one.login(user)];
-          const end = ends[kinds[index % kinds.length]!]!(user, before[0]!.token);
-          logins.push(one.login(user), two.login(user));
-          const revoked = await end;
-          const answers = await Promise.all(logins);
-          const refreshed = await Promise.all(refreshes);
-          expect(outcomes(answers)).toEqual({ '2xx': 3 });
-          for (const answer of refreshed) expect(['2xx', '401 refresh_invalid']).toContain(outcome(answer));
-          // A device that was there has ended, whether it was refreshed before or would have been after.
-          for (const { deviceId, refreshToken } of before) {
-            expect(await database.count(user, deviceId)).toEqual({});
-            expect(outcome(await one.refresh(refreshToken))).toBe('401 refresh_invalid');
-          }
-          const tokens = [...before, ...answered(refreshed, 200).map(({ json }) => json)].map(({ token }) => token);
-          for (const token of tokens) expect(await use(one, token)).toBe('401 token_invalid');
-          // A login was committed before, and has ended, or after, and is whole: the number of the ended tells which.
-          const alive: number[] = [];
-          for (const { json } of answers) {
-            const lives = (await use(two, json.token)) === '2xx';
-            expect(await database.count(user, json.deviceId)).toEqual(lives ? { access: 1, refresh: 1 } : {});
-            if (lives) alive.push(1);
-          }
-          if (revoked !== null) expect(revoked + alive.length).toBe(5);
-          survivors += alive.length;
-        });
-        report(
-          `R6 ${database.name}: 0 survivors of ${ITERATIONS} x 2 devices and their refreshes under ` +
-            `${kinds.join(' and ')}, nothing resurrected; ${survivors} of ${ITERATIONS * 3} logins were later`,
-        );
-      }),
+    it(
+      'the revocation of all devices, and logins, leaves only tokens that were issued later',
+      { timeout: PATIENCE_MS },
+      () =>
+        withApps(database, { refresh: {} }, async (one, two) => {
+          const users = await database.createUsers(ITERATIONS);
+          const revocations: Record<string, (user: string, token: string) => Promise<number | null>> = {
+            'logout-all': async (_, token) => {
+              const { status, json } = await two.logoutAll(token);
+              expect(status).toBe(200);
+              return json.revoked;
+            },
+            changePassword: async (user) => {
+              expect(await two.call('users', 'changePassword', user, null)).toBe(true);
+              return null;
+            },
+          };
+          const kinds = Object.keys(revocations);
+          let survivors = 0;
+          await forEach([...users.entries()], LANES, async ([index, user]) => {
+            const before = [bodyOf(await one.login(user)), bodyOf(await two.login(user))];
+            // Requests before, during and after the revocation.
+            const refreshes = before.map(({ refreshToken }) => one.refresh(refreshToken));
+            const logins = [one.login(user)];
+            const revocation = revocations[kinds[index % kinds.length]!]!(user, before[0]!.token);
+            logins.push(one.login(user), two.login(user));
+            const revoked = await revocation;
+            const answers = await Promise.all(logins);
+            const refreshed = await Promise.all(refreshes);
+            expect(outcomes(answers)).toEqual({ '2xx': 3 });
+            for (const answer of refreshed) expect(['2xx', '401 refresh_invalid']).toContain(outcome(answer));
+            // An older device is revoked, whether its refresh came before or after.
+            for (const { deviceId, refreshToken } of before) {
+              expect(await database.count(user, deviceId)).toEqual({});
+              expect(outcome(await one.refresh(refreshToken))).toBe('401 refresh_invalid');
+            }
+            const tokens = [...before, ...answered(refreshed, 200).map(({ json }) => json)].map(({ token }) => token);
+            for (const token of tokens) expect(await use(one, token)).toBe('401 token_invalid');
+            // A login that was committed before is revoked, and a later one is complete. The number of revoked devices shows which.
+            let alive = 0;
+            for (const { json } of answers) {
+              const isAlive = (await use(two, json.token)) === '2xx';
+              expect(await database.count(user, json.deviceId)).toEqual(isAlive ? { access: 1, refresh: 1 } : {});
+              if (isAlive) alive++;
+            }
+            if (revoked !== null) expect(revoked + alive).toBe(5);
+            survivors += alive;
+          });
+          report(
+            `R6 ${database.name}: 0 survivors of ${ITERATIONS} x 2 devices and their refreshes under ` +
+              `${kinds.join(' and ')}, nothing resurrected; ${survivors} of ${ITERATIONS * 3} logins were later`,
+          );
+        }),
     );
 
     it('deactivating the user leaves no token that is accepted', { timeout: PATIENCE_MS }, () =>
@@ -288,7 +294,7 @@ describe('A refresh racing', () => {
         const users = await database.createUsers(ITERATIONS);
         const wins: string[] = [];
         await forEach(users, LANES, async (user) => {
-          const before = good(await one.login(user));
+          const before = bodyOf(await one.login(user));
           const refresh = one.refresh(before.refreshToken);
           const login = one.login(user);
           expect(await two.call('users', 'setActive', user, false)).toBe(true);
@@ -297,16 +303,16 @@ describe('A refresh racing', () => {
           wins.push(...answers.map(outcome));
           expect(outcome(late)).toBe('401 user_inactive');
           expect(outcome(lateLogin)).toBe('401 credentials_invalid');
-          const given = [before, ...answered(answers, 200).map(({ json }) => json)];
-          for (const { token } of given) expect(await use(one, token)).toBe('401 user_inactive');
-          for (const { refreshToken } of given)
+          const pairs = [before, ...answered(answers, 200).map(({ json }) => json)];
+          for (const { token } of pairs) expect(await use(one, token)).toBe('401 user_inactive');
+          for (const { refreshToken } of pairs)
             expect(outcome(await two.refresh(refreshToken))).toBe('401 user_inactive');
-          // One leaf a device, whatever was answered.
-          const devices = new Set(given.map(({ deviceId }) => deviceId));
+          // Each device has one valid refresh token, whatever was answered.
+          const devices = new Set(pairs.map(({ deviceId }) => deviceId));
           expect((await database.count(user)).refresh).toBe(devices.size);
         });
         report(
-          `R6 ${database.name}, setActive(false): 0 of ${ITERATIONS} users got in afterwards; ` +
+          `R6 ${database.name}, setActive(false): 0 of ${ITERATIONS} users were accepted afterwards; ` +
             `${tally(wins)['2xx'] ?? 0} of ${wins.length} requests were first`,
         );
       }),
@@ -317,7 +323,7 @@ describe('A refresh racing', () => {
         const users = await database.createUsers(ITERATIONS / 4);
         const wins: string[] = [];
         await forEach(users, LANES, async (user) => {
-          const before = good(await one.login(user));
+          const before = bodyOf(await one.login(user));
           const racing = [one.refresh(before.refreshToken), one.login(user), two.login(user)];
           const [deleted] = await Promise.all([two.call('users', 'delete', user), one.login(user)]);
           expect(deleted).toBe(true);
@@ -325,9 +331,9 @@ describe('A refresh racing', () => {
           wins.push(...answers.map(outcome));
           for (const answer of answers)
             expect(outcome(answer)).toMatch(/^(2xx|401 (refresh_invalid|user_inactive|credentials_invalid))$/);
-          // A login that was verified before may be written down after: its tokens are nobody's.
-          const given = [before, ...answered(answers, 200).map(({ json }) => json)];
-          for (const { token, refreshToken } of given) {
+          // A login that was verified before the deletion may be stored after it: no user has its tokens.
+          const pairs = [before, ...answered(answers, 200).map(({ json }) => json)];
+          for (const { token, refreshToken } of pairs) {
             expect(await use(one, token)).toMatch(/^401 (token_invalid|user_inactive)$/);
             expect(outcome(await two.refresh(refreshToken))).toMatch(/^401 (refresh_invalid|user_inactive)$/);
           }
@@ -335,7 +341,7 @@ describe('A refresh racing', () => {
           expect(outcome(await one.login(user))).toBe('401 credentials_invalid');
         });
         report(
-          `R6 ${database.name}, delete: 0 of ${users.length} users got in afterwards; ` +
+          `R6 ${database.name}, delete: 0 of ${users.length} users were accepted afterwards; ` +
             `${tally(wins)['2xx'] ?? 0} of ${wins.length} requests were first`,
         );
       }),
@@ -345,34 +351,34 @@ describe('A refresh racing', () => {
 
 describe('Revoking all devices, pruning and evictions, simultaneously in two processes', () => {
   onEverySharedDatabase((database) => {
-    it('lock each other out nowhere, and leave no more than they should', { timeout: PATIENCE_MS }, () => {
+    it('cause no deadlock, and leave no more rows than the limit allows', { timeout: PATIENCE_MS }, () => {
       const limit = { perUser: 5, policy: 'evict' } as const;
       const options = { lifespan: '30d', refresh: {}, limit, prune: { batch: 3, retention: '7d' } };
       return withApps(database, options, async (one, two) => {
         const users = await database.createUsers(ITERATIONS / 4);
-        const long = new Date(Date.now() - 60 * 24 * 3_600_000);
+        const expiredSince = new Date(Date.now() - 60 * 24 * 3_600_000);
         const tokens = new Map<string, string>();
         await forEach(users, LANES, async (user) => {
-          await database.insertTokens(user, 5, long);
+          await database.insertTokens(user, 5, expiredSince);
           await database.insertTokens(user, 3, new Date());
           await one.login(user);
-          tokens.set(user, good(await two.login(user)).token);
+          tokens.set(user, bodyOf(await two.login(user)).token);
         });
         let swept = 0;
         await forEach(users, LANES, async (user) => {
-          const [end, answers, ...sweeps] = await Promise.all([
+          const [logout, answers, ...sweeps] = await Promise.all([
             one.logoutAll(tokens.get(user)!),
-            atOnce(8, [two, one], (app) => app.login(user)),
+            simultaneously(8, [two, one], (app) => app.login(user)),
             two.call<number>('tokens', 'prune'),
             one.call<number>('tokens', 'prune'),
           ]);
           // The device may have been evicted before.
-          expect(['2xx', '401 token_invalid']).toContain(outcome(end));
+          expect(['2xx', '401 token_invalid']).toContain(outcome(logout));
           expect(outcomes(answers)).toEqual({ '2xx': 8 });
           swept += sweeps[0] + sweeps[1];
           const rows = await database.tokensOf(user);
           expect(new Set(rows.map(({ deviceId }) => deviceId)).size).toBeLessThanOrEqual(limit.perUser);
-          expect(rows.filter(({ created }) => created <= long)).toEqual([]);
+          expect(rows.filter(({ created }) => created <= expiredSince)).toEqual([]);
         });
         expect(swept).toBeLessThanOrEqual(users.length * 5);
         for (const { log } of processes) expect(log).not.toMatch(/deadlock|Answering 503/i);
@@ -387,11 +393,11 @@ describe('A logout racing', () => {
     it('requests that write the last use leaves no row', { timeout: PATIENCE_MS }, async () => {
       let used = 0;
       const users = await database.createUsers(ITERATIONS);
-      // Its applications are closed before the look: what they still had to write is written.
+      // The applications are closed before the check, so that they have written every last use.
       await withApps(database, { idle: '1h', lastUsedAccuracy: 1 }, (one, two) =>
         forEach(users, LANES, async (user) => {
-          const { token } = good(await one.login(user));
-          const uses = atOnce(6, [one, two], (app) => app.get('/me', token));
+          const { token } = bodyOf(await one.login(user));
+          const uses = simultaneously(6, [one, two], (app) => app.get('/me', token));
           expect((await two.logout(token)).status).toBe(204);
           const answers = await uses;
           for (const answer of answers) expect(['2xx', '401 token_invalid']).toContain(outcome(answer));
@@ -399,7 +405,7 @@ describe('A logout racing', () => {
           expect(await use(one, token)).toBe('401 token_invalid');
         }),
       );
-      for (const user of users) expect(await database.tokensOf(user)).toEqual([]);
+      for (const user of users) expect(await database.tokensOf(user), user).toEqual([]);
       report(
         `R8 ${database.name}, last use: 0 resurrected rows, 0 x 5xx (${ITERATIONS} iterations, ${used} of ` +
           `${ITERATIONS * 6} uses were first)`,
@@ -411,15 +417,15 @@ describe('A logout racing', () => {
         let renewed = 0;
         const users = await database.createUsers(ITERATIONS);
         await forEach(users, LANES, async (user) => {
-          const { token, deviceId } = good(await one.obtain(user));
-          const renewals = atOnce(3, [one, two], (app) => app.obtain(user));
+          const { token, deviceId } = bodyOf(await one.obtain(user));
+          const renewals = simultaneously(3, [one, two], (app) => app.obtain(user));
           expect((await two.logout(token)).status).toBe(204);
           const answers = await renewals;
           expect(outcomes(answers)).toEqual({ '2xx': 3 });
           renewed += answers.filter(({ json }) => json.token === token).length;
           expect(await database.count(user, deviceId)).toEqual({});
           expect(await use(one, token)).toBe('401 token_invalid');
-          // Those that came after it have another token, which is whole.
+          // Requests after the logout got another token, which is complete.
           for (const { json } of answers.filter((answer) => answer.json.token !== token)) {
             expect(await use(two, json.token)).toBe('2xx');
           }
@@ -434,7 +440,7 @@ describe('A logout racing', () => {
 });
 
 describe('A token that expires, renewed while another process prunes', () => {
-  /** Every renewal and every use that was committed, written down by the database in the same transaction. */
+  /** Makes the database record every committed renewal and use, in the same transaction. */
   async function recordRenewals({ source, name }: SharedDatabase): Promise<void> {
     await source.query('CREATE TABLE renewal AS SELECT id, created AS later FROM auth_token WHERE 1 = 0');
     const record = 'INSERT INTO renewal (id, later) VALUES (NEW.id, NEW.created - OLD.created)';
@@ -450,7 +456,7 @@ describe('A token that expires, renewed while another process prunes', () => {
     }
   }
 
-  /** How many there were of these, and of how many the row is gone. */
+  /** How many renewals or uses there were, and how many of their rows are gone. */
   async function recorded({ source }: SharedDatabase, which: 'renewed' | 'used') {
     const sql = `SELECT COUNT(*) AS count FROM renewal WHERE later ${which === 'renewed' ? '>' : '='} 0`;
     const [all] = await source.query(sql);
@@ -458,7 +464,7 @@ describe('A token that expires, renewed while another process prunes', () => {
     return { count: Number(all.count), deleted: Number(gone.count) };
   }
 
-  /** The pruner's clock is past the end and the retention, the renewer's a millisecond before the end. */
+  /** Sets the clock of the pruning process past the expiry and the retention, and the other one a millisecond before the expiry. */
   const LIFETIME_MS = 3_600_000;
   async function setClocks(start: number): Promise<void> {
     await processes[0]!.setClock({ at: start + LIFETIME_MS - 1 });
@@ -469,7 +475,7 @@ describe('A token that expires, renewed while another process prunes', () => {
     beforeAll(() => recordRenewals(database));
     beforeEach(() => database.source.query('DELETE FROM renewal'));
 
-    it('is pruned or renewed, never pruned after it was renewed', { timeout: PATIENCE_MS }, async () => {
+    it('is pruned or renewed, and never pruned after it was renewed', { timeout: PATIENCE_MS }, async () => {
       const options = {
         secret: SECRET,
         obtain: 'renew',
@@ -484,10 +490,10 @@ describe('A token that expires, renewed while another process prunes', () => {
           await Promise.all(processes.map((process) => process.setClock({ at: start })));
           const users = await database.createUsers(ITERATIONS / rounds);
           const tokens = new Map<string, string>();
-          await forEach(users, LANES, async (user) => void tokens.set(user, good(await one.obtain(user)).token));
+          await forEach(users, LANES, async (user) => void tokens.set(user, bodyOf(await one.obtain(user)).token));
           await setClocks(start);
           const sweep = two.call<number>('tokens', 'prune');
-          // The sweep goes from the oldest on, they come from the newest: both meet.
+          // The sweep starts with the oldest token, and these requests with the newest one, so that both meet.
           await forEach(users.toReversed(), 2, async (user) => {
             const { status, json } = await one.obtain(user);
             expect(status).toBe(200);
@@ -507,7 +513,7 @@ describe('A token that expires, renewed while another process prunes', () => {
       });
     });
 
-    it('by its use is as safe', { timeout: PATIENCE_MS }, async () => {
+    it('is never pruned after it was used', { timeout: PATIENCE_MS }, async () => {
       const options = { idle: LIFETIME_MS, lifespan: null, lastUsedAccuracy: 1, prune: { retention: 1, batch: 1 } };
       const rounds = 10;
       let refused = 0;
@@ -517,7 +523,7 @@ describe('A token that expires, renewed while another process prunes', () => {
           await Promise.all(processes.map((process) => process.setClock({ at: start })));
           const users = await database.createUsers(ITERATIONS / rounds);
           const tokens: string[] = [];
-          await forEach(users, LANES, async (user) => void tokens.push(good(await one.login(user)).token));
+          await forEach(users, LANES, async (user) => void tokens.push(bodyOf(await one.login(user)).token));
           await setClocks(start);
           const sweep = two.call<number>('tokens', 'prune');
           await forEach(tokens.toReversed(), 2, async (token) => {
@@ -551,7 +557,9 @@ describe('Fifty simultaneous obtain-token requests of a user in two processes', 
         const obtained = await crowd<IssuedToken>(50, apps, 'obtain', user);
         statuses.push(...obtained.map(({ status }) => status));
         const tokens = [...new Set(obtained.map(({ result }) => result!.plainText))];
-        const live = (await Promise.all(tokens.map((token) => use(apps[0]!, token)))).filter((how) => how === '2xx');
+        const live = (await Promise.all(tokens.map((token) => use(apps[0]!, token)))).filter(
+          (result) => result === '2xx',
+        );
         expect(live).toHaveLength(1);
         expect(await database.count(user)).toEqual({ obtained: 1 });
       });
@@ -564,7 +572,7 @@ describe('Fifty simultaneous obtain-token requests of a user in two processes', 
 
 describe('Replays of a refresh token around the end of the grace', () => {
   const GRACE_MS = 30_000;
-  /** Of the two processes' clocks from the end, in milliseconds. */
+  /** How far the clock of each process is from the end of the grace, in milliseconds. */
   const DISTANCES = [
     [-50, -50],
     [-1, -2],
@@ -578,39 +586,43 @@ describe('Replays of a refresh token around the end of the grace', () => {
   ] as const;
 
   onEverySharedDatabase((database) => {
-    it('get the same pair or end the device, and never make a second leaf', { timeout: PATIENCE_MS }, () =>
-      withApps(database, { refresh: { grace: GRACE_MS } }, async (one, two) => {
-        const share = Math.ceil(ITERATIONS / DISTANCES.length);
-        const seen: Record<string, number> = {};
-        for (const [first, second] of DISTANCES) {
-          const start = Date.now();
-          await Promise.all(processes.map((process) => process.setClock({ at: start })));
-          const users = await database.createUsers(share);
-          const families = new Map<string, { replayed: string; pair: string }>();
-          await forEach(users, LANES, async (user) => {
-            const { refreshToken } = good(await one.login(user));
-            const answer = await two.refresh(refreshToken);
-            good(answer);
-            families.set(user, { replayed: refreshToken, pair: pairOf(answer) });
-          });
-          await processes[0]!.setClock({ at: start + GRACE_MS + first });
-          await processes[1]!.setClock({ at: start + GRACE_MS + second });
-          await forEach(users, LANES, async (user) => {
-            const { replayed, pair } = families.get(user)!;
-            const answers = await atOnce(4, [one, two], (app) => app.refresh(replayed));
-            const counts = await database.count(user);
-            for (const answer of answered(answers, 200)) expect(pairOf(answer)).toBe(pair);
-            const reused = answers.filter((answer) => outcome(answer) === '401 refresh_invalid').length;
-            expect(reused + answered(answers, 200).length).toBe(4);
-            expect(counts).toEqual(reused > 0 ? {} : { access: 2, refresh: 1, rotated: 1 });
-            const how = reused === 0 ? 'same pair' : reused === 4 ? 'revoked' : 'same pair, then revoked';
-            seen[how] = (seen[how] ?? 0) + 1;
-            // Where one clock is at the end or past it, a replay is reuse.
-            expect(reused > 0).toBe(first >= 0 || second >= 0);
-          });
-        }
-        report(`R18 ${database.name}: 0 forks in ${share * DISTANCES.length}; ${JSON.stringify(seen)}`);
-      }),
+    it(
+      'get the same pair or revoke the device, and never create a second valid refresh token',
+      { timeout: PATIENCE_MS },
+      () =>
+        withApps(database, { refresh: { grace: GRACE_MS } }, async (one, two) => {
+          const share = Math.ceil(ITERATIONS / DISTANCES.length);
+          const counts: Record<string, number> = {};
+          for (const [first, second] of DISTANCES) {
+            const label = `clocks at ${first} ms and ${second} ms`;
+            const start = Date.now();
+            await Promise.all(processes.map((process) => process.setClock({ at: start })));
+            const users = await database.createUsers(share);
+            const families = new Map<string, { replayed: string; pair: string }>();
+            await forEach(users, LANES, async (user) => {
+              const { refreshToken } = bodyOf(await one.login(user));
+              const answer = await two.refresh(refreshToken);
+              bodyOf(answer);
+              families.set(user, { replayed: refreshToken, pair: pairOf(answer) });
+            });
+            await processes[0]!.setClock({ at: start + GRACE_MS + first });
+            await processes[1]!.setClock({ at: start + GRACE_MS + second });
+            await forEach(users, LANES, async (user) => {
+              const { replayed, pair } = families.get(user)!;
+              const answers = await simultaneously(4, [one, two], (app) => app.refresh(replayed));
+              const rows = await database.count(user);
+              for (const answer of answered(answers, 200)) expect(pairOf(answer), label).toBe(pair);
+              const reused = answers.filter((answer) => outcome(answer) === '401 refresh_invalid').length;
+              expect(reused + answered(answers, 200).length, label).toBe(4);
+              expect(rows, label).toEqual(reused > 0 ? {} : { access: 2, refresh: 1, rotated: 1 });
+              const result = reused === 0 ? 'same pair' : reused === 4 ? 'revoked' : 'same pair, then revoked';
+              counts[result] = (counts[result] ?? 0) + 1;
+              // If one clock is at the end of the grace or past it, a replay counts as reuse.
+              expect(reused > 0, label).toBe(first >= 0 || second >= 0);
+            });
+          }
+          report(`R18 ${database.name}: 0 forks in ${share * DISTANCES.length}; ${JSON.stringify(counts)}`);
+        }),
     );
   });
 });

@@ -10,7 +10,7 @@ import { IS_THOROUGH } from './fixtures/iterations.js';
 const REPOSITORY = resolve(import.meta.dirname, '..');
 const run = promisify(execFile);
 
-/** Runs a script of `.ci/` to its end, whatever that is. */
+/** Runs a script of `.ci/` to its end, and returns its exit code also if it fails. */
 async function runScript(name: string, cwd: string, environment: Record<string, string> = {}) {
   const child = run(process.execPath, [join(REPOSITORY, '.ci', name)], {
     cwd,
@@ -32,19 +32,19 @@ describe.runIf(IS_THOROUGH)('The audit', () => {
 
   afterEach(() => server?.close());
 
-  /** A registry with one package, `brittle`, which answers a question for advisories with this. */
+  /** Starts a registry with one package, `brittle`. It answers a request for advisories with this. */
   async function registry(status: number, answer: unknown): Promise<string> {
     server = createServer((request: IncomingMessage, response: ServerResponse) => {
-      const isQuestion = request.method === 'POST';
-      const body = isQuestion ? answer : PACKUMENT;
-      response.writeHead(isQuestion ? status : 200, { 'Content-Type': 'application/json' });
+      const isForAdvisories = request.method === 'POST';
+      const body = isForAdvisories ? answer : PACKUMENT;
+      response.writeHead(isForAdvisories ? status : 200, { 'Content-Type': 'application/json' });
       response.end(typeof body === 'string' ? body : JSON.stringify(body));
     });
     await new Promise<void>((listening) => server!.listen(0, '127.0.0.1', listening));
     return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
   }
 
-  /** Audits an application that has `brittle` for its development. */
+  /** Audits an application with `brittle` as its development dependency. */
   async function audit(url: string, environment: Record<string, string> = {}) {
     const application = mkdtempSync(join(inject('directory'), 'audited-'));
     const manifest = { name: 'audited', version: '1.0.0', devDependencies: { brittle: '1.0.0' } };
@@ -69,7 +69,7 @@ describe.runIf(IS_THOROUGH)('The audit', () => {
     },
   );
 
-  it('passes on no finding', async () => {
+  it('passes without a finding', async () => {
     const { code, stdout } = await audit(await registry(200, {}));
     expect(stdout).toMatch(/^0 vulnerable packages/);
     expect(code).toBe(0);
@@ -82,7 +82,7 @@ describe.runIf(IS_THOROUGH)('The audit', () => {
   });
 
   it.each([404, 405])(
-    'passes on a registry without advisories, %i, and says aloud that nothing is known',
+    'passes on a registry without advisories, %i, with a warning that nothing was audited',
     async (status) => {
       const { code, stdout } = await audit(await registry(status, ''));
       expect(stdout).toContain(`!!! NOT AUDITED: ${status}`);
@@ -91,31 +91,31 @@ describe.runIf(IS_THOROUGH)('The audit', () => {
   );
 
   it.each([
-    ['breaks', 500, ''],
-    ['wants a login', 401, ''],
-    ['answers something else', 200, '<html>'],
+    ['answers with an error', 500, ''],
+    ['requires a login', 401, ''],
+    ['answers with another format', 200, '<html>'],
   ])('fails on a registry that %s', async (_what, status, answer) => {
     const { code, stdout } = await audit(await registry(status, answer));
     expect(stdout).toContain('The audit failed');
     expect(code).toBe(1);
   });
 
-  it('fails on a registry that is not there', async () => {
+  it('fails on a registry that is not reachable', async () => {
     const url = await registry(200, {});
     await new Promise((closed) => server!.close(closed));
     expect(await audit(url)).toMatchObject({ code: 1, stdout: expect.stringContaining('ECONNREFUSED') });
   });
 
   it.each<Record<string, string>>([{ npm_config_offline: 'true' }, { NODE_ENV: 'production' }])(
-    'asks for all though the machine has %o',
-    async (set) => {
-      expect(await audit(await registry(200, advisories('high')), set)).toMatchObject({ code: 1 });
+    'audits development dependencies too, even if the machine has %o',
+    async (environment) => {
+      expect(await audit(await registry(200, advisories('high')), environment)).toMatchObject({ code: 1 });
     },
   );
 });
 
 describe.runIf(IS_THOROUGH)('The SBOM', () => {
-  it('lists each package that an installation brings along, and no other', async () => {
+  it('lists each package that an installation adds, and no other', async () => {
     const { code, stdout } = await runScript('sbom.mjs', REPOSITORY);
     expect(code).toBe(0);
     const sbom = JSON.parse(stdout) as Sbom;

@@ -8,7 +8,7 @@ import { mannWhitney, median } from './fixtures/mann-whitney.js';
 const LOGINS = 2000;
 const PATIENCE_MS = 300_000;
 
-/** Reasons to refuse a login, by their names. */
+/** Reasons to reject a login, by their names. */
 type Reasons = Record<string, readonly [username: string, password: string]>;
 
 const pairsOf = (names: string[]) =>
@@ -21,7 +21,7 @@ function shuffled<T>(items: readonly T[]): T[] {
     .map(({ item }) => item);
 }
 
-/** How long refusals took, in milliseconds, by their reason: one at a time, in random order. */
+/** Measures how long rejections take, in milliseconds, by reason: one at a time, in random order. */
 async function measure(app: TestApp, reasons: Reasons): Promise<Record<string, number[]>> {
   const names = Object.keys(reasons);
   const samples: Record<string, number[]> = Object.fromEntries(names.map((name) => [name, []]));
@@ -32,7 +32,7 @@ async function measure(app: TestApp, reasons: Reasons): Promise<Record<string, n
     const started = performance.now();
     const { status } = await app.send('/auth/login', { method: 'POST', body: { username, password }, agent });
     samples[name]!.push(performance.now() - started);
-    expect(status).toBe(401);
+    expect(status, name).toBe(401);
   }
   agent.destroy();
   return samples;
@@ -42,7 +42,7 @@ describe('mannWhitney', () => {
   const gauss = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
   const sample = (shift = 0) => Array.from({ length: 600 }, () => gauss() + shift);
 
-  it('is the p of textbooks', () => {
+  it('returns the p of textbooks', () => {
     // 1 to 20 against 11 to 30: U = 50 of 400, σ² = 400/12 · (41 - 60/1560).
     const [low, high] = [0, 10].map((shift) => Array.from({ length: 20 }, (_, index) => index + shift));
     expect(mannWhitney(low!, high!)).toBeCloseTo(4.96e-5, 6);
@@ -51,8 +51,10 @@ describe('mannWhitney', () => {
     expect(mannWhitney([1, 1, 1], [1, 1])).toBe(1);
   });
 
-  it('tells shifted samples apart, and equal ones as rarely as it says', () => {
-    for (const shift of [-0.5, 0.5]) expect(mannWhitney(sample(), sample(shift))).toBeLessThan(1e-4);
+  it('distinguishes shifted samples, and equal ones only as often as p says', () => {
+    for (const shift of [-0.5, 0.5]) {
+      expect(mannWhitney(sample(), sample(shift)), `shifted by ${shift}`).toBeLessThan(1e-4);
+    }
     const rounds = Array.from({ length: 300 }, () => mannWhitney(sample(), sample()));
     const below = (p: number) => rounds.filter((value) => value < p).length;
     // 150 and 3 are expected.
@@ -62,21 +64,21 @@ describe('mannWhitney', () => {
   });
 });
 
-describe.runIf(IS_THOROUGH)('The time of a refused login', () => {
+describe.runIf(IS_THOROUGH)('The time of a rejected login', () => {
   it(
-    'does not tell whether there is such a user, nor whether it is active (R19)',
+    'does not reveal whether the user exists or is active (R19)',
     async () => {
       const environment = new TestEnvironment('sqlite', 'express');
       await environment.open();
       const app = await environment.boot();
-      // Or the server ends a connection on which the agent is about to send, if the process pauses for five seconds.
+      // Otherwise, if the process pauses for five seconds, the server closes a connection on which the agent is about to send.
       app.nest.getHttpServer().keepAliveTimeout = 0;
       const known = await app.createUser();
       const inactive = await app.createUser();
       await app.users.setActive(inactive.id, false);
       const reasons: Reasons = {
         wrong: [known.username, 'wrong horse battery staple.'],
-        // As long as the other names, or a longer body would be measured.
+        // As long as the other names: a longer body would change the measured time.
         unknown: [`user-${randomUUID().replaceAll('-', '')}`.slice(0, known.username.length), PASSWORD],
         inactive: [inactive.username, PASSWORD],
       };
@@ -89,12 +91,12 @@ describe.runIf(IS_THOROUGH)('The time of a refused login', () => {
           const difference = Math.abs(median(a) - median(b));
           const p = mannWhitney(a, b);
           report(`R19 ${one} and ${other}: difference ${difference.toFixed(3)} ms, p ${p.toFixed(3)}`);
-          // On a quiet machine p tells a tenth of a millisecond. Medians that it cannot tell apart differ by the machine's noise.
+          // On a quiet machine, p shows a difference of a tenth of a millisecond. If p is larger, the medians differ only by noise.
           return p > 0.01;
         });
         return pairs.every(Boolean);
       };
-      // p is below 0.01 for one in a hundred of three pairs of equal samples: once more then, with fresh ones.
+      // Of a hundred pairs of equal samples, p is below 0.01 for one. The comparison is then repeated with new samples.
       expect((await compare()) || (await compare())).toBe(true);
       await environment.close();
     },
