@@ -51,7 +51,8 @@ export interface Database {
    * Runs a script in a transaction on the primary. In all processes, only one transaction with the same lock runs at a time.
    *
    * @param lock - any text; transactions with equal locks wait for each other
-   * @param script - makes the statements; it is called again if the server aborted the transaction because of a conflict
+   * @param script - makes the statements; it is called again if the transaction was aborted by a conflict, or if its
+   * connection was lost before the commit
    * @param signal - when it is aborted, no further statement is sent and the transaction is rolled back
    */
   transaction<T>(lock: string, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T>;

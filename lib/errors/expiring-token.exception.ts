@@ -2,8 +2,8 @@ import { STATUS_CODES } from 'node:http';
 import { HttpException } from '@nestjs/common';
 
 /**
- * HTTP status and message of each code. The message is the same for every cause, so that a client cannot learn, for example,
- * whether a user name exists.
+ * HTTP status and message of each code. Codes that say something about a user or a token have one message for every cause, so
+ * that a client cannot learn, for example, whether a user name exists. Only errors in the form of a request name the cause.
  */
 const ERRORS = {
   token_missing: [401, 'Authentication credentials were not provided'],
