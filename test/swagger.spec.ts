@@ -93,26 +93,26 @@ describe('The OpenAPI document', () => {
       it('lists the bodies and headers that the routes read', () => {
         const credentials = { email: 'ann', 'pass-phrase': PASSWORD };
         for (const route of ['/auth/login', '/auth/obtain-token']) {
-          expect(document.takes('post', route, { ...credentials, deviceName: 'Laptop' }), route).toBe(true);
-          expect(document.takes('post', route, credentials), route).toBe(true);
-          expect(document.takes('post', route, { email: 'ann' }), route).toBe(false);
-          expect(document.takes('post', route, { username: 'ann', password: PASSWORD }), route).toBe(false);
+          expect(document.acceptsBody('post', route, { ...credentials, deviceName: 'Laptop' }), route).toBe(true);
+          expect(document.acceptsBody('post', route, credentials), route).toBe(true);
+          expect(document.acceptsBody('post', route, { email: 'ann' }), route).toBe(false);
+          expect(document.acceptsBody('post', route, { username: 'ann', password: PASSWORD }), route).toBe(false);
           expect(document.operation('post', route).requestBody!.required, route).toBe(true);
           expect(document.operation('post', route).parameters, route).toMatchObject([
             { in: 'header', name: 'X-Device-Model' },
           ]);
         }
-        expect(document.takes('post', '/auth/refresh', { refreshToken: 'ext_' })).toBe(true);
-        expect(document.takes('post', '/auth/refresh', { refreshToken: 7 })).toBe(false);
+        expect(document.acceptsBody('post', '/auth/refresh', { refreshToken: 'ext_' })).toBe(true);
+        expect(document.acceptsBody('post', '/auth/refresh', { refreshToken: 7 })).toBe(false);
         expect(document.operation('post', '/auth/refresh').requestBody!.required).toBe(false);
         expect(document.operation('post', '/auth/refresh').parameters).toMatchObject([
           { in: 'header', name: 'x-renewal' },
         ]);
-        expect(document.takes('post', '/auth/logout-all', { keepCurrent: true })).toBe(true);
-        expect(document.takes('post', '/auth/logout-all', {})).toBe(true);
-        expect(document.takes('post', '/auth/logout-all', { keepCurrent: 1 })).toBe(false);
-        expect(document.takes('patch', '/auth/devices/{id}', { name: 'Laptop' })).toBe(true);
-        expect(document.takes('patch', '/auth/devices/{id}', {})).toBe(false);
+        expect(document.acceptsBody('post', '/auth/logout-all', { keepCurrent: true })).toBe(true);
+        expect(document.acceptsBody('post', '/auth/logout-all', {})).toBe(true);
+        expect(document.acceptsBody('post', '/auth/logout-all', { keepCurrent: 1 })).toBe(false);
+        expect(document.acceptsBody('patch', '/auth/devices/{id}', { name: 'Laptop' })).toBe(true);
+        expect(document.acceptsBody('patch', '/auth/devices/{id}', {})).toBe(false);
         expect(document.operation('patch', '/auth/devices/{id}').parameters).toMatchObject([
           { in: 'path', name: 'id' },
         ]);

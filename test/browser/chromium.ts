@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { type Browser, chromium, type Page } from 'playwright-core';
 
-/** Debian's, or the one that `CHROMIUM` names. */
+/** The path of Debian's Chromium, or the one in `CHROMIUM`. */
 const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -10,7 +10,7 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 export function launch(): Promise<Browser> {
   return chromium.launch({
     executablePath: EXECUTABLE,
-    // As root there is no sandbox; the rest keeps it from talking to anybody but the page's server.
+    // Root has no sandbox. The other options keep Chromium from sending requests to other servers than that of the page.
     args: [
       '--no-sandbox',
       '--disable-gpu',
@@ -28,7 +28,7 @@ interface Violation {
   nodes: { html: string; failureSummary?: string }[];
 }
 
-/** What axe-core finds against the page as it is now. */
+/** Returns the problems that axe-core finds in the current state of the page. */
 export async function violations(page: Page): Promise<string[]> {
   await page.evaluate(AXE);
   const found: Violation[] = await page.evaluate('axe.run().then(({ violations }) => violations)');

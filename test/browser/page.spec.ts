@@ -5,10 +5,10 @@ import { bearer, request } from '../fixtures/http.js';
 import { launch, violations } from './chromium.js';
 import { Sample } from './sample.js';
 
-/** Renewed after three quarters of it, and a second at most. */
+/** Lifespan of a token, which the page renews after three quarters of it, plus at most a second. */
 const LIFESPAN_MS = 8000;
-/** "Immediately": the page checks each second, and this machine may be busy. It is less than what the page would show otherwise. */
-const AT_ONCE_MS = 5000;
+/** "Immediately": the page checks each second, and this machine may be busy. Without the check, the change would show later than this. */
+const IMMEDIATELY_MS = 5000;
 
 const FIREFOX = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:148.0) Gecko/20100101 Firefox/148.0';
 const IPHONE =
@@ -20,19 +20,19 @@ const NOTES = [
   'Milk, bread, coffee\nand something for Sunday',
 ];
 
-/** What a screen reader says of a field besides its label. */
+/** The text that a screen reader reads for a field after its label. */
 const descriptionOf = (page: Page, id: string) =>
   page.evaluate(`document.getElementById('${id}').getAttribute('aria-describedby').split(' ')
     .map((other) => document.getElementById(other).textContent).join(' ').trim()`);
 
-/** Writes what is looked at to docs/images: `npm run screenshots`. */
+/** Whether to write screenshots to docs/images: `npm run screenshots`. */
 const SCREENSHOTS = process.env.SCREENSHOTS === '1';
 
 describe('The page of the sample application', () => {
   let browser: Browser;
   let sample: Sample;
-  /** What no window may say or do. */
-  let complaints: string[] = [];
+  /** Errors in the console, and requests to other servers: no window may have any. */
+  let browserErrors: string[] = [];
 
   beforeAll(async () => {
     [browser, sample] = await Promise.all([launch(), Sample.start('1h')]);
@@ -40,8 +40,8 @@ describe('The page of the sample application', () => {
 
   afterEach(async () => {
     await Promise.all(browser.contexts().map((context) => context.close()));
-    const found = complaints;
-    complaints = [];
+    const found = browserErrors;
+    browserErrors = [];
     expect(found).toEqual([]);
   });
 
@@ -50,7 +50,7 @@ describe('The page of the sample application', () => {
     await sample?.stop();
   });
 
-  /** Another sample application, for a test that stops it or uses up what it allows. */
+  /** Starts another sample application, for a test that stops it or reaches its limits. */
   async function startSample(lifespan: string): Promise<Sample> {
     const own = await Sample.start(lifespan);
     onTestFinished(() => own.stop());
@@ -58,19 +58,19 @@ describe('The page of the sample application', () => {
   }
 
   function listenTo(page: Page, origin: string): void {
-    page.on('pageerror', (error) => complaints.push(error.message));
+    page.on('pageerror', (error) => browserErrors.push(error.message));
     page.on('console', (message) => {
-      // That a request was refused or not answered is said there too, and wanted.
+      // The browser also logs each request that was rejected or not answered. These are expected.
       if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) {
-        complaints.push(message.text());
+        browserErrors.push(message.text());
       }
     });
     page.on('request', (sent) => {
-      if (new URL(sent.url()).origin !== origin) complaints.push(`request to ${sent.url()}`);
+      if (new URL(sent.url()).origin !== origin) browserErrors.push(`request to ${sent.url()}`);
     });
   }
 
-  /** A window in a browser profile of its own, which has no cookies yet. */
+  /** Opens a window in a new browser profile, which has no cookies. */
   async function openWindow({ origin } = sample, options?: BrowserContextOptions): Promise<Page> {
     const context = await browser.newContext({ baseURL: origin, locale: 'en-GB', ...options });
     context.setDefaultTimeout(10_000);
@@ -100,7 +100,7 @@ describe('The page of the sample application', () => {
   const signedIn = async (deviceName: string, own = sample, options?: BrowserContextOptions) =>
     signIn(await openWindow(own, options), deviceName);
 
-  const atForm = (page: Page, timeout = AT_ONCE_MS) => heading(page, 'Sign in to Notes').waitFor({ timeout });
+  const atForm = (page: Page, timeout = IMMEDIATELY_MS) => heading(page, 'Sign in to Notes').waitFor({ timeout });
 
   async function addNote(page: Page, text: string): Promise<void> {
     await page.getByLabel('New note').fill(text);
@@ -111,7 +111,7 @@ describe('The page of the sample application', () => {
   const nextRefresh = (page: Page) => page.waitForResponse((response) => response.url().endsWith('/auth/refresh'));
 
   describe('Signing in', () => {
-    it('keeps the refresh token where no script reads it, and is remembered after a reload', async () => {
+    it('keeps the refresh token where no script can read it, and survives a reload', async () => {
       const page = await openWindow();
       const login = page.waitForResponse((response) => response.url().endsWith('/auth/login'));
       await signIn(page);
@@ -121,8 +121,8 @@ describe('The page of the sample application', () => {
       const [cookie, ...others] = await page.context().cookies(`${sample.origin}/auth/refresh`);
       expect(cookie).toMatchObject({ httpOnly: true, sameSite: 'Strict', path: '/auth/refresh' });
       expect(others).toEqual([]);
-      const kept = '[document.cookie, ...Object.values(localStorage), ...Object.values(sessionStorage)].join("")';
-      expect(await page.evaluate(kept)).toBe('');
+      const stored = '[document.cookie, ...Object.values(localStorage), ...Object.values(sessionStorage)].join("")';
+      expect(await page.evaluate(stored)).toBe('');
 
       await addNote(page, 'Buy milk');
       await page.reload();
@@ -137,17 +137,17 @@ describe('The page of the sample application', () => {
       expect(await page.getByText('Buy milk').count()).toBe(0);
     });
 
-    it('is asked for without an error in the console by a browser that has no cookie', async () => {
+    it('is offered to a browser without a cookie, without an error in the console', async () => {
       const page = await openWindow();
-      const said: string[] = [];
-      page.on('console', (message) => said.push(message.text()));
+      const messages: string[] = [];
+      page.on('console', (message) => messages.push(message.text()));
       await page.reload();
       await atForm(page);
-      expect(said).toEqual([]);
+      expect(messages).toEqual([]);
       expect(await page.title()).toBe('Sign in · Notes');
     });
 
-    it('says after a reload that the account is locked', async () => {
+    it('shows after a reload that the account is locked', async () => {
       const page = await signedIn('Locked');
       expect(await page.title()).toBe('Notes');
       const json = { statusCode: 401, code: 'user_inactive', message: 'User inactive or deleted' };
@@ -157,7 +157,7 @@ describe('The page of the sample application', () => {
       expect(await descriptionOf(page, 'username')).toBe('Your account is locked.');
     });
 
-    it('says what is wrong, and how long to wait after too many attempts', async () => {
+    it('shows what is wrong, and how long to wait after too many attempts', async () => {
       const page = await openWindow(await startSample('1h'));
       const [message, password] = [page.getByRole('alert'), page.getByLabel('Password')];
       await enter(page, 'wrong');
@@ -168,7 +168,7 @@ describe('The page of the sample application', () => {
       for (let attempt = 2; attempt <= 10; attempt++) {
         const answer = page.waitForResponse((response) => response.url().endsWith('/auth/login'));
         await password.press('Enter');
-        expect((await answer).status()).toBe(401);
+        expect((await answer).status(), `attempt ${attempt}`).toBe(401);
       }
       await password.press('Enter');
       const throttled = /^Too many failed attempts\. Try again in (5:00|4:5\d), at \d\d:\d\d:\d\d\.$/;
@@ -178,7 +178,7 @@ describe('The page of the sample application', () => {
       await message.getByText('Too many failed attempts.').waitFor();
     });
 
-    it('leaves behind what was said before it', async () => {
+    it('removes earlier messages', async () => {
       const page = await signedIn('Talkative');
       await button(page, 'Renew now').click();
       await page.getByText('The token is renewed.').waitFor();
@@ -195,7 +195,7 @@ describe('The page of the sample application', () => {
       expect(await goodbye.count()).toBe(0);
     });
 
-    it('needs no mouse', async () => {
+    it('works without a mouse', async () => {
       const page = await openWindow();
       await expect.poll(() => page.evaluate('document.activeElement.id')).toBe('username');
       const { keyboard } = page;
@@ -215,13 +215,13 @@ describe('The page of the sample application', () => {
   });
 
   describe('The token', () => {
-    it('is counted down, and renewed before it runs out, without a refused request', async () => {
+    it('is counted down, and renewed before it expires, without a rejected request', async () => {
       const page = await openWindow(await startSample(`${LIFESPAN_MS}ms`));
       const login = page.waitForRequest((sent) => sent.url().endsWith('/auth/login'));
       await signIn(page);
-      const refused: string[] = [];
+      const rejected: string[] = [];
       page.on('response', (response) => {
-        if (response.status() >= 400) refused.push(`${response.status()} ${response.url()}`);
+        if (response.status() >= 400) rejected.push(`${response.status()} ${response.url()}`);
       });
       const begin = Date.now();
       const renewal = nextRefresh(page);
@@ -231,13 +231,13 @@ describe('The page of the sample application', () => {
       expect(elapsedMs).toBeGreaterThan(LIFESPAN_MS / 2);
       expect(elapsedMs).toBeLessThan(LIFESPAN_MS);
       await page.getByText('once', { exact: true }).waitFor();
-      // The first token has run out by now, or does while it waits.
+      // The first token has expired by then.
       await expect.poll(() => Date.now(), { timeout: LIFESPAN_MS }).toBeGreaterThan(begin + LIFESPAN_MS);
       await addNote(page, 'Longer than a token');
-      expect(refused).toEqual([]);
+      expect(rejected).toEqual([]);
     });
 
-    it('that ran out while the machine was away is renewed when it is back', async () => {
+    it('that expired while the machine was offline is renewed when it is online again', async () => {
       const page = await signedIn('Laptop', await startSample('3s'));
       await page.context().setOffline(true);
       await page.getByText('The server does not answer.').waitFor();
@@ -262,7 +262,7 @@ describe('The page of the sample application', () => {
             return (await answer).status();
           }),
         );
-        expect(renewals).toEqual([200, 200]);
+        expect(renewals, `round ${round}`).toEqual([200, 200]);
       }
       await Promise.all([addNote(first, 'From the first window'), addNote(second, 'From the second window')]);
     });
@@ -286,7 +286,7 @@ describe('The page of the sample application', () => {
       await device(laptop, 'Old <b>telephone</b>').waitFor();
     });
 
-    it('revoked from another window returns to the form immediately, with its notes and what was being written', async () => {
+    it('revoked from another window return to the form immediately, and keep their notes and the unfinished one', async () => {
       const here = await signedIn('Here');
       const there = await signedIn('There', sample, { userAgent: FIREFOX });
       await addNote(here, 'Kept on the server');
@@ -311,7 +311,7 @@ describe('The page of the sample application', () => {
       await atForm(second);
     });
 
-    it('are signed out but for this one, and everywhere', async () => {
+    it('are signed out except this one, and on all devices', async () => {
       const [own, other] = [await signedIn('Own'), await signedIn('Other')];
       await button(own, 'Sign out all others').click();
       await atForm(other);
@@ -323,7 +323,7 @@ describe('The page of the sample application', () => {
       await atForm(other);
     });
 
-    it('signed in on twice by one browser become the newer one', async () => {
+    it('that sign in twice in one browser become the newer device', async () => {
       const first = await openWindow();
       const second = await first.context().newPage();
       await second.goto('/');
@@ -336,7 +336,7 @@ describe('The page of the sample application', () => {
       expect(await device(first, 'Older').getByText('This device').isVisible()).toBe(false);
     });
 
-    it('signed in on twice by one browser are signed out in their own window, and the newer one stays', async () => {
+    it('that sign in twice in one browser are signed out in their own window, and the newer one stays', async () => {
       const first = await openWindow();
       const second = await first.context().newPage();
       await second.goto('/');
@@ -349,7 +349,7 @@ describe('The page of the sample application', () => {
       await device(second, 'Right window').getByText('This device').waitFor();
     });
 
-    it('whose tokens are all gone are signed out of all the same', async () => {
+    it('whose tokens have all expired can still be signed out', async () => {
       const lifespanMs = 3000;
       const first = await openWindow(await startSample(`${lifespanMs}ms`));
       const second = await first.context().newPage();
@@ -366,7 +366,7 @@ describe('The page of the sample application', () => {
       expect(await heading(second, 'Your notes').isVisible()).toBe(true);
     });
 
-    it('without a name are called by their program', async () => {
+    it('without a name are shown with the name of their program', async () => {
       const page = await openWindow();
       await page.route('**/auth/devices', async (route) => {
         const [current] = await (await route.fetch()).json();
@@ -379,7 +379,7 @@ describe('The page of the sample application', () => {
       expect(await device(page, 'null').count()).toBe(0);
     });
 
-    it('that somebody signs out of show nothing of what was being written', async () => {
+    it('on which the user signed out show nothing of the unfinished note', async () => {
       const page = await signedIn('Family');
       await page.getByLabel('New note').fill('A secret of the demo user');
       await button(page, 'Sign out').click();
@@ -388,12 +388,12 @@ describe('The page of the sample application', () => {
     });
   });
 
-  it('outlives its server: says that it is gone, signs nobody out, and goes on', async () => {
+  it('survives the end of its server: shows a message, signs nobody out, and continues', async () => {
     const own = await startSample('1h');
     const page = await signedIn('Patient', own);
     await page.getByLabel('New note').fill('Written in the dark');
     await own.stop();
-    await page.getByRole('alert').getByText('The server does not answer.').first().waitFor({ timeout: AT_ONCE_MS });
+    await page.getByRole('alert').getByText('The server does not answer.').first().waitFor({ timeout: IMMEDIATELY_MS });
     await button(page, 'Add note').click();
     await button(page, 'Sign out').click();
     await button(page, 'Renew now').click();
@@ -407,7 +407,7 @@ describe('The page of the sample application', () => {
     await page.getByRole('list', { name: 'Notes' }).getByText('Written in the dark').waitFor();
   });
 
-  it('calls a refusal what it is, which is no outage', async () => {
+  it('shows a rejected request as such, and not as an outage', async () => {
     const page = await signedIn('Busy');
     const json = { statusCode: 429, message: 'Too many requests' };
     await page.route('**/auth/devices', (route) => route.fulfill({ status: 429, json }));
@@ -416,7 +416,7 @@ describe('The page of the sample application', () => {
     await page.getByText('Trying again.').waitFor({ state: 'hidden' });
   });
 
-  it('says before anybody is signed in why nobody can be, and nothing of staying', async () => {
+  it('shows before a login why it is not possible, without the text about staying signed in', async () => {
     const page = await signedIn('Early');
     await page.route('**/auth/refresh', (route) => route.abort());
     await page.reload();
@@ -428,11 +428,11 @@ describe('The page of the sample application', () => {
     await atForm(page);
   });
 
-  describe('For everybody', () => {
+  describe('Accessibility', () => {
     const look = { colorScheme: 'light', viewport: { width: 1280, height: 900 }, deviceScaleFactor: 1.5 } as const;
     let scene: Sample;
 
-    /** What somebody has who uses it for a while. */
+    /** The devices and notes of a user who has used the application for some time. */
     beforeAll(async () => {
       scene = await Sample.start('1m');
       const post = (path: string, body: object, headers: readonly (readonly [string, string])[]) =>
@@ -449,11 +449,11 @@ describe('The page of the sample application', () => {
       ['light', look],
       ['dark', { ...look, colorScheme: 'dark' }],
       ['320', { ...look, viewport: { width: 320, height: 640 } }],
-    ] as const)('axe-core finds nothing to complain about, and nothing is cut off: %s', async (name, options) => {
+    ] as const)('axe-core finds no problem, and nothing is cut off: %s', async (name, options) => {
       const page = await openWindow(scene, options);
       const check = async (view: string) => {
-        expect(await violations(page)).toEqual([]);
-        expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
+        expect(await violations(page), view).toEqual([]);
+        expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), view).toBe(true);
         if (SCREENSHOTS) await page.screenshot({ path: `docs/images/${view}-${name}.png`, fullPage: name === '320' });
       };
       await enter(page, 'wrong');
@@ -461,7 +461,7 @@ describe('The page of the sample application', () => {
       await check('sign-in');
       await signIn(page, 'Laptop');
       await page.getByText('Water the plants').waitFor();
-      // A picture of a full ring would tell less.
+      // A screenshot with a full ring would show less.
       if (SCREENSHOTS) await page.getByRole('timer').getByText('0:43').waitFor({ timeout: 60_000 });
       await check('page');
       await button(page, 'Rename Laptop').click();
@@ -474,10 +474,10 @@ describe('The page of the sample application', () => {
     it.each([
       ['wide', 1280],
       ['narrow', 320],
-    ])('axe-core finds nothing on the page of the processes, and nothing is cut off: %s', async (_, width) => {
+    ])('axe-core finds no problem on the page of the processes, and nothing is cut off: %s', async (_, width) => {
       const page = await signedIn('Operator', sample, { viewport: { width, height: 640 } });
       expect(await page.getByRole('link', { name: 'Processes' }).isVisible()).toBe(false);
-      // This one is a single process.
+      // This sample application is a single process, so the test fulfils these requests.
       const figures = { pid: 40_001, requests: 1_234_567, cacheHits: 1_230_000, lookUps: 4567, revocations: 890 };
       const processes = [1, 2, 3, 4].map((number) => ({ ...figures, number, lastDelayMs: number === 4 ? null : 12.3 }));
       await page.route('**/status.json', (route) => route.fulfill({ json: { processes } }));
@@ -493,7 +493,7 @@ describe('The page of the sample application', () => {
       await page.getByRole('link', { name: 'Processes' }).click();
       await page.getByText('Up to date.').waitFor();
       expect(await page.getByText('12.3 ms').count()).toBe(3);
-      // In one step, because the page replaces the cells each second.
+      // In one call, because the page replaces the cells each second.
       const cells = await page.evaluate<[left: number, right: number][]>(
         `Array.from(document.querySelectorAll('td'), (cell) => cell.getBoundingClientRect()).map(({ left, right }) => [left, right])`,
       );
@@ -506,15 +506,15 @@ describe('The page of the sample application', () => {
       await heading(page, 'Your notes').waitFor();
     });
 
-    it('says what happens in places that a screen reader knows before', async () => {
+    it('shows messages in elements that a screen reader observes from the start', async () => {
       const page = await openWindow();
       for (const id of ['trouble', 'goodbye', 'sign-in-error', 'news']) {
-        expect(await page.locator(`#${id}`).textContent()).toBe('');
-        expect(await page.evaluate(`getComputedStyle(document.getElementById('${id}')).display`)).toBe('block');
+        expect(await page.locator(`#${id}`).textContent(), id).toBe('');
+        expect(await page.evaluate(`getComputedStyle(document.getElementById('${id}')).display`), id).toBe('block');
       }
     });
 
-    it('does not move for those who asked for stillness', async () => {
+    it('has no transitions for users who prefer reduced motion', async () => {
       const durations = 'getComputedStyle(document.getElementById("renew")).transitionDuration';
       const [still, usual] = [await signedIn('Still', sample, { reducedMotion: 'reduce' }), await signedIn('Usual')];
       expect(await still.evaluate(durations)).toBe('0s');
@@ -522,7 +522,7 @@ describe('The page of the sample application', () => {
     });
   });
 
-  it('runs no script but its own, in no frame', async () => {
+  it('runs only its own scripts, and in no frame', async () => {
     const { headers } = await request(sample.origin, '/');
     expect(headers['content-security-policy']).not.toContain('unsafe');
     expect(headers['content-security-policy']).toContain("frame-ancestors 'none'");
@@ -533,9 +533,11 @@ describe('The page of the sample application', () => {
       `document.body.setAttribute('onclick', 'broken = true')`,
       `document.body.innerHTML = '<img src="/" onerror="broken = true">'`,
     ];
-    for (const attempt of attempts) await expect(page.evaluate(attempt)).rejects.toThrow(/Trusted(Script|HTML)/);
+    for (const attempt of attempts) {
+      await expect(page.evaluate(attempt), attempt).rejects.toThrow(/Trusted(Script|HTML)/);
+    }
     expect(await page.evaluate('typeof broken')).toBe('undefined');
-    expect(complaints.every((complaint) => complaint.includes('Trusted'))).toBe(true);
-    complaints = [];
+    expect(browserErrors.every((message) => message.includes('Trusted'))).toBe(true);
+    browserErrors = [];
   });
 });

@@ -9,7 +9,7 @@ import { capture } from '../fixtures/captured-output.js';
 
 const MAIN = resolve('.sample-dist/sample-app/main.js');
 
-/** The sample application as users run it: a process of its own, on a SQLite file of its own. */
+/** The sample application as users run it: in its own process, with its own SQLite file. */
 export class Sample {
   private child: ChildProcess;
 
@@ -19,7 +19,7 @@ export class Sample {
     private readonly lifespan: string,
   ) {}
 
-  /** @param lifespan - of access tokens */
+  /** @param lifespan - lifespan of access tokens */
   static async start(lifespan: string): Promise<Sample> {
     const sample = new Sample(await freePort(), mkdtempSync(join(inject('directory'), 'sample_')), lifespan);
     await sample.start();
@@ -30,7 +30,7 @@ export class Sample {
     return `http://localhost:${this.port}`;
   }
 
-  /** Starts it, or starts it again where it was. */
+  /** Starts the application, or restarts it on the same port and database. */
   async start(): Promise<void> {
     const { DATABASE_URL: _, ...inherited } = process.env;
     this.child = spawn(process.execPath, [MAIN], {
