@@ -15,10 +15,11 @@ const UNAVAILABLE = {
   code: 'unavailable',
 };
 
-function expectUnavailable({ status, json, headers }: Answer) {
-  expect({ status, json }).toEqual({ status: 503, json: UNAVAILABLE });
-  expect(headers['retry-after']).toMatch(/^[1-9]\d*$/);
-  expect(headers['www-authenticate']).toBeUndefined();
+function expectUnavailable({ status, json, headers }: Answer, label?: string | number) {
+  const name = label === undefined ? undefined : `request ${label}`;
+  expect({ status, json }, name).toEqual({ status: 503, json: UNAVAILABLE });
+  expect(headers['retry-after'], name).toMatch(/^[1-9]\d*$/);
+  expect(headers['www-authenticate'], name).toBeUndefined();
 }
 
 describe('A database that cannot be queried', () => {
@@ -55,7 +56,7 @@ describe('A database that cannot be queried', () => {
 
     it('is answered 503 and never 401, and requests succeed as soon as it is back', async () => {
       await app.dataSource.query('ALTER TABLE auth_token RENAME TO away');
-      for (const answer of await Promise.all([...everyRead(), ...everyChange()])) expectUnavailable(answer);
+      (await Promise.all([...everyRead(), ...everyChange()])).forEach(expectUnavailable);
       expect((await app.get('/passport', token)).status).toBe(503);
       await app.dataSource.query('ALTER TABLE away RENAME TO auth_token');
       expect((await app.get('/me', token)).status).toBe(200);
@@ -70,7 +71,7 @@ describe('A database that cannot be queried', () => {
 
     it('answers a login in the same way whatever the user name is', async () => {
       await app.dataSource.query('ALTER TABLE auth_user RENAME TO away');
-      for (const name of [username, 'nobody']) expectUnavailable(await app.login(name));
+      for (const name of [username, 'nobody']) expectUnavailable(await app.login(name), `with the user name ${name}`);
       await app.dataSource.query('ALTER TABLE away RENAME TO auth_user');
       expect((await app.login(username)).status).toBe(200);
     });
@@ -78,7 +79,7 @@ describe('A database that cannot be queried', () => {
     it('is answered 503 too if a change fails after the token was read, and nothing is changed', async () => {
       const rows = await app.countTokens();
       const changing = vi.spyOn(app.nest.get<Database>(DATABASE), 'transaction').mockRejectedValue(new Error('gone'));
-      for (const answer of await Promise.all(everyChange())) expectUnavailable(answer);
+      (await Promise.all(everyChange())).forEach(expectUnavailable);
       changing.mockRestore();
       expect(await app.countTokens()).toBe(rows);
       expect((await app.get('/auth/token', token)).json.name).toBeNull();
@@ -87,7 +88,7 @@ describe('A database that cannot be queried', () => {
     it('does not log out a device that refreshes meanwhile: the same refresh token works afterwards', async () => {
       for (const table of ['auth_token', 'auth_user']) {
         await app.dataSource.query(`ALTER TABLE ${table} RENAME TO away`);
-        expectUnavailable(await refresh());
+        expectUnavailable(await refresh(), `without the table ${table}`);
         await app.dataSource.query(`ALTER TABLE away RENAME TO ${table}`);
       }
       expect(await app.dataSource.getRepository(Token).countBy({ purpose: 'rotated' })).toBe(0);
@@ -109,7 +110,7 @@ describe('A database that cannot be queried', () => {
       await runner.query(lock[0]);
       await runner.query(lock[1]);
       const started = performance.now();
-      for (const answer of await Promise.all([app.get('/me', token), app.login(username)])) expectUnavailable(answer);
+      (await Promise.all([app.get('/me', token), app.login(username)])).forEach(expectUnavailable);
       expect(performance.now() - started).toBeGreaterThan(450);
       expect(performance.now() - started).toBeLessThan(2000);
       await runner.query(lock[2]);
@@ -144,8 +145,8 @@ describe('A pool without a free connection', () => {
           app.users.create(late, PASSWORD),
           app.users.setActive(user.id, false),
         ];
-        for (const outcome of await Promise.allSettled(calls)) {
-          expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'unavailable' } });
+        for (const [index, outcome] of (await Promise.allSettled(calls)).entries()) {
+          expect(outcome, `call ${index}`).toMatchObject({ status: 'rejected', reason: { code: 'unavailable' } });
         }
         await runner.release();
         expect((await app.get('/me', token)).status).toBe(200);
@@ -216,7 +217,7 @@ describe('On PostgreSQL', () => {
         const holder = other.createQueryRunner();
         await holder.query('BEGIN');
         await holder.query('LOCK TABLE auth_token IN ACCESS EXCLUSIVE MODE');
-        for (let request = 0; request < 40; request++) expectUnavailable(await app.get('/me', token));
+        for (let request = 0; request < 40; request++) expectUnavailable(await app.get('/me', token), request);
         const [{ waiting }] = await holder.query(
           "SELECT count(*) AS waiting FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
         );
@@ -259,7 +260,7 @@ describe('On PostgreSQL', () => {
         await holder.query('BEGIN');
         await holder.query('LOCK TABLE auth_token IN ACCESS EXCLUSIVE MODE');
         // As many connections as are closed because they do not answer.
-        for (let request = 0; request < 20; request++) expectUnavailable(await app.get('/me', token));
+        for (let request = 0; request < 20; request++) expectUnavailable(await app.get('/me', token), request);
         await expect(app.tokens.issue(user.id)).rejects.toMatchObject({ code: 'unavailable' });
         const change = app.dataSource.query(`UPDATE auth_user SET active = false WHERE id = '${user.id}'`);
         await holder.query('ROLLBACK');

@@ -86,7 +86,7 @@ describe('Forty simultaneous logins of a user in two processes, with room for fi
         });
         expect(tally(statuses)).toEqual({ 200: users.length * 40 });
         report(
-          `R1 ${database.name}, evict: 40 of 40 logins 200, exactly 5 live, the newest (${users.length} iterations)`,
+          `R1 ${database.name}, evict: 40 of 40 logins 200, exactly 5 valid, the newest (${users.length} iterations)`,
         );
       }),
     );
@@ -115,7 +115,7 @@ describe('Forty simultaneous logins of a user in two processes, with room for fi
           expect(await database.count(user)).toEqual({ access: 5 });
           expect(outcome(await one.login(user))).toBe('403 limit_reached');
         });
-        report(`R1 ${database.name}, reject: 5 x 200 and 35 x 403, exactly 5 live (${users.length} iterations)`);
+        report(`R1 ${database.name}, reject: 5 x 200 and 35 x 403, exactly 5 valid (${users.length} iterations)`);
       }),
     );
   });
@@ -228,7 +228,7 @@ describe('A refresh racing', () => {
           expect(outcome(await one.refresh(refreshToken))).toBe('401 refresh_invalid');
         });
         report(
-          `R5 ${database.name}: 0 live tokens after logout in ${ITERATIONS} of ${ITERATIONS}; the refresh was first ` +
+          `R5 ${database.name}: 0 valid tokens after logout in ${ITERATIONS} of ${ITERATIONS}; the refresh was first ` +
             `${tally(wins)['2xx'] ?? 0} times`,
         );
       }),
@@ -329,8 +329,10 @@ describe('A refresh racing', () => {
           expect(deleted).toBe(true);
           const answers = await Promise.all(racing);
           wins.push(...answers.map(outcome));
-          for (const answer of answers)
-            expect(outcome(answer)).toMatch(/^(2xx|401 (refresh_invalid|user_inactive|credentials_invalid))$/);
+          for (const [index, answer] of answers.entries())
+            expect(outcome(answer), `request ${index}`).toMatch(
+              /^(2xx|401 (refresh_invalid|user_inactive|credentials_invalid))$/,
+            );
           // A login that was verified before the deletion may be stored after it: no user has its tokens.
           const pairs = [before, ...answered(answers, 200).map(({ json }) => json)];
           for (const { token, refreshToken } of pairs) {
@@ -381,7 +383,9 @@ describe('Revoking all devices, pruning and evictions, simultaneously in two pro
           expect(rows.filter(({ created }) => created <= expiredSince)).toEqual([]);
         });
         expect(swept).toBeLessThanOrEqual(users.length * 5);
-        for (const { log } of processes) expect(log).not.toMatch(/deadlock|Answering 503/i);
+        for (const [index, { log }] of processes.entries()) {
+          expect(log, `process ${index}`).not.toMatch(/deadlock|Answering 503/i);
+        }
         report(`R15 ${database.name}: 0 deadlocks, 0 x 5xx, ${swept} rows were swept (${users.length} iterations)`);
       });
     });
@@ -516,7 +520,7 @@ describe('A token that expires, renewed while another process prunes', () => {
     it('is never pruned after it was used', { timeout: PATIENCE_MS }, async () => {
       const options = { idle: LIFETIME_MS, lifespan: null, lastUsedAccuracy: 1, prune: { retention: 1, batch: 1 } };
       const rounds = 10;
-      let refused = 0;
+      let rejected = 0;
       await withApps(database, options, async (one, two) => {
         for (let round = 0; round < rounds; round++) {
           const start = Date.now();
@@ -527,17 +531,17 @@ describe('A token that expires, renewed while another process prunes', () => {
           await setClocks(start);
           const sweep = two.call<number>('tokens', 'prune');
           await forEach(tokens.toReversed(), 2, async (token) => {
-            if ((await use(one, token)) !== '2xx') refused++;
+            if ((await use(one, token)) !== '2xx') rejected++;
           });
           await sweep;
         }
       });
       const { count: used, deleted } = await recorded(database, 'used');
       expect(used).toBeGreaterThan(0);
-      expect(used).toBeLessThanOrEqual(ITERATIONS - refused);
+      expect(used).toBeLessThanOrEqual(ITERATIONS - rejected);
       expect(deleted).toBe(0);
       report(
-        `R9 ${database.name}, use: 0 used rows deleted (${used} used and ${refused} pruned before, of ${ITERATIONS})`,
+        `R9 ${database.name}, use: 0 used rows deleted (${used} used and ${rejected} pruned before, of ${ITERATIONS})`,
       );
     });
   });
@@ -557,14 +561,14 @@ describe('Fifty simultaneous obtain-token requests of a user in two processes', 
         const obtained = await crowd<IssuedToken>(50, apps, 'obtain', user);
         statuses.push(...obtained.map(({ status }) => status));
         const tokens = [...new Set(obtained.map(({ result }) => result!.plainText))];
-        const live = (await Promise.all(tokens.map((token) => use(apps[0]!, token)))).filter(
+        const valid = (await Promise.all(tokens.map((token) => use(apps[0]!, token)))).filter(
           (result) => result === '2xx',
         );
-        expect(live).toHaveLength(1);
+        expect(valid).toHaveLength(1);
         expect(await database.count(user)).toEqual({ obtained: 1 });
       });
       expect(tally(statuses)).toEqual({ 200: ITERATIONS * 50 });
-      report(`R13 ${database.name}: 50 of 50 calls succeeded, 1 row, 1 live token (${ITERATIONS} iterations)`);
+      report(`R13 ${database.name}: 50 of 50 calls succeeded, 1 row, 1 valid token (${ITERATIONS} iterations)`);
       await Promise.all(policies.flat().map((app) => app.close()));
     });
   });

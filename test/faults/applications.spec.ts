@@ -322,8 +322,15 @@ describe('Tables that do not match the entities', () => {
       warnings.length = 0;
       const late = await boot();
       expect(warnings.join('\n')).toMatch(/Table \S*auth_token does not exist/);
-      for (const answer of [await late.get('/me', token), await late.login(username)]) {
-        expect(answer).toMatchObject({ status: 503, json: { code: 'unavailable' }, headers: { 'retry-after': '1' } });
+      for (const [name, answer] of Object.entries({
+        me: await late.get('/me', token),
+        login: await late.login(username),
+      })) {
+        expect(answer, name).toMatchObject({
+          status: 503,
+          json: { code: 'unavailable' },
+          headers: { 'retry-after': '1' },
+        });
       }
       await app.dataSource.query('ALTER TABLE away RENAME TO auth_token');
       expect((await late.get('/me', token)).status).toBe(200);

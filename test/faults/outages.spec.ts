@@ -24,9 +24,10 @@ const HELD_MS = extent({ usual: 6000, soak: 10_000 });
 const POOL = 5;
 
 function expectUnavailable(samples: readonly Sample[]): void {
-  for (const { status, retryAfter, answer } of samples) {
-    expect({ status, json: answer?.json }).toMatchObject({ status: 503, json: { code: 'unavailable' } });
-    expect(retryAfter).toBe('1');
+  for (const [index, { status, retryAfter, answer }] of samples.entries()) {
+    const label = `request ${index} of ${samples.length}`;
+    expect({ status, json: answer?.json }, label).toMatchObject({ status: 503, json: { code: 'unavailable' } });
+    expect(retryAfter, label).toBe('1');
   }
 }
 
