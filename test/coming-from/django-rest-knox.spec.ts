@@ -17,17 +17,8 @@ import {
   start,
   use,
   withScheme,
+  onADatabaseOfItsOwn,
 } from '../fixtures/predecessors.js';
-
-/** Runs a test on a database that no other application shares, because the test deletes in the background. */
-async function onADatabaseOfItsOwn(
-  { databaseName, adapterName }: TestEnvironment,
-  specs: (environment: TestEnvironment) => Promise<void>,
-): Promise<void> {
-  const environment = new TestEnvironment(databaseName, adapterName);
-  await environment.open();
-  await specs(environment).finally(() => environment.close());
-}
 
 describe('Coming from django-rest-knox', () => {
   // Databases have no part in these options: their own specs show them on each database.

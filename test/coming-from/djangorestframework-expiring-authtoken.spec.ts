@@ -1,19 +1,19 @@
 import { Controller, Get } from '@nestjs/common';
 import { ExpiringTokenModule, Token } from 'nestjs-expiring-token';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { onOneEnvironment, PASSWORD, TestEnvironment, type TestApp } from '../fixtures/app.js';
+import { onOneEnvironment, PASSWORD, type TestApp } from '../fixtures/app.js';
 import { itHasATestForEachRowBelow } from '../fixtures/documented-rows.js';
-import { at, DAY_MS, DRF_OPTIONS, drfKey, login, obtain, refused, withScheme } from '../fixtures/predecessors.js';
-
-/** Runs a test on a database that no other application shares, because the test deletes in the background. */
-async function onADatabaseOfItsOwn(
-  { databaseName, adapterName }: TestEnvironment,
-  specs: (environment: TestEnvironment) => Promise<void>,
-): Promise<void> {
-  const environment = new TestEnvironment(databaseName, adapterName);
-  await environment.open();
-  await specs(environment).finally(() => environment.close());
-}
+import {
+  at,
+  DAY_MS,
+  DRF_OPTIONS,
+  drfKey,
+  login,
+  obtain,
+  refused,
+  withScheme,
+  onADatabaseOfItsOwn,
+} from '../fixtures/predecessors.js';
 
 describe('Coming from djangorestframework-expiring-authtoken', () => {
   // Databases have no part in these options: their own specs show them on each database.

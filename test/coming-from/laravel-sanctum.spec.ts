@@ -15,6 +15,7 @@ import {
   sanctumToken,
   start,
   use,
+  onADatabaseOfItsOwn,
 } from '../fixtures/predecessors.js';
 
 /** A guard of the application that runs after the guard of the package. */
@@ -68,16 +69,6 @@ class Owners implements UserStore<Admin | Customer> {
   getId(owner: Admin | Customer): string {
     return `${owner instanceof Admin ? 'admin' : 'customer'}:${owner.key}`;
   }
-}
-
-/** Runs a test on a database that no other application shares, because the test deletes in the background. */
-async function onADatabaseOfItsOwn(
-  { databaseName, adapterName }: TestEnvironment,
-  specs: (environment: TestEnvironment) => Promise<void>,
-): Promise<void> {
-  const environment = new TestEnvironment(databaseName, adapterName);
-  await environment.open();
-  await specs(environment).finally(() => environment.close());
 }
 
 describe('Coming from Laravel Sanctum', () => {
