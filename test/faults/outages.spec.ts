@@ -314,7 +314,7 @@ describe('A server that moves without notice to its open connections', () => {
 
 describe('A connection that is lost during a login', () => {
   /** Internal methods of the databases of servers, which this test replaces. */
-  type Internals = Record<'send' | 'command', (connection: unknown, statement: unknown) => Promise<unknown>>;
+  type Internals = Record<'send' | 'execute', (connection: unknown, statement: unknown) => Promise<unknown>>;
 
   onEveryDatabase(
     (environment) => {
@@ -359,7 +359,7 @@ describe('A connection that is lost during a login', () => {
         }
         expect(deviceCounts).toEqual([1, 1, 1]);
         const user = await users.pop()!;
-        killBefore('command', 1, /^COMMIT$/);
+        killBefore('execute', 1, /^COMMIT$/);
         await expect(app.tokens.logIn(user.id)).rejects.toMatchObject({ code: 'unavailable' });
         vi.restoreAllMocks();
         expect((await app.tokens.list(user.id)).length).toBeLessThanOrEqual(1);
