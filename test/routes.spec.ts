@@ -166,7 +166,7 @@ describe('A body that is not JSON', () => {
 });
 
 describe('Another spelling of the path of a guarded route', () => {
-  const SECRET = 'for those who are let in';
+  const SECRET = 'for authenticated users only';
 
   @Controller()
   class ClosedController {

@@ -548,7 +548,7 @@ describe('A Socket.IO client with connection state recovery', () => {
 
   it.each([
     ['lost its connection later', true],
-    ['had lost its connection when it was let in', false],
+    ['had lost its connection when it was authenticated', false],
   ])('is authenticated again if it %s, for as long as it may recover', (_, connected) => {
     vi.useFakeTimers();
     const client = Object.assign(new EventEmitter(), {
