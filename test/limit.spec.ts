@@ -65,7 +65,7 @@ describe('The limit of devices', () => {
       await app.nest
         .get(UserTransactions)
         .run(user.id, (emit) => app.nest.get(TokenTransactions).issue(user.id, { name: 'd' }, token, emit));
-      expect((await namesOf(app, user.id)).toSorted()).toEqual(['a', 'b', 'c']);
+      expect(new Set(await namesOf(app, user.id))).toEqual(new Set(['a', 'b', 'c']));
     });
 
     it('counts the obtained device, and no expired device', async () => {
