@@ -32,6 +32,7 @@ export const SPECS = {
     'captured-output',
     'deadline',
     'driver-errors',
+    'fair-queue',
     'token-changes',
     'token-lifetime',
     'token-purpose',

@@ -6,6 +6,7 @@ import { isUuid, uuidV7 } from '../database/uuid-v7.js';
 import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
 import { CLOCK, type Clock, DATA_SOURCE } from '../expiring-token.constants.js';
 import { checkExcept } from '../tokens/device.js';
+import type { Emit } from '../tokens/events/token.events.js';
 import { TokenTransactions } from '../tokens/token.transactions.js';
 import { UserTransactions } from '../tokens/user.transactions.js';
 import { checkCredential, checkNewUsername } from '../users/credentials.js';
@@ -44,7 +45,8 @@ export class UserService {
       yield table.insert({ ...user, password: hash });
       return table.create(user);
     };
-    return this.transactions.run(user.id, insert, () => new ConflictException('User name is taken'));
+    const duplicate = () => new ConflictException('User name is taken');
+    return this.transactions.run(user.id, insert, { duplicate });
   }
 
   /**
@@ -61,13 +63,14 @@ export class UserService {
     if (!isUuid(id)) return false;
     const hash = await hashOrNull(password);
     const { table, scripts } = this;
-    return this.transactions.run(id, function* (emit) {
+    const change = function* (emit: Emit): TransactionScript<boolean> {
       const { rows } = yield table.select({ id });
       if (rows.length === 0) return false;
       yield table.update({ password: hash }, { id });
       yield* scripts.revokeAll(id, except, 'password', emit);
       return true;
-    });
+    };
+    return this.transactions.run(id, change, { isRevocation: true });
   }
 
   /**
@@ -78,11 +81,12 @@ export class UserService {
   async delete(id: string): Promise<boolean> {
     if (!isUuid(id)) return false;
     const { table, scripts } = this;
-    return this.transactions.run(id, function* (emit) {
+    const change = function* (emit: Emit): TransactionScript<boolean> {
       const { affected } = yield table.delete({ id });
       yield* scripts.revokeAll(id, {}, 'deleted', emit);
       return affected > 0;
-    });
+    };
+    return this.transactions.run(id, change, { isRevocation: true });
   }
 
   /**
@@ -95,11 +99,12 @@ export class UserService {
   async setActive(id: string, active: boolean): Promise<boolean> {
     if (!isUuid(id)) return false;
     const { table } = this;
-    return this.transactions.run(id, function* () {
+    const change = function* (): TransactionScript<boolean> {
       const { rows } = yield table.select({ id });
       if (rows.length > 0) yield table.update({ active }, { id });
       return rows.length > 0;
-    });
+    };
+    return this.transactions.run(id, change, { isRevocation: true });
   }
 }
 

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
-import { KeyedQueue } from '../async/keyed-queue.js';
 import { retry } from '../async/retry.js';
 import { raceAbort } from '../async/with-timeout.js';
 import { type DriverErrorKind, classifyDriverError } from '../errors/driver-errors.js';
@@ -20,7 +19,6 @@ const CLOSING_WINDOW_MS = 600_000;
 
 /** A database server, reached over the connections of the data source's pool. */
 export abstract class ServerDatabase<Connection> implements Database {
-  private readonly queue = new KeyedQueue();
   private closedAtMs: number[] = [];
 
   constructor(
@@ -46,7 +44,7 @@ export abstract class ServerDatabase<Connection> implements Database {
   transaction<T>(lock: string, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T> {
     const transact = () =>
       this.withConnection((_, connection) => this.transact(connection, lock, script(), signal), signal);
-    return this.queue.run(lock, () => retry(transact, RETRYABLE, signal));
+    return retry(transact, RETRYABLE, signal);
   }
 
   /** Runs a statement. */

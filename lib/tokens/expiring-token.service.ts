@@ -156,7 +156,9 @@ export class ExpiringTokenService {
   async revoke(userId: string, id: string): Promise<boolean> {
     checkUserId(userId);
     if (!isUuid(id)) return false;
-    return this.transactions.run(userId, (emit) => this.scripts.revoke(userId, id, 'revoked', emit));
+    return this.transactions.run(userId, (emit) => this.scripts.revoke(userId, id, 'revoked', emit), {
+      isRevocation: true,
+    });
   }
 
   /**
@@ -169,7 +171,9 @@ export class ExpiringTokenService {
   async revokeAll(userId: string, options: { except?: string } = {}): Promise<number> {
     checkUserId(userId);
     const except = checkExcept(options.except);
-    return this.transactions.run(userId, (emit) => this.scripts.revokeAll(userId, except, 'revoked', emit));
+    return this.transactions.run(userId, (emit) => this.scripts.revokeAll(userId, except, 'revoked', emit), {
+      isRevocation: true,
+    });
   }
 
   /**

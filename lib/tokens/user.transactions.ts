@@ -1,8 +1,10 @@
 import { Inject, Injectable } from '@nestjs/common';
+import { FairQueue } from '../async/fair-queue.js';
 import { retry } from '../async/retry.js';
 import { withTimeout } from '../async/with-timeout.js';
 import type { Database, TransactionScript } from '../database/database.js';
 import { classifyDriverError } from '../errors/driver-errors.js';
+import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { orUnavailable } from '../errors/service-unavailable.js';
 import { DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
@@ -12,12 +14,51 @@ import { TokenChanges } from './token-changes.js';
 /** Makes the statements of a transaction. It is called again for each attempt, and what it emits is sent after the commit. */
 export type UserScript<T> = (emit: Emit) => TransactionScript<T>;
 
+/** An event that is emitted after the commit. */
+type EmittedEvent = Parameters<Emit>;
+
+/** A condition that only the application can check, and not a statement of the transaction. */
+export interface ApplicationCondition<T> {
+  /** Throws if the condition does not hold. */
+  check(): Promise<void>;
+  /** Makes the statements that take back what the transaction did. */
+  undo(result: T, emit: Emit): TransactionScript<unknown>;
+}
+
+/** How a script is run. */
+export interface UserScriptOptions<T> {
+  /** The error if a unique key is taken. Without it the keys are random ids, and the script runs again. */
+  duplicate?: () => Error;
+  /** The script ends access, so it runs before all other changes of the user. */
+  isRevocation?: boolean;
+  /** The id of the token that the change was requested with, of which a bounded number waits. */
+  by?: string | undefined;
+  /** How many changes that were requested with one token may wait. */
+  maxWaiting?: number;
+  /** What must hold when the caller gets the result. */
+  condition?: ApplicationCondition<T> | undefined;
+}
+
+/** How many changes that were requested with one token may wait. */
+const MAX_WAITING_PER_TOKEN = 10;
+
+/** How many changes of one user may wait altogether: as many revocations, and as many others. */
+const MAX_WAITING_PER_USER = 500;
+
+/** `Retry-After` of a change that was rejected because too many wait: they are made within a second. */
+const RETRY_AFTER_SECONDS = 1;
+
 /**
  * Runs a script in one transaction under the lock of a user: what it reads stays true until it ends, in every process. Then
  * publishes that the user's tokens changed, and emits the events.
+ *
+ * In this process the scripts of a user wait in a queue: revocations first, and the requests of different tokens in turn. So
+ * the holder of a stolen token cannot keep its owner from revoking it.
  */
 @Injectable()
 export class UserTransactions {
+  private readonly queue = new FairQueue();
+
   constructor(
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(DATABASE) private readonly database: Database,
@@ -29,34 +70,105 @@ export class UserTransactions {
    * Runs a script within the time limit of the option `timeout`. After the limit nothing is committed any more, because the
    * caller was answered that it failed.
    *
-   * @param duplicate - the error if a unique key is taken. Without it the keys are random ids, and the script runs again
-   * @throws ExpiringTokenException `unavailable`
+   * @throws ExpiringTokenException `unavailable`; `throttled` if too many changes wait that one token requested
    */
-  run<T>(userId: string, script: UserScript<T>, duplicate?: () => Error): Promise<T> {
+  run<T>(userId: string, script: UserScript<T>, options: UserScriptOptions<T> = {}): Promise<T> {
     return orUnavailable(() =>
-      withTimeout(this.options.timeoutMs, (signal) => this.runUntil(signal, userId, script, duplicate)),
+      withTimeout(this.options.timeoutMs, (signal) => this.runUntil(signal, userId, script, options)),
     );
   }
 
   /** {@link run} as a part of work that has a time limit already. */
-  async runUntil<T>(signal: AbortSignal, userId: string, script: UserScript<T>, duplicate?: () => Error): Promise<T> {
-    let events: Parameters<Emit>[] = [];
+  async runUntil<T>(
+    signal: AbortSignal,
+    userId: string,
+    script: UserScript<T>,
+    options: UserScriptOptions<T> = {},
+  ): Promise<T> {
+    const [result, events] = await this.inTurn(signal, userId, options, () =>
+      this.runConditionally(signal, userId, script, options),
+    );
+    for (const event of events) this.events.emit(...event);
+    return result;
+  }
+
+  /**
+   * Runs a change that is exact without the lock, such as one statement, in the queue of the user. Then publishes that the
+   * user's tokens changed.
+   *
+   * @throws ExpiringTokenException as {@link run}
+   */
+  runWithoutLock<T>(userId: string, change: () => Promise<T>, options: Pick<UserScriptOptions<T>, 'by'>): Promise<T> {
+    return orUnavailable(() =>
+      withTimeout(this.options.timeoutMs, (signal) => this.inTurn(signal, userId, options, change)),
+    );
+  }
+
+  private async inTurn<T, R>(
+    signal: AbortSignal,
+    userId: string,
+    { isRevocation = false, by = '', maxWaiting = MAX_WAITING_PER_TOKEN }: UserScriptOptions<R>,
+    change: () => Promise<T>,
+  ): Promise<T> {
+    const { queue } = this;
+    if (by !== '' && queue.waiting(userId, isRevocation, by) >= maxWaiting) {
+      throw new ExpiringTokenException('throttled', {
+        message: 'Too many requests',
+        retryAfterSeconds: RETRY_AFTER_SECONDS,
+      });
+    }
+    if (queue.waiting(userId, isRevocation) >= MAX_WAITING_PER_USER) throw new ExpiringTokenException('unavailable');
+    const task = { isUrgent: isRevocation, principal: by, timeoutMs: this.options.timeoutMs, signal };
+    try {
+      return await queue.run(userId, task, change);
+    } finally {
+      // Even if it failed: the commit may have succeeded although its answer was lost.
+      await this.changes.publish(userId);
+    }
+  }
+
+  /**
+   * The condition may change after it was checked. If it changes after the second check, the application revokes the tokens
+   * of the user after the commit, and deletes what was committed. So no token is returned that such a revocation missed. The
+   * check cannot run inside the transaction: it may need a connection of the pool while transactions hold all of them.
+   */
+  private async runConditionally<T>(
+    signal: AbortSignal,
+    userId: string,
+    script: UserScript<T>,
+    { condition, duplicate }: UserScriptOptions<T>,
+  ): Promise<[T, EmittedEvent[]]> {
+    await condition?.check();
+    const [result, events] = await this.transact(signal, userId, script, duplicate);
+    try {
+      await condition?.check();
+    } catch (error) {
+      // An outage says nothing about the condition. Nobody knows the new token, so it does no harm.
+      if (error instanceof ExpiringTokenException) {
+        await this.transact(signal, userId, (emit) => condition!.undo(result, emit));
+      }
+      throw error;
+    }
+    return [result, events];
+  }
+
+  private async transact<T>(
+    signal: AbortSignal,
+    userId: string,
+    script: UserScript<T>,
+    duplicate?: () => Error,
+  ): Promise<[T, EmittedEvent[]]> {
+    let events: EmittedEvent[] = [];
     const attempt = () => {
       // Of an attempt that was rolled back nothing is emitted.
       events = [];
       return script((...event) => events.push(event));
     };
     const transact = () => this.database.transaction(userId, attempt, signal);
-    let result: T;
     try {
-      result = await (duplicate ? transact() : retry(transact, ['duplicate'], signal));
+      return [await (duplicate ? transact() : retry(transact, ['duplicate'], signal)), events];
     } catch (error) {
       throw duplicate && classifyDriverError(error) === 'duplicate' ? duplicate() : error;
-    } finally {
-      // Even if it failed: the commit may have succeeded although its answer was lost.
-      await this.changes.publish(userId);
     }
-    for (const event of events) this.events.emit(...event);
-    return result;
   }
 }
