@@ -54,6 +54,7 @@ export type {
 export { Token } from './tokens/token.entity.js';
 export type { TokenPurpose } from './tokens/token-purpose.js';
 export type { Credentials, UserStore } from './users/user-store.js';
+export { hashPassword } from './users/password-hash.js';
 export { typeOrmUsers } from './users/typeorm-users.js';
 export type { UserProperties } from './users/user-entity.js';
 export { User } from './users/user.entity.js';

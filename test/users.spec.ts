@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { hash } from '@node-rs/argon2';
 import { ForbiddenException, Injectable, Module } from '@nestjs/common';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
-import { type Credentials, typeOrmUsers, type UserStore } from 'nestjs-expiring-token';
+import { type Credentials, hashPassword, typeOrmUsers, type UserStore } from 'nestjs-expiring-token';
 import {
   ChildEntity,
   Column,
@@ -178,7 +178,7 @@ describe('typeOrmUsers', () => {
       expect((await app.login(email.toUpperCase())).status).toBe(401);
     });
 
-    it('replaces a hash with outdated parameters at the next login, also at fifty simultaneous logins', async () => {
+    it('replaces a weaker hash at the next login, also at fifty simultaneous logins', async () => {
       const { id, email } = await createAccount();
       const stored = async () => (await app.dataSource.query(`SELECT * FROM account WHERE id = ${id}`))[0].passwordHash;
       const weak = await stored();
@@ -192,7 +192,50 @@ describe('typeOrmUsers', () => {
       expect(await stored()).toBe(replaced);
     });
 
-    it('accepts a login even if an outdated hash cannot be replaced', async () => {
+    it('replaces a hash by a stronger one only: no parameter becomes less', async () => {
+      const stored = async (id: number) =>
+        (await app.dataSource.query(`SELECT * FROM account WHERE id = ${id}`))[0].passwordHash as string;
+      const parameters = (phc: string) => phc.split('$')[3];
+      const ours = parameters(await hashPassword(PASSWORD));
+      expect(ours).toBe('m=19456,t=2,p=1');
+      for (const [memoryCost, timeCost, parallelism, expected] of [
+        [1024, 1, 1, ours],
+        // Weaker, although it has more passes or lanes.
+        [4096, 3, 1, 'm=19456,t=3,p=1'],
+        [1024, 1, 4, 'm=19456,t=2,p=4'],
+        [19_456, 1, 1, ours],
+        [19_456, 2, 1, null],
+        [19_456, 2, 2, null],
+        // OWASP's choice of more memory for one pass; argon2 of Node and RFC 9106; Laravel; Django.
+        [47_104, 1, 1, null],
+        [65_536, 3, 4, null],
+        [65_536, 4, 1, null],
+        [102_400, 2, 8, null],
+      ] as const) {
+        const passwordHash = await hash(PASSWORD, { memoryCost, timeCost, parallelism });
+        const { id, email } = await createAccount({ passwordHash });
+        const label = parameters(passwordHash);
+        expect((await app.login(email)).status, label).toBe(200);
+        const replaced = await stored(id);
+        if (expected === null) expect(replaced, label).toBe(passwordHash);
+        else expect(parameters(replaced), label).toBe(expected);
+        expect((await app.login(email)).status, label).toBe(200);
+        expect(await stored(id), label).toBe(replaced);
+      }
+    });
+
+    it('accepts the hashes of hashPassword, which rejects what no login can send', async () => {
+      const { email } = await createAccount({ passwordHash: await hashPassword('  of the application\0 ') });
+      expect((await app.login(email, '  of the application\0 ')).status).toBe(200);
+      for (const password of ['', 'a\ud800', 'x'.repeat(1025), 7, null, undefined]) {
+        await expect(hashPassword(password as string), JSON.stringify(password)).rejects.toMatchObject({
+          code: 'validation_failed',
+          message: expect.stringMatching(/^password must /),
+        });
+      }
+    });
+
+    it('accepts a login even if a weaker hash cannot be replaced', async () => {
       const { email } = await createAccount();
       const transaction = vi.spyOn(app.nest.get<Database>(DATABASE), 'transaction');
       transaction.mockRejectedValueOnce(new Error('attempt to write a readonly database'));

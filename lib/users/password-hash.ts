@@ -3,6 +3,7 @@ import { Logger } from '@nestjs/common';
 import { Algorithm, hash, type Options, verify } from '@node-rs/argon2';
 import pLimit from 'p-limit';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
+import { checkCredential } from './credentials.js';
 
 /**
  * Default number of hashes at the same time: it leaves one processor free for requests, and one of libuv's four threads for
@@ -13,25 +14,23 @@ const DEFAULT_CONCURRENCY = Math.min(Math.max(1, availableParallelism() - 1), 3)
 /** Maximum number of waiting hashes, about ten seconds of one processor: a later client would give up before its response. */
 const MAX_WAITING = 500;
 
-/** OWASP Password Storage Cheat Sheet, the first choice for Argon2id: 19 MiB of memory, 2 passes, 1 lane. */
-const PARAMETERS = {
-  // Argon2id. The enum is a const enum, which isolated modules cannot read.
-  algorithm: 2 satisfies Algorithm.Argon2id as Algorithm,
-  memoryCost: 19 * 1024,
-  timeCost: 2,
-  parallelism: 1,
-} satisfies Options;
+/** The parameters of a hash that its cost depends on. */
+type Cost = Required<Pick<Options, 'memoryCost' | 'timeCost' | 'parallelism'>>;
 
-const COST = `$argon2id$v=19$m=${PARAMETERS.memoryCost},t=${PARAMETERS.timeCost},p=${PARAMETERS.parallelism}$`;
+/** OWASP Password Storage Cheat Sheet, the first choice for Argon2id: 19 MiB of memory, 2 passes, 1 lane. */
+const COST: Cost = { memoryCost: 19 * 1024, timeCost: 2, parallelism: 1 };
+
+// Argon2id. The enum is a const enum, which isolated modules cannot read.
+const algorithm = 2 satisfies Algorithm.Argon2id as Algorithm;
 
 /**
  * The PHC strings that are verified: with less than 10 GB of memory and less than a hundred passes. A row with more could
  * block all logins.
  */
-const PHC = /^\$argon2id\$v=19\$m=\d{1,7},t=\d{1,2},p=\d{1,2}\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}$/;
+const PHC = /^\$argon2id\$v=19\$m=(\d{1,7}),t=(\d{1,2}),p=(\d{1,2})\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}$/;
 
 /** A hash whose password nobody knows. It is verified if there is no hash, so that every rejected login takes equally long. */
-const DUMMY_HASH = `${COST}${'A'.repeat(22)}$${'A'.repeat(43)}`;
+const DUMMY_HASH = `$argon2id$v=19$m=${COST.memoryCost},t=${COST.timeCost},p=${COST.parallelism}$${'A'.repeat(22)}$${'A'.repeat(43)}`;
 
 /** Logged, without hash and user, if the stored value is not a valid hash. The client gets the response to a wrong password. */
 const UNVERIFIABLE =
@@ -52,8 +51,23 @@ async function queued<T>(compute: () => Promise<T>): Promise<T> {
   return limit(compute);
 }
 
-/** Hashes a password, and returns its Argon2id PHC string. */
-export const hashPassword = (password: string): Promise<string> => queued(() => hash(password, PARAMETERS));
+/**
+ * Hashes a password as the built-in store does, for a user that the application creates: Argon2id with 19 MiB of memory,
+ * 2 passes and 1 lane (OWASP Password Storage Cheat Sheet). It waits in the queue of the option `hashConcurrency`. The option
+ * `passwords` is not applied.
+ *
+ * @param password - at most 1,024 bytes, hashed exactly as given
+ * @returns the PHC string for the property `password` of `typeOrmUsers`
+ * @throws ExpiringTokenException `validation_failed` for an empty password, one that is too long, or one that is not
+ * well-formed Unicode; `unavailable` if too many hashes wait
+ * @example
+ * ```ts
+ * await accounts.save({ email, passwordHash: await hashPassword(password) });
+ * ```
+ */
+export async function hashPassword(password: string): Promise<string> {
+  return hashWith(COST, checkCredential('password', password));
+}
 
 /**
  * Returns whether a password matches a hash. It computes one hash in any case, so that its duration reveals nothing.
@@ -72,5 +86,23 @@ export const verifyPassword = (stored: unknown, password: string): Promise<boole
     return false;
   });
 
-/** Whether a hash has other parameters than new hashes get. */
-export const isOutdated = (stored: string): boolean => !stored.startsWith(COST);
+/**
+ * Hashes a password that matches a hash once more if that hash is weaker than new ones: if it fills less memory in all of its
+ * passes. No parameter becomes less: a hash of few kibibytes and many passes keeps its number of passes.
+ *
+ * @param stored - a hash that was verified
+ * @returns the new hash, or null if the hash is not weaker
+ */
+export async function strengthenHash(stored: string, password: string): Promise<string | null> {
+  const [memoryCost, timeCost, parallelism] = PHC.exec(stored)!.slice(1).map(Number) as [number, number, number];
+  if (memoryCost * timeCost >= COST.memoryCost * COST.timeCost) return null;
+  const cost: Cost = {
+    memoryCost: Math.max(memoryCost, COST.memoryCost),
+    timeCost: Math.max(timeCost, COST.timeCost),
+    parallelism: Math.max(parallelism, COST.parallelism),
+  };
+  return hashWith(cost, password);
+}
+
+const hashWith = (cost: Cost, password: string): Promise<string> =>
+  queued(() => hash(password, { algorithm, ...cost }));

@@ -8,14 +8,14 @@ import { DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.const
 import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { checkUserEntity, hasHiddenRows, isLoadedFromRow, type UserProperties } from './user-entity.js';
-import { hashPassword, isOutdated, verifyPassword } from './password-hash.js';
+import { strengthenHash, verifyPassword } from './password-hash.js';
 import { type Credentials, type JoinableUserStore, USER_JOIN, type UserJoin, type UserStore } from './user-store.js';
 
 /**
  * Creates a {@link UserStore} over an application's own TypeORM entity, in the data source that the module uses.
  *
- * Names are compared exactly, even if the collation of the column treats `Ann` and `ann` as equal. Hashes with other Argon2id
- * parameters than those of this package are replaced at the next login.
+ * Names are compared exactly, even if the collation of the column treats `Ann` and `ann` as equal. Argon2id hashes that are weaker than
+ * those of this package are replaced at the next login; stronger ones stay.
  *
  * @param entity - the entity class of the users
  * @param properties - the names of its properties
@@ -110,9 +110,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
         if (!isRight || !row) return null;
         const user = this.table.read(row);
         // The login succeeds even if this fails. For an inactive user, who is rejected, no second hash is computed.
-        if (this.isActive(user) && isOutdated(stored as string)) {
-          await this.rehash(user, stored, plain).catch(() => undefined);
-        }
+        if (this.isActive(user)) await this.strengthen(user, stored as string, plain).catch(() => undefined);
         return user;
       }
     }
@@ -158,12 +156,11 @@ export function typeOrmUsers<User extends ObjectLiteral>(
       return new Set(users?.map((user) => String(user[id])));
     }
 
-    /** Replaces the hash that was verified, unless it was changed in the meantime. */
-    private async rehash(user: User, stored: unknown, plain: string): Promise<void> {
-      const change = this.table.update(
-        { [password]: await hashPassword(plain) },
-        { [id]: user[id], [password]: stored },
-      );
+    /** Replaces the hash that was verified if it is weaker than new ones, unless it was changed in the meantime. */
+    private async strengthen(user: User, stored: string, plain: string): Promise<void> {
+      const stronger = await strengthenHash(stored, plain);
+      if (stronger === null) return;
+      const change = this.table.update({ [password]: stronger }, { [id]: user[id], [password]: stored });
       const script = function* (): TransactionScript<void> {
         yield change;
       };

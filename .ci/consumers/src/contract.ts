@@ -34,6 +34,7 @@ import {
   type ExpiringTokenRoute,
   ExpiringTokenService,
   type ExpiringTokenStructuralOptions,
+  hashPassword,
   type HttpRequest,
   type ImportedShape,
   type ImportedToken,
@@ -282,6 +283,7 @@ export async function everyMethod(tokens: ExpiringTokenService, users: UserServi
   const created: User = await users.create('ben', 'another horse');
   await users.create('cem', null).catch((error: ConflictException) => error.getStatus());
   const { id }: { id: string } = created;
+  const hashed: string = await hashPassword('a third horse');
 
   const options: IssueOptions & DeviceOptions = { name: 'export', userAgent: 'curl/8', lifespan: null };
   const { plainText, token }: IssuedToken = await tokens.issue(id, options);
@@ -334,6 +336,7 @@ export async function everyMethod(tokens: ExpiringTokenService, users: UserServi
   const results = [known.username, purpose, devices.length, revoked, ended, expiry instanceof Date, taken, pruned];
   deepEqual(results, ['ben', 'access', 3, true, 1, true, 2, 0]);
   deepEqual([changed, locked, code, deleted], [true, true, 'user_inactive', true]);
+  deepEqual(hashed.split('$')[1], 'argon2id');
 }
 
 /** Describes an error of the package. */
