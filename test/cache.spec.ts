@@ -1,6 +1,7 @@
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ExpiringTokenModule, typeOrmUsers } from 'nestjs-expiring-token';
+import { Redis } from 'ioredis';
 import { createClient } from 'redis';
 import { Column, CreateDateColumn, Entity, PrimaryColumn } from 'typeorm';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -350,9 +351,9 @@ describe('The option cache', () => {
       ['max', 0, '0'],
       ['ttl', 0, '0'],
       ['max', 10_000_001, '10000001'],
-      ['redis', 'localhost:6379', '"a string"'],
-      ['redis', 'http://somebody:pass%20word@localhost', '"a string"'],
-      ['redis', {}, '{}'],
+      ['redis', 'localhost:6379', 'a string of 14 bytes'],
+      ['redis', 'http://somebody:pass%20word@localhost', 'a string of 37 bytes'],
+      ['redis', {}, 'an object'],
     ])('stops the start if %s is invalid: %j', (option, value, shown) => {
       const start = environment.boot({ options: { cache: { [option]: value } } });
       return expect(start).rejects.toThrow(`ExpiringTokenModule: cache.${option}: ${shown}`);
@@ -360,7 +361,7 @@ describe('The option cache', () => {
 
     it.each([
       ['cache.maximum: unknown option', { maximum: 2 }],
-      ['cache: true is not allowed', true],
+      ['cache: null is not allowed', null],
     ])('%s', (message, cache) =>
       expect(environment.boot({ options: { cache: cache as object } })).rejects.toThrow(
         `ExpiringTokenModule: ${message}`,
@@ -406,6 +407,11 @@ describe('The option cache', () => {
         'a URL': async (url = SERVERS.redis) => url,
         ioredis: async (url) => {
           const client = connectRedis(undefined, url);
+          ends.push(() => client.disconnect());
+          return client;
+        },
+        'ioredis that connects lazily': async (url = SERVERS.redis) => {
+          const client = new Redis(url, { lazyConnect: true, stringNumbers: true });
           ends.push(() => client.disconnect());
           return client;
         },

@@ -517,6 +517,49 @@ onRedis(() => {
       for (const app of [one, two]) expectThrottled(await app.login(username));
     });
 
+    it('are counted together by two applications with the URL of Redis, whose connections end with them', async () => {
+      const name = `test-${randomUUID()}`;
+      const url = `${SERVERS.redis}?keyPrefix=${name}:&connectionName=${name}`;
+      const [one, two] = [await boot(environment, { redis: url }), await boot(environment, { redis: url })];
+      const redis = connect('');
+      const connections = async () => String(await redis.client('LIST')).split(name).length - 1;
+      expect(await connections()).toBe(2);
+      const { username } = await one.createUser();
+      await fail(one, username, 5);
+      await fail(two, username, 5);
+      for (const app of [one, two]) expectThrottled(await app.login(username));
+      for (const app of [one, two]) await app.nest.close();
+      await vi.waitFor(async () => expect(await connections()).toBe(0), 5000);
+    });
+
+    it('are counted by each process alone if the URL leads to no Redis, which delays the start by a second at most', async () => {
+      const startedAtMs = performance.now();
+      const app = await boot(environment, { redis: 'redis://127.0.0.1:1' });
+      expect(performance.now() - startedAtMs).toBeLessThan(5000);
+      const { username } = await app.createUser();
+      await fail(app, username, LIMIT);
+      expectThrottled(await app.login(username));
+    });
+
+    it.each(['default', 'none'])(
+      'are counted by a client that connects lazily, with offline queue: %s',
+      async (queue) => {
+        const keyPrefix = `test-${randomUUID()}:`;
+        const lazy = { keyPrefix, lazyConnect: true, ...(queue === 'none' && { enableOfflineQueue: false }) };
+        const clients = [0, 1].map(() => new Redis(SERVERS.redis, lazy));
+        const [one, two] = (await Promise.all(clients.map((redis) => boot(environment, { redis })))) as [
+          TestApp,
+          TestApp,
+        ];
+        await vi.waitFor(() => expect(clients.map(({ status }) => status)).toEqual(['ready', 'ready']), 5000);
+        const { username } = await one.createUser();
+        await fail(one, username, 5);
+        await fail(two, username, 5);
+        for (const app of [one, two]) expectThrottled(await app.login(username));
+        for (const redis of clients) redis.disconnect();
+      },
+    );
+
     it('are not mistaken for successful logins', async () => {
       const { one } = await bootTwo();
       const { username } = await one.createUser();
@@ -639,6 +682,16 @@ onRedis(() => {
       expect(await redis.get(name!)).toBeNull();
       expect(await outcome(attemptAt(two, '192.0.2.2', 'ann', wrong))).toBe(401);
       expect(await outcome(attemptAt(one, '192.0.2.3', 'ann', right))).toBe('wait 300');
+    });
+
+    it('are kept from a correct login by ioredis that returns numbers as strings', async () => {
+      const redis = new Redis(SERVERS.redis, { stringNumbers: true, keyPrefix: `test-${randomUUID()}:` });
+      clients.push(redis);
+      const app = await boot(environment, { redis });
+      const { username } = await app.createUser();
+      for (let login = 0; login < 2 * LIMIT; login++) expect((await app.login(username)).status).toBe(200);
+      await fail(app, username, LIMIT);
+      expectThrottled(await app.login(username));
     });
 
     it.each([

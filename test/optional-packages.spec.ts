@@ -61,3 +61,26 @@ it(
   },
   PATIENCE_MS,
 );
+
+it.each(['cache.redis', 'loginThrottle.redis'])(
+  'Without a Redis package, a URL for %s is an error that names the option and the packages',
+  async (option) => {
+    const absent = `
+      export function resolve(specifier, context, next) {
+        if (!['ioredis', 'redis'].includes(specifier)) return next(specifier, context);
+        throw Object.assign(new Error('not found'), { code: 'ERR_MODULE_NOT_FOUND' });
+      }
+    `;
+    const hooks = asModule(`import { register } from 'node:module'; register(${JSON.stringify(asModule(absent))});`);
+    const file = join(dirname(await compile()), '../../../lib/redis/redis-client.js');
+    const open = `
+      import { openRedis } from ${JSON.stringify(file)};
+      await openRedis(${JSON.stringify(option)}, 'redis://:hunter2@127.0.0.1').catch(({ message }) => console.log(message));
+    `;
+    const { stdout } = await run(process.execPath, ['--import', hooks, '--input-type=module', '--eval', open]);
+    expect(stdout).toContain(`ExpiringTokenModule: ${option}: it is a URL, and there is no Redis client`);
+    expect(stdout).toContain('Install ioredis or redis');
+    expect(stdout).not.toContain('hunter2');
+  },
+  PATIENCE_MS,
+);

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { Injectable, Module } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import {
@@ -34,25 +35,31 @@ describe('An invalid option stops the start with an error that names the option,
     ['lifespan', Infinity, 'Infinity', WHOLE_DURATION],
     ['lifespan', 8_640_000_000_001, '8640000000001', WHOLE_DURATION],
     ['lifespan', true, 'true', WHOLE_DURATION],
-    ['lifespan', {}, '{}', WHOLE_DURATION],
+    ['lifespan', {}, 'an object', WHOLE_DURATION],
+    ['lifespan', [{}], 'a list', WHOLE_DURATION],
     ['lifespan', ['1h'], "[ '1h' ]", WHOLE_DURATION],
+    ['lifespan', 30, '30', "Give a string with a unit, such as '30s' or '30d', or '30ms' if milliseconds are meant"],
+    ['lifespan', 999, '999', "'999ms'"],
+    ['idle', 14, '14', "'14s' or '14d'"],
     ['timeout', null, 'null', WHOLE_DURATION],
     ['timeout', '2', '"2"', WHOLE_DURATION],
     ['timeout', 0, '0', WHOLE_DURATION],
     ['idle', '5', '"5"', WHOLE_DURATION],
     ['idle', 0, '0', WHOLE_DURATION],
     ['lastUsedAccuracy', null, 'null', WHOLE_DURATION],
-    ['refresh', true, 'true', 'Give an object'],
-    ['refresh', '7d', '"7d"', 'Give an object'],
+    ['refresh', '7d', '"7d"', 'Give true, or an object'],
+    ['refresh', null, 'null', 'Give true, or an object'],
     ['limit', 5, '5', 'Give an object'],
     ['loginThrottle', true, 'true', 'Give an object'],
-    ['prune', '1h', '"1h"', 'Give an object'],
+    ['prune', '1h', '"1h"', 'Give true, or an object'],
+    ['cache', '10s', 'a string of 3 bytes', 'Give true, or an object'],
+    ['cache', 10, 'a number', 'Give true, or an object'],
     ['imported', 'drf', '"drf"', 'Give a list'],
     ['imported', ['knox'], '"knox"', 'drf'],
-    ['secret', 'too short', 'a secret of 9 bytes', '32 bytes'],
-    ['secret', [], '[]', '32 bytes'],
+    ['secret', 'too short', 'a string of 9 bytes', '32 bytes'],
+    ['secret', [], 'a list', '32 bytes'],
     ['secret', ['x'.repeat(32), 7], 'a number', '32 bytes'],
-    ['secret', null, 'a null', '32 bytes'],
+    ['secret', null, 'null', '32 bytes'],
     ['obtain', 'always', '"always"', 'reuse'],
     ['obtain', 'reuse', '"reuse"', 'Give secret as well'],
     ['obtain', 'renew', '"renew"', 'Give secret as well'],
@@ -76,8 +83,8 @@ describe('An invalid option stops the start with an error that names the option,
     ['routes', 'login', '"login"', 'a list of'],
     ['routes', ['login', 'nope'], '"nope"', 'one of'],
     ['routes', ['login', 'refresh'], "'refresh'", 'Give the option refresh as well'],
-    ['users', {}, '{}', 'UserStore'],
-    ['imports', {}, '{}', 'list of modules'],
+    ['users', {}, 'an object', 'UserStore'],
+    ['imports', {}, 'an object', 'list of modules'],
     ['isGlobal', 'yes', '"yes"', 'true, false'],
     ['globalGuard', 1, '1', 'true, false'],
     ['dataSource', '', '""', 'name of a data source'],
@@ -104,6 +111,8 @@ describe('An invalid option stops the start with an error that names the option,
   const BAD_FIELDS: [option: string, value: unknown, name: string, shown: string, remedy: string][] = [
     ['refresh', { idle: null }, 'refresh.idle', 'null', WHOLE_DURATION],
     ['refresh', { idle: '7' }, 'refresh.idle', '"7"', WHOLE_DURATION],
+    ['refresh', { idle: 7 }, 'refresh.idle', '7', "'7s' or '7d'"],
+    ['refresh', { lifespan: 90 }, 'refresh.lifespan', '90', "'90ms' if milliseconds are meant"],
     ['refresh', { lifespan: 0 }, 'refresh.lifespan', '0', 'or null for never'],
     ['refresh', { grace: '61s' }, 'refresh.grace', '"61s"', '0 to 60 seconds'],
     ['refresh', { grace: -1 }, 'refresh.grace', '-1', '0 to 60 seconds'],
@@ -116,7 +125,8 @@ describe('An invalid option stops the start with an error that names the option,
     ['limit', { perUser: 1 }, 'limit.policy', 'undefined', 'evict'],
     ['loginThrottle', { limit: 0 }, 'loginThrottle.limit', '0', 'of at least 1'],
     ['loginThrottle', { ttl: '5' }, 'loginThrottle.ttl', '"5"', WHOLE_DURATION],
-    ['loginThrottle', { redis: 'redis://x' }, 'loginThrottle.redis', '"redis://x"', 'a client'],
+    ['loginThrottle', { redis: 'localhost' }, 'loginThrottle.redis', 'a string of 9 bytes', "a URL such as 'redis://"],
+    ['loginThrottle', { redis: {} }, 'loginThrottle.redis', 'an object', 'a client'],
     ['prune', { every: '0s' }, 'prune.every', '"0s"', WHOLE_DURATION],
     ['prune', { retention: 0 }, 'prune.retention', '0', WHOLE_DURATION],
     ['hashConcurrency', 0, 'hashConcurrency', '0', 'from 1 to 1024'],
@@ -157,11 +167,46 @@ describe('An invalid option stops the start with an error that names the option,
 
   it('null, which would issue tokens that never expire, and a list', async () => {
     await expect(start(null)).rejects.toThrow('options: null is not allowed');
-    await expect(start([])).rejects.toThrow('options: [] is not allowed');
+    await expect(start([])).rejects.toThrow('options: a list is not allowed');
   });
 
-  it('a secret, whose value is never quoted', async () => {
-    await expect(start({ secret: 'hunter2' })).rejects.not.toThrow('hunter2');
+  const PASSWORD = 'hunter2';
+  const URL_WITH_PASSWORD = `rediss//:${PASSWORD}@localhost`;
+  it.each<[string, unknown]>([
+    ['secret', PASSWORD],
+    ['secret', { value: PASSWORD }],
+    ['secret', ['x'.repeat(32), { value: PASSWORD }]],
+    ['cache', URL_WITH_PASSWORD],
+    ['cache', [URL_WITH_PASSWORD]],
+    ['cache', { redis: URL_WITH_PASSWORD }],
+    ['cache', { redis: { url: URL_WITH_PASSWORD } }],
+    ['cache', { redis: [URL_WITH_PASSWORD] }],
+    ['cache', { url: URL_WITH_PASSWORD }],
+    ['loginThrottle', URL_WITH_PASSWORD],
+    ['loginThrottle', [[URL_WITH_PASSWORD]]],
+    ['loginThrottle', { redis: URL_WITH_PASSWORD }],
+    ['loginThrottle', { redis: { options: { password: PASSWORD } } }],
+    ['loginThrottle', { url: URL_WITH_PASSWORD }],
+    ['dataSource', { type: 'postgres', password: PASSWORD }],
+    ['users', { password: PASSWORD }],
+    ['limit', { policy: { password: PASSWORD } }],
+    ['lifespan', { password: PASSWORD }],
+  ])('%s, without a secret that its value contains: %j', async (option, value) => {
+    const problem: unknown = await start({ [option]: value }).catch((error: unknown) => error);
+    expect(String(problem)).toContain(`ExpiringTokenModule: ${option}`);
+    expect(inspect(problem, { depth: 9 })).not.toContain(PASSWORD);
+  });
+
+  it('options that are a list, or that a factory returns in another form, without a secret that they contain', async () => {
+    const secret = 'hunter2';
+    for (const useFactory of [() => [{ secret }], () => secret]) {
+      const module = ExpiringTokenModule.forRootAsync({ useFactory: useFactory as () => object });
+      const problem: unknown = await Test.createTestingModule({ imports: [module] })
+        .compile()
+        .catch((error: unknown) => error);
+      expect(String(problem)).toContain('ExpiringTokenModule: options: a ');
+      expect(String(problem)).not.toContain(secret);
+    }
   });
 
   it('a bare duration, and a lifespan from a factory', async () => {
@@ -274,6 +319,28 @@ describe('The module options can come', () => {
       const app = await environment.boot({ module: [module] });
       const { json } = await app.login((await app.createUser()).username);
       expect(json.expiresIn).toBe(3600);
+    });
+
+    it.each<[string, ExpiringTokenModuleOptions, number]>([
+      ['true for refresh', { refresh: true }, 3600],
+      ['true for cache and prune', { cache: true, prune: true }, 30 * 86_400],
+      ['a short lifespan with a unit', { lifespan: '900ms' }, 1],
+      ['the smallest number', { lifespan: 1000 }, 1],
+    ])('as %s', async (_, options, expiresIn) => {
+      const app = await environment.boot({ module: [ExpiringTokenModule.forRoot({ ...options, routes: ['login'] })] });
+      const { status, json } = await app.login((await app.createUser()).username);
+      expect(status).toBe(200);
+      expect(json.expiresIn).toBeLessThanOrEqual(expiresIn);
+      expect(json.refreshExpiresIn).toBe(options.refresh ? 7 * 86_400 : undefined);
+      expect(app.tokens.cacheStatus().isOpen).toBe(options.cache === true);
+    });
+
+    it('as true for refresh, with which the route refresh can be listed', async () => {
+      const app = await environment.boot({
+        module: [ExpiringTokenModule.forRoot({ refresh: true, routes: ['login', 'refresh'] })],
+      });
+      const { refreshToken } = (await app.login((await app.createUser()).username)).json;
+      expect((await app.post('/auth/refresh', { refreshToken })).status).toBe(200);
     });
 
     it('from a factory, with structural options beside it', async () => {

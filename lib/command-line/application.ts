@@ -52,7 +52,7 @@ export async function withApplication<T>(path: string, work: (application: Appli
         useFactory: () => ({ ...dataSource.options, retryAttempts: 1 }),
         dataSourceFactory: async () => dataSource,
       }),
-      ExpiringTokenModule.forRoot({ ...options, routes: false, prune: false }),
+      ExpiringTokenModule.forRoot({ ...options, routes: false, prune: false, loginThrottle: false }),
     ],
   })
   class CommandLineModule {}

@@ -19,7 +19,7 @@ export function addPruneCommand({ program, output, interruption }: CommandContex
     .action(async (options: CommonOptions & { retention?: number }) => {
       const signal = interruption.listen();
       await withApplication(options, async ({ tokens, options: { prune } }) => {
-        const defaults = prune ? { retention: prune.retention, batch: prune.batch } : {};
+        const defaults = typeof prune === 'object' ? { retention: prune.retention, batch: prune.batch } : {};
         let bar: Progress | undefined;
         const deleted = await tokens
           .prune({

@@ -17,6 +17,25 @@ export interface DurationRange {
 
 const DEFAULT_RANGE: DurationRange = { min: 1, max: MAX_DURATION_MS, description: 'above 0 and up to 100 years' };
 
+/** A smaller number of milliseconds is no lifetime: its author probably means seconds or days. */
+const MIN_LIFETIME_NUMBER = 1000;
+
+/**
+ * Converts how long a token lives to milliseconds, as {@link parseDuration} does. A small number without a unit is rejected.
+ *
+ * @throws ExpiringTokenOptionsError as {@link parseDuration}, and if the value is a number below 1,000
+ */
+export function parseLifetime(option: string, value: unknown, constraints?: { never?: boolean }): number {
+  if (typeof value === 'number' && value > 0 && value < MIN_LIFETIME_NUMBER) {
+    rejectOption(
+      option,
+      value,
+      `A number is milliseconds. Give a string with a unit, such as '${value}s' or '${value}d', or '${value}ms' if milliseconds are meant.`,
+    );
+  }
+  return parseDuration(option, value, constraints);
+}
+
 /**
  * Converts a {@link Duration} to milliseconds.
  *

@@ -13,8 +13,8 @@ export type ObtainPolicy = 'reuse' | 'renew' | 'replace';
 /** Options of `forRoot`, and the options that a factory of `forRootAsync` returns. */
 export interface ExpiringTokenOptions {
   /**
-   * How long a token is valid after its creation: a string with a unit such as `'15m'`, or a number of milliseconds. A change
-   * also applies to tokens already issued, except those issued with a lifespan of their own.
+   * How long a token is valid after its creation: a string with a unit such as `'15m'`, or a number of at least 1,000
+   * milliseconds. A change also applies to tokens already issued, except those issued with a lifespan of their own.
    *
    * Danger: with `null`, tokens never expire, and a stolen token is usable until it is revoked.
    *
@@ -42,11 +42,11 @@ export interface ExpiringTokenOptions {
 
   /**
    * Gives each device that logs in a refresh token, which `POST refresh` exchanges for a new pair of tokens. This option also
-   * shortens the default of `lifespan`.
+   * shortens the default of `lifespan`. `true`: with the defaults of {@link RefreshOptions}.
    *
    * @defaultValue `false`
    */
-  refresh?: RefreshOptions | false;
+  refresh?: RefreshOptions | boolean;
 
   /**
    * Limits how many devices a user can have at the same time. `null`: no limit.
@@ -81,7 +81,8 @@ export interface ExpiringTokenOptions {
    * hit is no faster than a fresh look-up.
    *
    * Without a cache, each request sees the current state of the database. With it, changes made through this package in the
-   * same process are seen immediately, and others within {@link CacheOptions.ttl}.
+   * same process are seen immediately, and others within {@link CacheOptions.ttl}. `true`: with the defaults of
+   * {@link CacheOptions}.
    *
    * Danger: requests may share one user object, which must not be modified. This concerns users from an application's own
    * `UserStore`, and from `typeOrmUsers` if TypeORM cannot read the entity with its token in one statement, for example
@@ -89,15 +90,15 @@ export interface ExpiringTokenOptions {
    *
    * @defaultValue `false`
    */
-  cache?: CacheOptions | false;
+  cache?: CacheOptions | boolean;
 
   /**
    * Deletes tokens that expired more than `retention` ago, in the background. `false`: only a call of
-   * `ExpiringTokenService.prune()` deletes them, with the defaults.
+   * `ExpiringTokenService.prune()` deletes them, with the defaults. `true`: the defaults.
    *
    * @defaultValue `{ every: '1h', retention: '7d', batch: 1000 }`
    */
-  prune?: PruneOptions | false;
+  prune?: PruneOptions | boolean;
 
   /**
    * Accepts tokens that `ExpiringTokenService.import()` took over from another package: `'drf'`, 40 hexadecimal digits;

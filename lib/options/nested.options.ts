@@ -68,8 +68,8 @@ export interface LoginThrottleOptions {
   ttl?: Duration;
 
   /**
-   * The application's own `ioredis` or `redis` client, through which several processes share the counters. While Redis is
-   * unavailable, each process counts on its own.
+   * Redis, through which several processes share the counters: a URL, for which `ioredis` or `redis` must be installed, or the
+   * application's own client of either package. While Redis is unavailable, each process counts on its own.
    *
    * @defaultValue none: each process counts alone
    */

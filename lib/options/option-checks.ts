@@ -1,20 +1,34 @@
 import { inspect } from 'node:util';
 import { ExpiringTokenOptionsError } from '../errors/expiring-token-options.error.js';
 
-/** Formats a value for an error message: short and on one line. */
-export const formatValue = (value: unknown): string =>
-  typeof value === 'string'
-    ? JSON.stringify(value).slice(0, 60)
-    : inspect(value, { depth: 1, breakLength: Infinity, compact: true }).slice(0, 60);
+/** Options whose value can be a secret, or a URL with a password. Their values do not appear in an error. */
+const SECRET_OPTIONS = ['options', 'secret', 'cache', 'cache.redis', 'loginThrottle', 'loginThrottle.redis'];
+
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
+
+/** Describes a value without its content. */
+function describeKind(value: unknown): string {
+  if (typeof value === 'string') return `a string of ${Buffer.byteLength(value)} bytes`;
+  if (Array.isArray(value)) return 'a list';
+  if (isObject(value)) return 'an object';
+  return ['number', 'bigint', 'symbol', 'function'].includes(typeof value) ? `a ${typeof value}` : String(value);
+}
+
+/** Formats a value for an error message: short and on one line. The content of an object, which may be a secret, is left out. */
+export function formatValue(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value).slice(0, 60);
+  if (Array.isArray(value) ? value.some(isObject) : isObject(value)) return describeKind(value);
+  return inspect(value, { breakLength: Infinity, compact: true }).slice(0, 60);
+}
 
 /**
- * Throws because the value of an option is invalid.
+ * Throws because the value of an option is invalid. The error shows the value, unless the option can hold a secret.
  *
- * @param value - is quoted in the message, so it must not be a secret
  * @param remedy - what to do instead, as a sentence
  */
 export function rejectOption(option: string, value: unknown, remedy: string): never {
-  throw new ExpiringTokenOptionsError(option, `${formatValue(value)} is not allowed`, remedy);
+  const shown = SECRET_OPTIONS.includes(option) ? describeKind(value) : formatValue(value);
+  throw new ExpiringTokenOptionsError(option, `${shown} is not allowed`, remedy);
 }
 
 /** Returns the value if it is a string that matches a pattern. */
@@ -36,14 +50,28 @@ export function checkInteger(option: string, value: unknown, min: number, max: n
   return rejectOption(option, value, `Give a whole number ${range}.`);
 }
 
-/** Returns the value if it is an object without unknown fields: an option that consists of options. */
+/** Returns the value if it is an object without unknown fields: an option that consists of options. `true`: no fields are set. */
+export function checkFieldsOrTrue<T extends object>(
+  option: string,
+  value: T | true | undefined,
+  known: readonly (keyof T & string)[],
+): Partial<T> {
+  return value === true ? {} : checkFields(option, value, known, 'true, or ');
+}
+
+/**
+ * Returns the value if it is an object without unknown fields: an option that consists of options.
+ *
+ * @param alternative - what else is allowed, for the error message
+ */
 export function checkFields<T extends object>(
   option: string,
   value: T | undefined,
   known: readonly (keyof T & string)[],
+  alternative = '',
 ): T {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    return rejectOption(option, value, `Give an object with ${known.map(formatValue).join(', ')}.`);
+  if (!isObject(value) || Array.isArray(value)) {
+    return rejectOption(option, value, `Give ${alternative}an object with ${known.map(formatValue).join(', ')}.`);
   }
   const unknown = Object.keys(value).find((name) => !(known as readonly string[]).includes(name));
   if (unknown !== undefined) {

@@ -1,7 +1,14 @@
 import ms from 'ms';
-import { type DurationRange, parseDuration } from './duration.js';
+import { type DurationRange, parseDuration, parseLifetime } from './duration.js';
 import type { ExpiringTokenOptions } from './expiring-token.options.js';
-import { checkFields, checkInteger, checkOneOf, checkPattern, rejectOption } from './option-checks.js';
+import {
+  checkFields,
+  checkFieldsOrTrue,
+  checkInteger,
+  checkOneOf,
+  checkPattern,
+  rejectOption,
+} from './option-checks.js';
 
 /** The longer a used refresh token can be used again, the longer the reuse of a stolen one goes unnoticed. */
 const GRACE_RANGE: DurationRange = { min: 0, max: ms('60s'), description: 'from 0 to 60 seconds' };
@@ -32,7 +39,7 @@ export function parseRefresh(value: ExpiringTokenOptions['refresh']) {
     lifespan = '90d',
     grace = '30s',
     header = 'Refresh-Token',
-  } = checkFields('refresh', value, ['idle', 'lifespan', 'grace', 'header']);
+  } = checkFieldsOrTrue('refresh', value, ['idle', 'lifespan', 'grace', 'header']);
   const name = checkPattern(
     'refresh.header',
     header,
@@ -44,12 +51,25 @@ export function parseRefresh(value: ExpiringTokenOptions['refresh']) {
   }
   return Object.freeze({
     lifetime: Object.freeze({
-      lifespanMs: parseDuration('refresh.lifespan', lifespan, { never: true }),
-      idleMs: parseDuration('refresh.idle', idle),
+      lifespanMs: parseLifetime('refresh.lifespan', lifespan, { never: true }),
+      idleMs: parseLifetime('refresh.idle', idle),
     }),
     graceMs: parseDuration('refresh.grace', grace, { range: GRACE_RANGE }),
     header: name,
   });
+}
+
+/**
+ * Checks an option that is a URL or a client of Redis, if it is set.
+ *
+ * @param methods - methods of a client that are used
+ */
+function checkRedis(option: string, redis: unknown, methods: readonly string[]): void {
+  const isClient = typeof redis === 'object' && redis !== null && methods.every((method) => method in redis);
+  const isUrl = typeof redis === 'string' && /^rediss?:\/\//.test(redis);
+  if (redis !== undefined && !isUrl && !isClient) {
+    rejectOption(option, redis, "Give a URL such as 'redis://localhost:6379', or a client made by ioredis or redis.");
+  }
 }
 
 /** Checks the option `limit`. Null means that there is no limit. */
@@ -66,9 +86,7 @@ export function parseLimit(value: ExpiringTokenOptions['limit']) {
 export function parseLoginThrottle(value: ExpiringTokenOptions['loginThrottle']) {
   if (value === false) return null;
   const { limit = 10, ttl = '5m', redis } = checkFields('loginThrottle', value, ['limit', 'ttl', 'redis']);
-  if (redis !== undefined && (typeof redis !== 'object' || redis === null)) {
-    rejectOption('loginThrottle.redis', redis, 'Give a client made by ioredis or redis.');
-  }
+  checkRedis('loginThrottle.redis', redis, ['eval']);
   return Object.freeze({
     limit: checkInteger('loginThrottle.limit', limit, 1, Number.MAX_SAFE_INTEGER),
     ttlMs: parseDuration('loginThrottle.ttl', ttl),
@@ -79,17 +97,8 @@ export function parseLoginThrottle(value: ExpiringTokenOptions['loginThrottle'])
 /** Checks the option `cache`. Null means that no token is cached. */
 export function parseCache(value: ExpiringTokenOptions['cache']) {
   if (value === false) return null;
-  const { ttl = '10s', max = 50_000, redis } = checkFields('cache', value, ['ttl', 'max', 'redis']);
-  const isClient = typeof redis === 'object' && redis !== null && 'duplicate' in redis && 'publish' in redis;
-  const isUrl = typeof redis === 'string' && /^rediss?:\/\//.test(redis);
-  if (redis !== undefined && !isUrl && !isClient) {
-    rejectOption(
-      'cache.redis',
-      // A URL may contain a password.
-      typeof redis === 'string' ? 'a string' : redis,
-      "Give a URL such as 'redis://localhost:6379', or a client made by ioredis or redis.",
-    );
-  }
+  const { ttl = '10s', max = 50_000, redis } = checkFieldsOrTrue('cache', value, ['ttl', 'max', 'redis']);
+  checkRedis('cache.redis', redis, ['duplicate', 'publish']);
   return Object.freeze({
     ttlMs: parseDuration('cache.ttl', ttl),
     max: checkInteger('cache.max', max, 1, MAX_CACHE_SIZE),
@@ -103,7 +112,7 @@ export function parsePrune(value: ExpiringTokenOptions['prune']) {
     every = '1h',
     retention = '7d',
     batch = 1000,
-  } = checkFields('prune', value === false ? {} : value, ['every', 'retention', 'batch']);
+  } = checkFieldsOrTrue('prune', value === false ? true : value, ['every', 'retention', 'batch']);
   return Object.freeze({
     everyMs: value === false ? null : parseDuration('prune.every', every),
     retentionMs: parseDuration('prune.retention', retention),

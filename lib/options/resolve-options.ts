@@ -1,7 +1,7 @@
 import { createSecretKey, type KeyObject } from 'node:crypto';
 import ms from 'ms';
 import { ExpiringTokenOptionsError } from '../errors/expiring-token-options.error.js';
-import { parseDuration } from './duration.js';
+import { parseDuration, parseLifetime } from './duration.js';
 import type { ExpiringTokenOptions, ImportedShape, ObtainPolicy } from './expiring-token.options.js';
 import { checkInteger, checkOneOf, checkPattern, rejectOption } from './option-checks.js';
 import { parseCache, parseLimit, parseLoginThrottle, parsePrune, parseRefresh } from './resolve-nested-options.js';
@@ -26,17 +26,11 @@ export type ResolvedOptions = ReturnType<typeof resolveOptions>;
 function parseSecrets(value: unknown): readonly KeyObject[] {
   const secrets: unknown[] = value === undefined ? [] : Array.isArray(value) ? value : [value];
   const remedy = `Give a random string of at least ${MIN_SECRET_BYTES} bytes, or a list of them, the newest first.`;
-  if (value !== undefined && secrets.length === 0) rejectOption('secret', '[]', remedy);
+  if (value !== undefined && secrets.length === 0) rejectOption('secret', secrets, remedy);
   return Object.freeze(
     secrets.map((secret) => {
-      // The value is a secret: the error contains only its type or length.
-      if (typeof secret !== 'string') {
-        return rejectOption('secret', `a ${secret === null ? 'null' : typeof secret}`, remedy);
-      }
-      const bytes = Buffer.byteLength(secret);
-      return bytes < MIN_SECRET_BYTES
-        ? rejectOption('secret', `a secret of ${bytes} bytes`, remedy)
-        : createSecretKey(secret, 'utf8');
+      const isLongEnough = typeof secret === 'string' && Buffer.byteLength(secret) >= MIN_SECRET_BYTES;
+      return isLongEnough ? createSecretKey(secret, 'utf8') : rejectOption('secret', secret, remedy);
     }),
   );
 }
@@ -129,8 +123,8 @@ export function resolveOptions(options: ExpiringTokenOptions) {
   }
   const secrets = parseSecrets(secret);
   const accessLifetime: Lifetime = Object.freeze({
-    lifespanMs: parseDuration('lifespan', lifespan, { never: true }),
-    idleMs: parseDuration('idle', idle, { never: true }),
+    lifespanMs: parseLifetime('lifespan', lifespan, { never: true }),
+    idleMs: parseLifetime('idle', idle, { never: true }),
   });
   const rotation = parseRefresh(refresh);
   // If the option was switched off, refresh tokens that were issued before expire after the default lifetime.

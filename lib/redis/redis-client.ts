@@ -17,7 +17,7 @@ export interface RedisClient {
 }
 
 /** Clients of `ioredis` have this method. No version of `redis` has it. */
-const isIoredis = (client: object): boolean => 'defineCommand' in client;
+export const isIoredis = (client: object): boolean => 'defineCommand' in client;
 
 /** Whether the client sends a command immediately, without waiting for a connection. */
 export const isReady = (client: RedisClient): boolean => client.status === 'ready' || client.isReady === true;
@@ -33,11 +33,23 @@ export const untilReady = (client: RedisClient): Promise<void> =>
 const MAX_RETRY_DELAY_MS = 500;
 
 /**
- * Creates a client with `ioredis` if it is installed, else with `redis`. The client retries until it is connected.
+ * Connects to the Redis that an option names.
  *
- * @throws ExpiringTokenOptionsError if neither package is installed
+ * @param option - name of the option
+ * @param redis - its value: a URL, or a client of the application
+ * @returns the client, and whether it was created here, so that it must be disconnected
+ * @throws ExpiringTokenOptionsError for a URL, if no Redis package is installed
  */
-export async function connectRedis(url: string): Promise<RedisClient> {
+export async function openRedis(option: string, redis: unknown): Promise<{ client: RedisClient; isOwn: boolean }> {
+  if (typeof redis === 'string') return { client: await createClient(option, redis), isOwn: true };
+  const client = redis as RedisClient;
+  // A client of `ioredis` with `lazyConnect` waits for its first command, and only a client that is connected gets commands.
+  if (client.status === 'wait') void client.connect().catch(() => undefined);
+  return { client, isOwn: false };
+}
+
+/** Creates a client with `ioredis` if it is installed, else with `redis`. The client retries until it is connected. */
+async function createClient(option: string, url: string): Promise<RedisClient> {
   const ioredis = (await importOptional('ioredis')) as {
     Redis: new (address: string, options: object) => RedisClient;
   } | null;
@@ -56,7 +68,7 @@ export async function connectRedis(url: string): Promise<RedisClient> {
     return client;
   }
   throw new ExpiringTokenOptionsError(
-    'cache.redis',
+    option,
     'it is a URL, and there is no Redis client',
     'Install ioredis or redis, or give a client of your own.',
   );

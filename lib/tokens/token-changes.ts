@@ -1,7 +1,7 @@
 import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
-import { connectRedis, type RedisClient } from '../redis/redis-client.js';
+import { openRedis } from '../redis/redis-client.js';
 import { RevocationBus } from '../redis/revocation.bus.js';
 
 /** The process in which tokens changed: this one, or another one that reported it over Redis. */
@@ -50,10 +50,9 @@ export class RemoteChanges implements OnApplicationBootstrap, OnApplicationShutd
 
   async onApplicationBootstrap(): Promise<void> {
     if (this.redis === undefined) return;
-    const isUrl = typeof this.redis === 'string';
-    const client = isUrl ? await connectRedis(this.redis) : (this.redis as RedisClient);
+    const { client, isOwn } = await openRedis('cache.redis', this.redis);
     const onRevoked = (userId: string | null) => void this.changes.publish(userId, 'remote');
-    this.bus = new RevocationBus(client, isUrl, { onRevoked }, this.hasUnsent);
+    this.bus = new RevocationBus(client, isOwn, { onRevoked }, this.hasUnsent);
   }
 
   async onApplicationShutdown(): Promise<void> {

@@ -183,6 +183,13 @@ const disabled: ExpiringTokenOptions = {
   secret: 'a secret of thirty-two bytes, or more',
 };
 
+const defaults: ExpiringTokenOptions = {
+  refresh: true,
+  loginThrottle: { redis: 'redis://127.0.0.1' },
+  cache: true,
+  prune: true,
+};
+
 // @ts-expect-error unknown option
 export const misspelt: ExpiringTokenModuleOptions = { lifeSpan: '30d' };
 // @ts-expect-error structural options are not allowed in the options of the factory
@@ -206,6 +213,7 @@ export const registrations = [
   ExpiringTokenModule.forRoot({ ...runtime, ...structural }),
   ExpiringTokenModule.forRoot({ ...disabled, users: Accounts, routes: false, dataSource: 'accounts' }),
   ExpiringTokenModule.forRootAsync({ ...structural, useFactory: () => disabled }),
+  ExpiringTokenModule.forRoot(defaults),
 ];
 
 /** The registrations that main.ts tests over HTTP. They differ in the source of their options. */

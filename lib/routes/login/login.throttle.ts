@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { KeyedQueue } from '../../async/keyed-queue.js';
 import { RESOLVED_OPTIONS } from '../../expiring-token.constants.js';
 import { ExpiringTokenException } from '../../errors/expiring-token.exception.js';
@@ -74,7 +74,7 @@ interface HeldSlot {
  * simultaneous attempts cannot exceed the limit.
  */
 @Injectable()
-export class LoginThrottle implements OnApplicationShutdown {
+export class LoginThrottle implements OnApplicationBootstrap, OnApplicationShutdown {
   private readonly counter: AttemptCounter | null;
   /** Attempts of one key take their slots in the order in which they came. */
   private readonly queue = new KeyedQueue();
@@ -82,6 +82,10 @@ export class LoginThrottle implements OnApplicationShutdown {
 
   constructor(@Inject(RESOLVED_OPTIONS) { loginThrottle }: ResolvedOptions) {
     this.counter = loginThrottle && new (loginThrottle.redis ? RedisCounter : MemoryCounter)(loginThrottle);
+  }
+
+  async onApplicationBootstrap(): Promise<void> {
+    await this.counter?.connect?.();
   }
 
   onApplicationShutdown(): void {

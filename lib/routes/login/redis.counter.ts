@@ -1,5 +1,7 @@
 import { Logger } from '@nestjs/common';
+import { withTimeout } from '../../async/with-timeout.js';
 import { describeError } from '../../errors/describe-error.js';
+import { disconnect, isIoredis, openRedis, untilReady } from '../../redis/redis-client.js';
 import { type AttemptCounter, refusedSlot, type Slot, type ThrottleOptions } from './attempt-counter.js';
 import { MemoryCounter } from './memory.counter.js';
 
@@ -11,6 +13,9 @@ interface CommandClient {
 
 /** Longest wait for one Redis command, so that Redis delays a login no longer than the hash of its password does. */
 const REDIS_TIMEOUT_MS = 100;
+
+/** Longest wait for the first connection, which delays the start of an application while Redis is away. */
+const CONNECT_TIMEOUT_MS = 1000;
 
 /** After Redis has failed, it is not used for this long. Otherwise each login would wait for it in turn. */
 const REDIS_PAUSE_MS = 1000;
@@ -45,53 +50,70 @@ if used == 1 then redis.call('del', KEYS[1]) end`;
 export class RedisCounter implements AttemptCounter {
   private readonly logger = new Logger('ExpiringToken');
   private readonly memory: MemoryCounter;
-  private readonly client: CommandClient;
+  /** Undefined if the option is a URL, until {@link connect} is called. */
+  private client?: CommandClient;
+  private closeClient?: () => Promise<void>;
   private pausedUntilMs = 0;
 
   constructor(private readonly options: ThrottleOptions) {
     this.memory = new MemoryCounter(options);
-    this.client = options.redis as CommandClient;
+    if (typeof options.redis !== 'string') this.client = options.redis as CommandClient;
+  }
+
+  /** Connects to Redis. Waits for the connection for a moment, so that already the first login is counted there. */
+  async connect(): Promise<void> {
+    const { client, isOwn } = await openRedis('loginThrottle.redis', this.options.redis);
+    this.client = client as unknown as CommandClient;
+    if (!isOwn) return;
+    this.closeClient = () => disconnect(client);
+    await withTimeout(CONNECT_TIMEOUT_MS, () => untilReady(client), 'Redis').catch(() => undefined);
   }
 
   async consume(key: string): Promise<Slot> {
     const consumed = await this.tryRedis(
-      () => this.runConsume(key),
+      (client) => this.runConsume(client, key),
       // The answer came after all, but the attempt was counted in memory by then.
-      ({ refusedForMs }) => (refusedForMs === null ? this.run(REFUND, key) : undefined),
+      ({ refusedForMs }, client) => (refusedForMs === null ? this.run(client, REFUND, key) : undefined),
     );
     if (!consumed) return this.memory.consume(key);
     if (consumed.refusedForMs !== null) return refusedSlot(consumed.refusedForMs);
     const endsAtMs = performance.now() + consumed.windowMs;
     const refund = async () => {
       // A slot of a window that has ended must not be returned to the next one.
-      if (performance.now() < endsAtMs) await this.tryRedis(() => this.run(REFUND, key));
+      if (performance.now() < endsAtMs) await this.tryRedis((client) => this.run(client, REFUND, key));
     };
     return { refusedForMs: null, refund };
   }
 
   async clear(key: string): Promise<void> {
-    await Promise.all([this.memory.clear(key), this.tryRedis(() => this.client.del(`${KEY_PREFIX}:${key}`))]);
+    await Promise.all([this.memory.clear(key), this.tryRedis((client) => client.del(`${KEY_PREFIX}:${key}`))]);
   }
 
   close(): void {
     this.memory.close();
+    void this.closeClient?.();
   }
 
-  private async runConsume(key: string): Promise<{ refusedForMs: number | null; windowMs: number }> {
+  private async runConsume(
+    client: CommandClient,
+    key: string,
+  ): Promise<{ refusedForMs: number | null; windowMs: number }> {
     const { limit, ttlMs } = this.options;
-    const reply = (await this.run(CONSUME, key, limit, Math.ceil(ttlMs))) as [taken: unknown, windowMs: unknown];
+    const reply = (await this.run(client, CONSUME, key, limit, Math.ceil(ttlMs))) as [
+      taken: unknown,
+      windowMs: unknown,
+    ];
     // A client may be configured to return numbers as strings. The string '0' is truthy, and would accept every attempt.
     const [taken, windowMs] = [Number(reply[0]), Number(reply[1])];
     return { refusedForMs: taken === 1 ? null : windowMs, windowMs };
   }
 
   /** Runs a script on one key. `ioredis` and `redis` take the parameters of `EVAL` in different forms. */
-  private run(script: string, key: string, ...parameters: number[]): Promise<unknown> {
+  private run(client: CommandClient, script: string, key: string, ...parameters: number[]): Promise<unknown> {
     const [name, texts] = [`${KEY_PREFIX}:${key}`, parameters.map(String)];
-    // Class names differ between versions; `defineCommand` exists in every version of `ioredis` and in none of `redis`.
-    return 'defineCommand' in this.client
-      ? this.client.eval(script, 1, name, ...texts)
-      : this.client.eval(script, { keys: [name], arguments: texts });
+    return isIoredis(client)
+      ? client.eval(script, 1, name, ...texts)
+      : client.eval(script, { keys: [name], arguments: texts });
   }
 
   /**
@@ -100,14 +122,18 @@ export class RedisCounter implements AttemptCounter {
    * @param undo - called with an answer that comes too late
    * @returns undefined if Redis gave no answer in time
    */
-  private async tryRedis<T>(command: () => Promise<T>, undo?: (answer: T) => unknown): Promise<T | undefined> {
-    if (performance.now() < this.pausedUntilMs) return undefined;
-    const answer = (async () => command())();
+  private async tryRedis<T>(
+    command: (client: CommandClient) => Promise<T>,
+    undo?: (answer: T, client: CommandClient) => unknown,
+  ): Promise<T | undefined> {
+    const { client } = this;
+    if (!client || performance.now() < this.pausedUntilMs) return undefined;
+    const answer = (async () => command(client))();
     try {
       return await inTime(answer);
     } catch (error) {
       this.pause(error);
-      answer.then(undo).catch(() => undefined);
+      answer.then((late) => undo?.(late, client)).catch(() => undefined);
       return undefined;
     }
   }
