@@ -546,17 +546,14 @@ onRedis(() => {
       async (queue) => {
         const keyPrefix = `test-${randomUUID()}:`;
         const lazy = { keyPrefix, lazyConnect: true, ...(queue === 'none' && { enableOfflineQueue: false }) };
-        const clients = [0, 1].map(() => new Redis(SERVERS.redis, lazy));
-        const [one, two] = (await Promise.all(clients.map((redis) => boot(environment, { redis })))) as [
-          TestApp,
-          TestApp,
-        ];
-        await vi.waitFor(() => expect(clients.map(({ status }) => status)).toEqual(['ready', 'ready']), 5000);
+        const pair = [0, 1].map(() => new Redis(SERVERS.redis, lazy));
+        const [one, two] = (await Promise.all(pair.map((redis) => boot(environment, { redis })))) as [TestApp, TestApp];
+        await vi.waitFor(() => expect(pair.map(({ status }) => status)).toEqual(['ready', 'ready']), 5000);
         const { username } = await one.createUser();
         await fail(one, username, 5);
         await fail(two, username, 5);
         for (const app of [one, two]) expectThrottled(await app.login(username));
-        for (const redis of clients) redis.disconnect();
+        for (const redis of pair) redis.disconnect();
       },
     );
 
