@@ -21,7 +21,13 @@ export type {
   ExpiringTokenStructuralOptions,
 } from './expiring-token.module-options.js';
 export { ApiExpiringToken } from './openapi/describe-route.decorator.js';
-export { CurrentToken, CurrentUser, OptionalToken, Public } from './authentication/expiring-token.decorators.js';
+export {
+  CurrentToken,
+  CurrentUser,
+  OptionalToken,
+  Public,
+  RequireToken,
+} from './authentication/expiring-token.decorators.js';
 export { ExpiringTokenGuard } from './authentication/expiring-token.guard.js';
 export type { ExpiringTokenAuthInfo, HttpRequest } from './transports/http-request.js';
 export { SocketAuthenticator } from './authentication/socket-authenticator.js';

@@ -1,16 +1,16 @@
 import { createParamDecorator, type ExecutionContext, SetMetadata } from '@nestjs/common';
 import type { HttpRequest } from '../transports/http-request.js';
 import { transportOf } from '../transports/transport-of.js';
-
-/**
- * Metadata key of what a handler or class requires: `'public'`, no authentication; `'optional'`, a valid token or none.
- * Without metadata a valid token is required.
- */
-export const AUTHENTICATION = 'expiring-token:authentication';
+import { OPENING, TOKEN_REQUIRED } from './handler-requirements.js';
 
 /**
  * Opens a handler, or all handlers of a class, to everybody: {@link ExpiringTokenGuard} accepts every request and does not
- * read its token, so `@CurrentUser()` is null. On a method it overrides the decorator of the class.
+ * read its token, so `@CurrentUser()` is null.
+ *
+ * The nearest declaration wins: a decorator of the method is stronger than one of the class, and a class is stronger than its
+ * parent class. `@RequireToken()` and `@UseGuards(ExpiringTokenGuard)` are such declarations too: a method with a guard of its
+ * own requires a token although its class is public. On the same method or class, `@Public()` is stronger than the guard, and
+ * `@RequireToken()` is stronger than `@Public()`. A subclass does not inherit `@Public()` for the handlers that it adds.
  *
  * @example
  * ```ts
@@ -21,11 +21,11 @@ export const AUTHENTICATION = 'expiring-token:authentication';
  * }
  * ```
  */
-export const Public = () => SetMetadata(AUTHENTICATION, 'public');
+export const Public = () => SetMetadata(OPENING, 'public');
 
 /**
  * Accepts a request without a token, and then `request.user` is null. {@link ExpiringTokenGuard} still rejects a request with
- * an invalid token, with the same errors as on any other route. On a method it overrides the decorator of the class.
+ * an invalid token, with the same errors as on any other route. The nearest declaration wins, as for {@link Public}.
  *
  * @example
  * ```ts
@@ -36,7 +36,32 @@ export const Public = () => SetMetadata(AUTHENTICATION, 'public');
  * }
  * ```
  */
-export const OptionalToken = () => SetMetadata(AUTHENTICATION, 'optional');
+export const OptionalToken = () => SetMetadata(OPENING, 'optional');
+
+/**
+ * Requires a valid token for a handler, or for all handlers of a class, although its class or parent class is `@Public()` or
+ * `@OptionalToken()`. It does not add a guard: {@link ExpiringTokenGuard} stands on the class or the method, or is global.
+ *
+ * @example
+ * ```ts
+ * @Public()
+ * @Controller('articles')
+ * @UseGuards(ExpiringTokenGuard)
+ * export class ArticlesController {
+ *   @Get()
+ *   list() {
+ *     return this.articles.list();
+ *   }
+ *
+ *   @RequireToken()
+ *   @Post()
+ *   create(@CurrentUser() user: User, @Body() article: Article) {
+ *     return this.articles.create(user.id, article);
+ *   }
+ * }
+ * ```
+ */
+export const RequireToken = () => SetMetadata(TOKEN_REQUIRED, true);
 
 const requestOf = (context: ExecutionContext): HttpRequest => transportOf(context).getRequest(context);
 

@@ -1,12 +1,11 @@
-import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
-import { Reflector } from '@nestjs/core';
+import { type CanActivate, type ExecutionContext, Injectable, SetMetadata } from '@nestjs/common';
 import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
 import { endsWithResponse, Handshake } from '../transports/handshake.js';
 import type { HttpRequest } from '../transports/http-request.js';
 import { transportOf } from '../transports/transport-of.js';
-import { AUTHENTICATION } from './expiring-token.decorators.js';
 import { GuardAuthInfo } from './guard-auth-info.js';
+import { requirementsOf, TOKEN_GUARD } from './handler-requirements.js';
 import { RequestAuthenticator } from './request-authenticator.js';
 import { ResponseHeadersInterceptor } from './response-headers.interceptor.js';
 import { SocketAuthenticator } from './socket-authenticator.js';
@@ -16,7 +15,8 @@ import { SocketAuthenticator } from './socket-authenticator.js';
  * and `request.authInfo.token` to the row of the token.
  *
  * Guards controllers, GraphQL resolvers and the messages of gateways. The guard closes an accepted connection that stays open
- * (a subscription, a socket) when its token ends. `@Public()` and `@OptionalToken()` change what a handler requires.
+ * (a subscription, a socket) when its token ends. `@Public()`, `@OptionalToken()` and `@RequireToken()` change what a handler
+ * requires. The nearest declaration wins, and the guard is one: see {@link Public}.
  *
  * The guard rejects with an {@link ExpiringTokenException}, and sets the challenge of RFC 6750 §3 on the HTTP response. In a
  * resolver the exception has the form of a GraphQL error with `extensions.code`, and in a gateway that of a `WsException`.
@@ -33,13 +33,13 @@ import { SocketAuthenticator } from './socket-authenticator.js';
  */
 @HideFromInspect()
 @Injectable()
+@SetMetadata(TOKEN_GUARD, true)
 export class ExpiringTokenGuard implements CanActivate {
   /** @internal Nest creates the guard. */
   constructor(
     private readonly authenticator: RequestAuthenticator,
     private readonly sockets: SocketAuthenticator,
     private readonly headers: ResponseHeadersInterceptor,
-    private readonly reflector: Reflector,
   ) {}
 
   /**
@@ -66,14 +66,15 @@ export class ExpiringTokenGuard implements CanActivate {
   }
 
   /**
-   * Extension point: returns what the handler requires. By default the decorator of the method, and otherwise that of its
-   * class.
+   * Extension point: returns what the handler requires. By default the nearest declaration says it: a decorator or a guard, on
+   * the method, its class or a parent class.
    *
    * @returns `'public'`: the request is not authenticated; `'optional'`: a request without a token is accepted too; undefined:
    * a valid token is required
    */
   protected getNeed(context: ExecutionContext): 'public' | 'optional' | undefined {
-    return this.reflector.getAllAndOverride(AUTHENTICATION, [context.getHandler(), context.getClass()]);
+    const { need } = requirementsOf(context.getHandler(), context.getClass());
+    return need === 'required' ? undefined : need;
   }
 
   /**

@@ -1,6 +1,6 @@
 import { HttpStatus, Inject, Injectable, RequestMethod, type Type } from '@nestjs/common';
 import { MetadataScanner, ModulesContainer, Reflector } from '@nestjs/core';
-import { AUTHENTICATION } from '../authentication/expiring-token.decorators.js';
+import { isStated, type Need, needOf } from '../authentication/handler-requirements.js';
 import { errorHeaders } from '../authentication/response-headers.interceptor.js';
 import { type ExpiringTokenErrorCode, ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { MODULE_EXTRAS, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
@@ -13,9 +13,7 @@ import { type ApiResponse, responseOfPlugin, SWAGGER } from './swagger-metadata.
 const BEARER = { bearer: [] };
 
 /** What a route needs. An empty requirement is met by every request, whatever the document requires elsewhere. */
-const SECURITY = { required: [BEARER], optional: [BEARER, {}], public: [{}] };
-
-type Need = keyof typeof SECURITY;
+const SECURITY: Record<Need, object[]> = { required: [BEARER], optional: [BEARER, {}], public: [{}] };
 
 /** The errors of the guard. */
 const GUARD_ERRORS: Record<Need, readonly ExpiringTokenErrorCode[]> = {
@@ -80,9 +78,9 @@ export class RouteDocumentation {
 
   /** What a handler of a controller needs; undefined if neither decorators nor options say it. */
   private needOf(handler: Handler, controller: Type): Need | undefined {
-    const stated = this.find<Need>(AUTHENTICATION, handler, [controller]);
-    if (stated) return stated;
-    return this.extras.globalGuard || this.find(DESCRIPTION, handler, [controller]) ? 'required' : undefined;
+    const isDocumented =
+      this.extras.globalGuard || isStated(handler, controller) || this.find(DESCRIPTION, handler, [controller]);
+    return isDocumented ? (needOf(handler, controller) ?? 'required') : undefined;
   }
 
   /** Metadata of a handler, or else of the first controller that has it. */

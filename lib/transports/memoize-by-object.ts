@@ -9,3 +9,9 @@ export function memoizeByObject<T extends object>(): (key: object, create: () =>
     return created;
   };
 }
+
+/** Like {@link memoizeByObject}, with two keys: both together identify the object. */
+export function memoizeByPair<T extends object>(): (first: object, second: object, create: () => T) => T {
+  const byFirst = memoizeByObject<ReturnType<typeof memoizeByObject<T>>>();
+  return (first, second, create) => byFirst(first, memoizeByObject<T>)(second, create);
+}

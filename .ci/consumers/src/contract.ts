@@ -48,6 +48,7 @@ import {
   OptionalToken,
   type PruneOptions,
   Public,
+  RequireToken,
   type RefreshOptions,
   type ReusedEvent,
   Token,
@@ -270,6 +271,7 @@ export class AccountController {
   }
 
   @Post('scripts')
+  @RequireToken()
   async script(@CurrentUser() { id }: User, @Body() { name }: { name: string }) {
     const issued: IssuedToken = await this.tokens.issue(id, { name, userAgent: null, lifespan: '1h' });
     return { token: issued.plainText };

@@ -1,0 +1,90 @@
+import type { Type } from '@nestjs/common';
+import { memoizeByPair } from '../transports/memoize-by-object.js';
+
+/** Metadata key of `@Public()` and `@OptionalToken()`. */
+export const OPENING = 'expiring-token:opening';
+
+/** Metadata key of `@RequireToken()`. */
+export const TOKEN_REQUIRED = 'expiring-token:token-required';
+
+/** Metadata key of a guard that requires a token. Subclasses of the guard inherit it. */
+export const TOKEN_GUARD = 'expiring-token:guard';
+
+/** The metadata key of `@UseGuards()`. */
+const GUARDS = '__guards__';
+
+/** What a handler needs: a token; a valid token or none; nothing, so that no token is read. */
+export type Need = 'required' | 'optional' | 'public';
+
+/**
+ * Returns what a handler needs, by the nearest declaration: that of the method, then that of the class, then those of its parent
+ * classes. A guard that stands on a method or a class declares that a token is required there. `@Public()` and
+ * `@OptionalToken()` of the same method or class are stronger than the guard beside them, and `@RequireToken()` is stronger
+ * than both.
+ *
+ * `@Public()` and `@OptionalToken()` of a class open the handlers that are written in this class or in a parent class. They do
+ * not open those that a subclass adds: its author does not see the decorator, and a guard may protect these handlers.
+ *
+ * @returns undefined if nothing is declared
+ */
+export function needOf(handler: object, controller: Type): Need | undefined {
+  const need = declaredBy(handler, Reflect.getMetadata, guardsOf(handler));
+  if (need) return need;
+  const author = authorOf(handler, controller);
+  let isAbove = false;
+  for (const type of lineageOf(controller)) {
+    const declared = declaredBy(type, Reflect.getOwnMetadata, guardsAddedBy(type));
+    if (declared === 'required' || (declared && !isAbove)) return declared;
+    isAbove ||= type === author;
+  }
+  return undefined;
+}
+
+/** Whether a decorator of this package states what a handler needs. A guard alone does not count. */
+export const isStated = (handler: object, controller: Type): boolean =>
+  [OPENING, TOKEN_REQUIRED].some((key) => Reflect.hasMetadata(key, handler) || Reflect.hasMetadata(key, controller));
+
+const requirementsFor = memoizeByPair<{ need: Need }>();
+
+/** Returns what the guard knows of a handler. The metadata is read once, and not for each request. */
+export const requirementsOf = (handler: object, controller: Type): { need: Need } =>
+  requirementsFor(handler, controller, () => ({ need: needOf(handler, controller) ?? 'required' }));
+
+type ReadMetadata = (key: string, target: object) => unknown;
+
+function declaredBy(target: object, read: ReadMetadata, guards: readonly object[]): Need | undefined {
+  if (read(TOKEN_REQUIRED, target)) return 'required';
+  const opening = read(OPENING, target) as Need | undefined;
+  return opening ?? (guards.some(requiresToken) ? 'required' : undefined);
+}
+
+const guardsOf = (target: object): readonly object[] =>
+  (Reflect.getMetadata(GUARDS, target) as object[] | undefined) ?? [];
+
+/** The guards of a class itself. Nest copies those of its parent class in front of them. */
+function guardsAddedBy(type: object): readonly object[] {
+  if (!Reflect.hasOwnMetadata(GUARDS, type)) return [];
+  return guardsOf(type).slice(guardsOf(Object.getPrototypeOf(type) as object).length);
+}
+
+/** `@UseGuards()` takes classes and instances. */
+const requiresToken = (guard: object): boolean =>
+  Reflect.hasMetadata(TOKEN_GUARD, typeof guard === 'function' ? guard : guard.constructor);
+
+/** A class and its parent classes, the nearest first. */
+function* lineageOf(controller: Type): Iterable<Type> {
+  for (
+    let type: unknown = controller;
+    typeof type === 'function' && type.prototype;
+    type = Object.getPrototypeOf(type)
+  ) {
+    yield type as Type;
+  }
+}
+
+/** The class in which a handler is written. A handler that something replaced counts as one of the controller itself. */
+function authorOf(handler: object, controller: Type): Type {
+  const isWrittenIn = ({ prototype }: { prototype: object }) =>
+    Object.values(Object.getOwnPropertyDescriptors(prototype)).some(({ value }) => value === handler);
+  return [...lineageOf(controller)].find(isWrittenIn) ?? controller;
+}

@@ -1,0 +1,342 @@
+import { applyDecorators, Controller, Get, Injectable, mixin, type Type, UseGuards } from '@nestjs/common';
+import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
+import { Args, Query, Resolver } from '@nestjs/graphql';
+import { CurrentUser, ExpiringTokenGuard, OptionalToken, Public, RequireToken, User } from 'nestjs-expiring-token';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { needOf } from '../lib/authentication/handler-requirements.js';
+import { ApiDocument } from './fixtures/api-document.js';
+import { onEveryAdapter, onOneEnvironment, type TestApp } from './fixtures/app.js';
+
+/** Responds with the name of the user, so that a test sees whether the token was read. */
+const nameOf = (user: User | null) => ({ name: user?.username ?? null });
+
+@Injectable()
+class StricterGuard extends ExpiringTokenGuard {}
+
+@Injectable()
+class OtherGuard {
+  canActivate() {
+    return true;
+  }
+}
+
+const guardMixin = (): Type => {
+  @Injectable()
+  class MixedGuard extends ExpiringTokenGuard {}
+  return mixin(MixedGuard);
+};
+
+const Guarded = () => applyDecorators(UseGuards(ExpiringTokenGuard));
+
+@Public()
+@Controller('public-class')
+@UseGuards(OtherGuard)
+class PublicClassController {
+  @Get('plain')
+  plain(@CurrentUser() user: User | null) {
+    return nameOf(user);
+  }
+
+  @UseGuards(ExpiringTokenGuard)
+  @Get('guarded')
+  guarded(@CurrentUser() user: User) {
+    return nameOf(user);
+  }
+
+  @UseGuards(OtherGuard, StricterGuard)
+  @Get('subclassed')
+  subclassed(@CurrentUser() user: User) {
+    return nameOf(user);
+  }
+
+  @UseGuards(guardMixin())
+  @Get('mixed')
+  mixed(@CurrentUser() user: User) {
+    return nameOf(user);
+  }
+
+  @Guarded()
+  @Get('composed')
+  composed(@CurrentUser() user: User) {
+    return nameOf(user);
+  }
+
+  @UseGuards(OtherGuard)
+  @Get('other')
+  other(@CurrentUser() user: User | null) {
+    return nameOf(user);
+  }
+
+  @Public()
+  @UseGuards(ExpiringTokenGuard)
+  @Get('open')
+  open(@CurrentUser() user: User | null) {
+    return nameOf(user);
+  }
+
+  @OptionalToken()
+  @UseGuards(ExpiringTokenGuard)
+  @Get('optional')
+  optional(@CurrentUser() user: User | null) {
+    return nameOf(user);
+  }
+
+  @RequireToken()
+  @UseGuards(ExpiringTokenGuard)
+  @Get('required')
+  required(@CurrentUser() user: User) {
+    return nameOf(user);
+  }
+
+  @Public()
+  @RequireToken()
+  @UseGuards(ExpiringTokenGuard)
+  @Get('contradictory')
+  contradictory(@CurrentUser() user: User) {
+    return nameOf(user);
+  }
+}
+
+@OptionalToken()
+@UseGuards(ExpiringTokenGuard)
+@Controller('optional-class')
+class OptionalClassController {
+  @Get('plain')
+  plain(@CurrentUser() user: User | null) {
+    return nameOf(user);
+  }
+
+  @RequireToken()
+  @Get('required')
+  required(@CurrentUser() user: User) {
+    return nameOf(user);
+  }
+}
+
+@Public()
+@UseGuards(ExpiringTokenGuard)
+class PublicBase {
+  @Get('inherited')
+  inherited(@CurrentUser() user: User | null) {
+    return nameOf(user);
+  }
+
+  @Get('overridden')
+  overridden(@CurrentUser() user: User | null) {
+    return nameOf(user);
+  }
+}
+
+@Controller('subclass')
+@UseGuards(OtherGuard)
+class SubclassController extends PublicBase {
+  @Get('overridden')
+  override overridden(@CurrentUser() user: User | null) {
+    return nameOf(user);
+  }
+
+  @Get('added')
+  added(@CurrentUser() user: User | null) {
+    return nameOf(user);
+  }
+}
+
+@Controller('guarded-subclass')
+@UseGuards(ExpiringTokenGuard)
+class GuardedSubclassController extends PublicBase {}
+
+@Controller('required-subclass')
+@RequireToken()
+class RequiredSubclassController extends PublicBase {
+  @Public()
+  @Get('open')
+  open(@CurrentUser() user: User | null) {
+    return nameOf(user);
+  }
+}
+
+@Public()
+@Controller('public-subclass')
+class PublicSubclassController extends GuardedSubclassController {
+  @Get('added')
+  added(@CurrentUser() user: User | null) {
+    return nameOf(user);
+  }
+}
+
+const CONTROLLERS = [
+  PublicClassController,
+  OptionalClassController,
+  SubclassController,
+  GuardedSubclassController,
+  RequiredSubclassController,
+  PublicSubclassController,
+];
+
+const REQUIRED = [
+  '/public-class/guarded',
+  '/public-class/subclassed',
+  '/public-class/mixed',
+  '/public-class/composed',
+  '/public-class/required',
+  '/public-class/contradictory',
+  '/optional-class/required',
+  '/subclass/added',
+  '/subclass/overridden',
+  '/guarded-subclass/inherited',
+  '/guarded-subclass/overridden',
+  '/required-subclass/inherited',
+];
+
+const OPEN = [
+  '/public-class/plain',
+  '/public-class/other',
+  '/public-class/open',
+  '/subclass/inherited',
+  '/required-subclass/open',
+  '/public-subclass/inherited',
+  '/public-subclass/added',
+];
+
+const OPTIONAL = ['/public-class/optional', '/optional-class/plain'];
+
+describe.each([{ globalGuard: false }, { globalGuard: true }])(
+  'The nearest declaration, with globalGuard: $globalGuard,',
+  ({ globalGuard }) => {
+    onEveryAdapter((environment) => {
+      let app: TestApp;
+      beforeAll(async () => {
+        app = await environment.boot({ options: { globalGuard }, controllers: CONTROLLERS });
+      });
+
+      it.each(REQUIRED)('requires a token for %s', async (path) => {
+        const { id, username } = await app.createUser();
+        expect(await app.get(path)).toMatchObject({ status: 401, json: { code: 'token_missing' } });
+        expect((await app.get(path, 'nonsense')).json.code).toBe('token_invalid');
+        expect((await app.get(path, await app.token(id))).json).toEqual({ name: username });
+      });
+
+      it.each(OPEN)('opens %s to everybody, and reads no token there', async (path) => {
+        expect(await app.get(path)).toMatchObject({ status: 200, json: { name: null } });
+        expect(await app.get(path, await app.token())).toMatchObject({ status: 200, json: { name: null } });
+      });
+
+      it.each(OPTIONAL)('accepts a token or none for %s', async (path) => {
+        const { id, username } = await app.createUser();
+        expect((await app.get(path)).json).toEqual({ name: null });
+        expect((await app.get(path, await app.token(id))).json).toEqual({ name: username });
+        expect((await app.get(path, 'nonsense')).json.code).toBe('token_invalid');
+      });
+    });
+  },
+);
+
+describe('What a handler requires', () => {
+  const needOfMethod = (type: Type, method: string) =>
+    needOf((type.prototype as Record<string, object>)[method]!, type);
+
+  @Public()
+  class Base {
+    static readonly guard = Object.create(ExpiringTokenGuard.prototype) as ExpiringTokenGuard;
+
+    written() {}
+  }
+
+  it('is required by an instance of the guard too', () => {
+    @Public()
+    class WithInstance {
+      @UseGuards(Base.guard)
+      handler() {}
+    }
+    expect(needOfMethod(WithInstance, 'handler')).toBe('required');
+  });
+
+  it('is not opened by a parent class for a handler that something replaced', () => {
+    class Sub extends Base {}
+    expect(needOfMethod(Sub, 'written')).toBe('public');
+    expect(needOf(() => undefined, Sub)).toBeUndefined();
+  });
+
+  it('is the same for messages of a gateway and for resolvers', () => {
+    @Public()
+    @WebSocketGateway()
+    class Gateway {
+      @SubscribeMessage('open')
+      open(@MessageBody() body: unknown) {
+        return body;
+      }
+
+      @UseGuards(ExpiringTokenGuard)
+      @SubscribeMessage('closed')
+      closed(@MessageBody() body: unknown) {
+        return body;
+      }
+    }
+    @OptionalToken()
+    @Resolver()
+    class Notes {
+      @Query(() => String)
+      open(@Args('id') id: string) {
+        return id;
+      }
+
+      @RequireToken()
+      @Query(() => String)
+      closed(@Args('id') id: string) {
+        return id;
+      }
+    }
+    expect(needOfMethod(Gateway, 'open')).toBe('public');
+    expect(needOfMethod(Gateway, 'closed')).toBe('required');
+    expect(needOfMethod(Notes, 'open')).toBe('optional');
+    expect(needOfMethod(Notes, 'closed')).toBe('required');
+  });
+});
+
+describe('A subclass of the guard that overrides getNeed', () => {
+  @Injectable()
+  class ReadOnlyGuard extends ExpiringTokenGuard {
+    protected override getNeed(context: Parameters<ExpiringTokenGuard['canActivate']>[0]) {
+      return context.getHandler().name === 'anybody' ? 'public' : super.getNeed(context);
+    }
+  }
+
+  @Controller('own-rule')
+  @UseGuards(ReadOnlyGuard)
+  class OwnRuleController {
+    @Get('anybody')
+    anybody(@CurrentUser() user: User | null) {
+      return nameOf(user);
+    }
+
+    @Get('users')
+    users(@CurrentUser() user: User) {
+      return nameOf(user);
+    }
+  }
+
+  onOneEnvironment((environment) => {
+    it('decides itself, and can ask for the declarations', async () => {
+      const app = await environment.boot({ controllers: [OwnRuleController] });
+      expect((await app.get('/own-rule/anybody')).json).toEqual({ name: null });
+      expect((await app.get('/own-rule/users')).json.code).toBe('token_missing');
+    });
+  });
+});
+
+describe('The OpenAPI document', () => {
+  onOneEnvironment((environment) => {
+    it('shows what the guard requires', async () => {
+      const app = await environment.boot({ options: { globalGuard: true }, controllers: CONTROLLERS });
+      const document = await ApiDocument.of(app);
+      const securityOf = (path: string) => document.operation('get', path).security;
+      for (const path of REQUIRED) {
+        // A handler that several controllers inherit has one description for all of them.
+        if (!path.endsWith('inherited') && !path.endsWith('overridden'))
+          expect(securityOf(path), path).toEqual([{ bearer: [] }]);
+      }
+      expect(securityOf('/public-class/plain')).toEqual([{}]);
+      expect(securityOf('/optional-class/plain')).toEqual([{ bearer: [] }, {}]);
+    });
+  });
+});
