@@ -12,6 +12,7 @@ export type {
   CacheOptions,
   LimitOptions,
   LoginThrottleOptions,
+  PasswordOptions,
   PruneOptions,
   RefreshOptions,
 } from './options/nested.options.js';

@@ -389,6 +389,13 @@ describe('The command line', () => {
         await app.createUser(name);
       });
 
+      it('creates no user if the password is shorter than the option passwords allows', options, async () => {
+        const run = await project.run(['create-user', 'gina', '-d', source], 'seven77');
+        expect(run).toMatchObject({ code: 1, stdout: '' });
+        expect(run.stderr).toMatch(/: password must be at least 8 characters /);
+        await app.createUser('gina');
+      });
+
       describe('on a terminal', () => {
         it('asks for the password twice without showing it', options, async () => {
           const answers = [

@@ -20,6 +20,7 @@ import {
   warnings,
   onEveryDatabase,
   onEveryEnvironment,
+  onOneEnvironment,
   PASSWORD,
   TestEnvironment,
   type TestApp,
@@ -51,6 +52,27 @@ describe('UserService', () => {
     });
 
     it('rejects invalid names and passwords', async () => {
+      // Soft hyphen, zero-width space and joiner, right-to-left override, byte order mark, Hangul filler, variation selectors, tag.
+      const invisible = [
+        '\u00ad',
+        '\u200b',
+        '\u200d',
+        '\u202e',
+        '\u2066',
+        '\ufeff',
+        '\u3164',
+        '\u115f',
+        '\u034f',
+        '\ufe0f',
+        '\u{e0100}',
+        '\u{e0061}',
+      ];
+      for (const character of invisible) {
+        await expect(app.users.create(`an${character}n`, PASSWORD), JSON.stringify(character)).rejects.toMatchObject({
+          code: 'validation_failed',
+          message: 'username must not contain invisible or control characters',
+        });
+      }
       for (const username of ['', ' ann', 'ann ', 'a\0b', 'a\nb', 'a\ud800', 'x'.repeat(256), 7, null, ['ann']]) {
         await expect(app.users.create(username as string, PASSWORD), JSON.stringify(username)).rejects.toMatchObject({
           code: 'validation_failed',
@@ -64,7 +86,7 @@ describe('UserService', () => {
     });
 
     it('keeps passwords exactly as given', async () => {
-      for (const password of ['  spaces  ', 'nul\0byte', 'e\u0301', '😀'.repeat(256), 'x'.repeat(1024)]) {
+      for (const password of ['  spaces  ', 'nul\0byte', 'passed e\u0301', '😀'.repeat(256), 'x'.repeat(1024)]) {
         const { username } = await app.users.create(randomUUID(), password);
         expect((await app.login(username, password)).status, JSON.stringify(password)).toBe(200);
         const variants = [
@@ -109,7 +131,7 @@ describe('UserService', () => {
       for (const [password, except] of [
         ['', undefined],
         ['x'.repeat(1025), undefined],
-        ['fine', 'no device'],
+        ['long enough', 'no device'],
       ] as const) {
         await expect(
           app.users.changePassword(user.id, password, { except }),
@@ -120,9 +142,21 @@ describe('UserService', () => {
       }
       expect((await app.get('/me', token)).status).toBe(200);
       expect((await app.login(user.username)).status).toBe(200);
-      expect(await app.users.changePassword(randomUUID(), 'fine')).toBe(false);
+      expect(await app.users.changePassword(randomUUID(), 'long enough')).toBe(false);
       expect(await app.users.delete(randomUUID())).toBe(false);
       expect(await app.users.delete('nobody')).toBe(false);
+    });
+
+    it('rejects new passwords of less than eight code points, also in changePassword', async () => {
+      const user = await app.createUser();
+      const tooShort = { code: 'validation_failed', message: 'password must be at least 8 characters' };
+      for (const password of ['x', 'seven77', '😀'.repeat(7)]) {
+        await expect(app.users.create(randomUUID(), password), password).rejects.toMatchObject(tooShort);
+        await expect(app.users.changePassword(user.id, password), password).rejects.toMatchObject(tooShort);
+      }
+      expect((await app.login(user.username)).status).toBe(200);
+      for (const password of ['eight888', '😀'.repeat(8)])
+        expect(await app.users.changePassword(user.id, password), password).toBe(true);
     });
 
     it('leaves no login valid that ran while the password changed', async () => {
@@ -142,6 +176,64 @@ describe('UserService', () => {
       expect(await app.users.setActive(id, true)).toBe(true);
       expect(await app.users.setActive(randomUUID(), true)).toBe(false);
       expect(await app.users.setActive("' OR 1=1", true)).toBe(false);
+    });
+  });
+});
+
+describe('The option passwords', () => {
+  onOneEnvironment((environment) => {
+    it('changes the minimum length of new passwords, and locks nobody out', async () => {
+      const app = await environment.boot({ options: { passwords: { minLength: 2 } } });
+      const { username, id } = await app.users.create(randomUUID(), 'xy');
+      await expect(app.users.create(randomUUID(), 'x')).rejects.toThrow('password must be at least 2 characters');
+      const strict = await environment.boot({ options: { passwords: { minLength: 12 } } });
+      expect((await strict.login(username, 'xy')).status).toBe(200);
+      await expect(strict.users.changePassword(id, 'eleven char')).rejects.toThrow('at least 12 characters');
+      expect(await strict.users.changePassword(id, 'twelve chars')).toBe(true);
+    });
+
+    it('rejects what check throws on: an HttpException unchanged, any other error as validation_failed', async () => {
+      const checked: string[] = [];
+      let failure: unknown;
+      const check = async (password: string) => {
+        checked.push(password);
+        if (failure !== undefined) throw failure;
+      };
+      const app = await environment.boot({ options: { passwords: { check } } });
+      const user = await app.createUser();
+      const changes = (password: string) => [
+        app.users.create(randomUUID(), password),
+        app.users.changePassword(user.id, password),
+      ];
+      await Promise.all(changes('long enough'));
+      expect(checked).toEqual(['long enough', 'long enough']);
+
+      const expectRejected = async (expected: unknown) => {
+        for (const result of await Promise.allSettled(changes('breached one')))
+          expect(result).toEqual({ status: 'rejected', reason: expected });
+      };
+      failure = new ForbiddenException({ reason: 'breached' });
+      await expectRejected(failure);
+      failure = new Error('choose a password that was not breached');
+      const message = 'choose a password that was not breached';
+      await expectRejected(expect.objectContaining({ code: 'validation_failed', message }));
+      failure = 'no error';
+      await expectRejected(expect.objectContaining({ code: 'validation_failed', message: 'password is not accepted' }));
+      expect((await app.login(user.username, 'breached one')).status).toBe(401);
+      expect((await app.login(user.username, 'long enough')).status).toBe(200);
+
+      const before = checked.length;
+      await expect(app.users.create(randomUUID(), 'short')).rejects.toThrow('at least 8 characters');
+      await app.users.create(randomUUID(), null);
+      expect(checked).toHaveLength(before);
+    });
+
+    it('may have a synchronous check', async () => {
+      const check = (password: string) => {
+        if (password.includes('ann')) throw new Error('password must not contain the name');
+      };
+      const app = await environment.boot({ options: { passwords: { check } } });
+      await expect(app.users.create('ann', 'ann likes bob')).rejects.toMatchObject({ code: 'validation_failed' });
     });
   });
 });

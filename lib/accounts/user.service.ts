@@ -4,12 +4,13 @@ import type { TransactionScript } from '../database/database.js';
 import { Table } from '../database/table.js';
 import { isUuid, uuidV7 } from '../database/uuid-v7.js';
 import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
-import { CLOCK, type Clock, DATA_SOURCE } from '../expiring-token.constants.js';
+import { CLOCK, type Clock, DATA_SOURCE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import type { ResolvedOptions } from '../options/resolve-options.js';
 import { checkExcept } from '../tokens/device.js';
 import type { Emit } from '../tokens/events/token.events.js';
 import { TokenTransactions } from '../tokens/token.transactions.js';
 import { UserTransactions } from '../tokens/user.transactions.js';
-import { checkCredential, checkNewUsername } from '../users/credentials.js';
+import { checkNewPassword, checkNewUsername } from '../users/credentials.js';
 import { hashPassword } from '../users/password-hash.js';
 import { User } from '../users/user.entity.js';
 
@@ -23,6 +24,7 @@ export class UserService {
   constructor(
     @Inject(DATA_SOURCE) dataSource: DataSource,
     @Inject(CLOCK) private readonly clock: Clock,
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     private readonly transactions: UserTransactions,
     private readonly scripts: TokenTransactions,
   ) {
@@ -32,14 +34,15 @@ export class UserService {
   /**
    * Creates an active user.
    *
-   * @param username - compared exactly; at most 255 characters, without white space around it
-   * @param password - at most 1,024 bytes, hashed with Argon2id exactly as given; null for a user who cannot log in
-   * @throws ExpiringTokenException `validation_failed` for an invalid name or password
+   * @param username - compared exactly; at most 255 characters, without invisible characters, or white space around it
+   * @param password - as the option `passwords` says, and at most 1,024 bytes; hashed with Argon2id exactly as given. Null for
+   * a user who cannot log in
+   * @throws ExpiringTokenException `validation_failed` for an invalid name or password; `HttpException` of `passwords.check`
    * @throws ConflictException if the name is taken
    */
   async create(username: string, password: string | null): Promise<User> {
     const user = { id: uuidV7(this.clock()), username: checkNewUsername(username), active: true };
-    const hash = await hashOrNull(password);
+    const hash = await this.hashOrNull(password);
     const { table } = this;
     const insert = function* (): TransactionScript<User> {
       yield table.insert({ ...user, password: hash });
@@ -61,7 +64,7 @@ export class UserService {
   async changePassword(id: string, password: string | null, options: { except?: string } = {}): Promise<boolean> {
     const except = checkExcept(options.except);
     if (!isUuid(id)) return false;
-    const hash = await hashOrNull(password);
+    const hash = await this.hashOrNull(password);
     const { table, scripts } = this;
     const change = function* (emit: Emit): TransactionScript<boolean> {
       const { rows } = yield table.select({ id });
@@ -106,9 +109,9 @@ export class UserService {
     };
     return this.transactions.run(id, change, { isRevocation: true });
   }
-}
 
-/** The hash of a new password; null for a user without a password. */
-async function hashOrNull(password: string | null): Promise<string | null> {
-  return password === null ? null : hashPassword(checkCredential('password', password));
+  /** The hash of a new password; null for a user without a password. */
+  private async hashOrNull(password: string | null): Promise<string | null> {
+    return password === null ? null : hashPassword(await checkNewPassword(this.options.passwords, password));
+  }
 }

@@ -3,6 +3,7 @@ import type {
   CacheOptions,
   LimitOptions,
   LoginThrottleOptions,
+  PasswordOptions,
   PruneOptions,
   RefreshOptions,
 } from './nested.options.js';
@@ -142,6 +143,14 @@ export interface ExpiringTokenOptions {
    * @defaultValue `'password'`
    */
   passwordField?: string;
+
+  /**
+   * Policy for the passwords that `UserService.create`, `changePassword` and the command line set. It does not apply to logins,
+   * so that a stricter policy locks nobody out, and not to `hashPassword`.
+   *
+   * @defaultValue `{ minLength: 8 }`
+   */
+  passwords?: PasswordOptions;
 
   /**
    * Accepted authorization schemes, compared case-insensitively (RFC 9110 §11.1).

@@ -134,3 +134,22 @@ export interface PruneOptions {
    */
   batch?: number;
 }
+
+/** Policy for new passwords, as the option `passwords` takes it. */
+export interface PasswordOptions {
+  /**
+   * Minimum length of a password, in code points: 1 to 256.
+   *
+   * @defaultValue `8`
+   */
+  minLength?: number;
+
+  /**
+   * Throws to reject a password, for example because it is in a list of breached ones. An `HttpException` is the response, or
+   * what the method throws, unchanged. The message of any other error becomes that of a `validation_failed`: it must not
+   * contain the password. It is called after the other checks, and has no time limit.
+   *
+   * @defaultValue none
+   */
+  check?: (password: string) => void | Promise<void>;
+}

@@ -28,6 +28,9 @@ const RESERVED_HEADERS = [
 /** This number of tokens takes some gigabytes of memory. */
 const MAX_CACHE_SIZE = 10_000_000;
 
+/** A password of this many code points has at most 1,024 bytes, the limit, in every script. */
+const MAX_MIN_PASSWORD_LENGTH = 256;
+
 /** Maximum number of rows of one statement. */
 const MAX_BATCH_SIZE = 10_000;
 
@@ -117,5 +120,17 @@ export function parsePrune(value: ExpiringTokenOptions['prune']) {
     everyMs: value === false ? null : parseDuration('prune.every', every),
     retentionMs: parseDuration('prune.retention', retention),
     batch: checkInteger('prune.batch', batch, 1, MAX_BATCH_SIZE),
+  });
+}
+
+/** Checks the option `passwords`. */
+export function parsePasswords(value: ExpiringTokenOptions['passwords']) {
+  const { minLength = 8, check } = checkFields('passwords', value, ['minLength', 'check']);
+  if (check !== undefined && typeof check !== 'function') {
+    rejectOption('passwords.check', check, 'Give a function that throws to reject a password.');
+  }
+  return Object.freeze({
+    minLength: checkInteger('passwords.minLength', minLength, 1, MAX_MIN_PASSWORD_LENGTH),
+    check,
   });
 }

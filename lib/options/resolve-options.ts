@@ -4,7 +4,14 @@ import { ExpiringTokenOptionsError } from '../errors/expiring-token-options.erro
 import { parseDuration, parseLifetime } from './duration.js';
 import type { ExpiringTokenOptions, ImportedShape, ObtainPolicy } from './expiring-token.options.js';
 import { checkInteger, checkOneOf, checkPattern, rejectOption } from './option-checks.js';
-import { parseCache, parseLimit, parseLoginThrottle, parsePrune, parseRefresh } from './resolve-nested-options.js';
+import {
+  parseCache,
+  parseLimit,
+  parseLoginThrottle,
+  parsePasswords,
+  parsePrune,
+  parseRefresh,
+} from './resolve-nested-options.js';
 
 /** RFC 2104 §3: an HMAC key that is shorter than the hash weakens it. */
 const MIN_SECRET_BYTES = 32;
@@ -99,6 +106,7 @@ export function resolveOptions(options: ExpiringTokenOptions) {
     loginThrottle = {},
     usernameField = 'username',
     passwordField = 'password',
+    passwords = {},
     schemes = ['Bearer'],
     realm = 'api',
     expiredStatus = 401,
@@ -143,6 +151,7 @@ export function resolveOptions(options: ExpiringTokenOptions) {
     loginThrottle: parseLoginThrottle(loginThrottle),
     usernameField: parseFieldName('usernameField', usernameField),
     passwordField: parseFieldName('passwordField', passwordField),
+    passwords: parsePasswords(passwords),
     schemes: parseSchemes(schemes),
     realm: checkPattern(
       'realm',

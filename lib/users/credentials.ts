@@ -1,4 +1,6 @@
+import { HttpException } from '@nestjs/common';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
+import type { ResolvedOptions } from '../options/resolve-options.js';
 
 /** Maximum length of a user name or password, in bytes of UTF-8: hashing megabytes would be a denial-of-service attack. */
 const MAX_CREDENTIAL_BYTES = 1024;
@@ -26,17 +28,42 @@ export function checkCredential(field: string, value: unknown): string {
   return value;
 }
 
+/** Characters that are not visible, or change the direction of others: with them, two names look the same. */
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]/u;
+
 /**
- * Checks the name of a new user, and returns it: no control characters, and no white space around it, which some databases
+ * Checks the name of a new user, and returns it: no invisible characters, and no white space around it, which some databases
  * ignore in comparisons.
  *
  * @throws ExpiringTokenException `validation_failed`
  */
 export function checkNewUsername(value: unknown): string {
   const username = checkCredential('username', value);
-  if (/\p{Cc}/u.test(username)) return reject('username', 'must not contain control characters');
+  if (INVISIBLE.test(username)) return reject('username', 'must not contain invisible or control characters');
   if (username !== username.trim()) return reject('username', 'must not start or end with white space');
   if ([...username].length > MAX_USERNAME_LENGTH)
     return reject('username', `must be at most ${MAX_USERNAME_LENGTH} characters`);
   return username;
+}
+
+/**
+ * Checks a new password against the option `passwords`, and returns it.
+ *
+ * @throws ExpiringTokenException `validation_failed`, without the value
+ * @throws HttpException that the option's own check throws
+ */
+export async function checkNewPassword(
+  { minLength, check }: ResolvedOptions['passwords'],
+  value: unknown,
+): Promise<string> {
+  const password = checkCredential('password', value);
+  if ([...password].length < minLength) return reject('password', `must be at least ${minLength} characters`);
+  try {
+    await check?.(password);
+  } catch (error) {
+    if (error instanceof HttpException) throw error;
+    const message = error instanceof Error && error.message !== '' ? error.message : 'password is not accepted';
+    throw new ExpiringTokenException('validation_failed', { message });
+  }
+  return password;
 }

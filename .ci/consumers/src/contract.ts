@@ -46,6 +46,7 @@ import {
   type LoginThrottleOptions,
   type ObtainPolicy,
   OptionalToken,
+  type PasswordOptions,
   type PruneOptions,
   Public,
   RequireToken,
@@ -147,6 +148,7 @@ const limit: LimitOptions = { perUser: 10, policy: 'reject' };
 const loginThrottle: Required<LoginThrottleOptions> = { limit: 10, ttl: '5m', redis: {} };
 const cache: Required<CacheOptions> = { ttl: '10s', max: 50_000, redis: 'redis://127.0.0.1' };
 const prune: Required<PruneOptions> = { every: '1h', retention: '7d', batch: 1000 };
+const passwords: Required<PasswordOptions> = { minLength: 12, check: () => Promise.resolve() };
 const shapes: readonly ImportedShape[] = ['drf', 'sanctum'];
 const policies: readonly ObtainPolicy[] = ['reuse', 'renew', 'replace'];
 
@@ -166,6 +168,7 @@ const runtime: Required<ExpiringTokenOptions> = {
   obtain: policies[0]!,
   usernameField: 'username',
   passwordField: 'password',
+  passwords,
   schemes: ['Bearer', 'Token'],
   realm: 'api',
   expiredStatus: 400,
