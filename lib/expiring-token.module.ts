@@ -50,6 +50,7 @@ import { PasswordLogin } from './routes/login/password-login.js';
 import { ROUTES } from './routes/routes.js';
 import { TokenResponses } from './routes/token-response.js';
 import { TokenEvents } from './tokens/events/token.events.js';
+import { DeviceQueries } from './tokens/device.queries.js';
 import { ExpiringTokenService } from './tokens/expiring-token.service.js';
 import { LastUse } from './tokens/last-use.js';
 import { TokenCache } from './tokens/lookup/token.cache.js';
@@ -58,7 +59,9 @@ import { RemoteChanges, TokenChanges } from './tokens/token-changes.js';
 import { TokenValidity } from './tokens/token-lifetime.js';
 import { TokenAuthenticator } from './tokens/token.authenticator.js';
 import { TokenPruner } from './tokens/token.pruner.js';
+import { TokenFactory } from './tokens/token.factory.js';
 import { TokenQueries } from './tokens/token.queries.js';
+import { RefreshTransactions } from './tokens/refresh.transactions.js';
 import { TokenRefresher } from './tokens/token.refresher.js';
 import { TokenStore } from './tokens/token.store.js';
 import { TokenTransactions } from './tokens/token.transactions.js';
@@ -193,13 +196,16 @@ function assemble(definition: DynamicModule, resolve: () => ResolvedModuleOption
 }
 
 const TOKEN_PROVIDERS: Provider[] = [
+  DeviceQueries,
   ExpiringTokenService,
   LastUse,
+  RefreshTransactions,
   RemoteChanges,
   TokenAuthenticator,
   TokenCache,
   TokenChanges,
   TokenEvents,
+  TokenFactory,
   TokenLookup,
   TokenPruner,
   TokenQueries,

@@ -36,6 +36,7 @@ export { ExpiringTokenOptionsError } from './errors/expiring-token-options.error
 export type { Device } from './tokens/device.js';
 export { ExpiringTokenService } from './tokens/expiring-token.service.js';
 export type {
+  AccessEvent,
   DeviceEvent,
   ExpiredEvent,
   ExpiringTokenEvents,
@@ -43,6 +44,7 @@ export type {
   LoginFailedEvent,
   PrunedEvent,
   RefreshedEvent,
+  ReplayedEvent,
   ReusedEvent,
   RevocationReason,
   RevokedEvent,

@@ -31,6 +31,11 @@ class Journal {
     this.emittedEvents.push(['refreshed', event]);
   }
 
+  @OnEvent('expiring-token.replayed')
+  replayed(event: ExpiringTokenEvents['expiring-token.replayed']) {
+    this.emittedEvents.push(['replayed', event]);
+  }
+
   @OnEvent('expiring-token.reused')
   reused(event: ExpiringTokenEvents['expiring-token.reused']) {
     this.emittedEvents.push(['reused', event]);
@@ -91,38 +96,70 @@ describe('An application with @nestjs/event-emitter', () => {
     const logIn = async () =>
       (await app.login(user.username)).json as Record<'token' | 'refreshToken' | 'deviceId', string>;
     const refresh = (refreshToken: string) => app.post('/auth/refresh', { refreshToken });
+    /** The payload for a new device without a name, by default of a login. */
+    const issued = (deviceId: string, more: Partial<ExpiringTokenEvents['expiring-token.issued']> = {}) => ({
+      ...{ userId, deviceId, purpose: 'access', name: null, userAgent: null, via: 'login' },
+      ...more,
+    });
 
     it('emits an event for each new device, however it was created', async () => {
-      const { deviceId } = await logIn();
-      expect(await emittedEvents(app)).toEqual([['issued', { userId, deviceId }]]);
-      const { token } = await app.tokens.issue(userId);
-      expect(await emittedEvents(app)).toEqual([['issued', { userId, deviceId: token.deviceId }]]);
+      const { username } = user;
+      const credentials = { username, password: PASSWORD, deviceName: 'laptop' };
+      const post = async (path: string) => {
+        const headers = [['User-Agent', 'Browser 1']] as const;
+        return (await app.send(path, { method: 'POST', headers, body: credentials })).json;
+      };
+      const named = { userId, name: 'laptop', userAgent: 'Browser 1' };
+      const { deviceId } = await post('/auth/login');
+      expect(await emittedEvents(app)).toEqual([['issued', { ...named, deviceId, purpose: 'access', via: 'login' }]]);
+      const obtained = await post('/auth/obtain-token');
+      expect(await emittedEvents(app)).toEqual([
+        ['issued', { ...named, deviceId: obtained.deviceId, purpose: 'obtained', via: 'obtain' }],
+      ]);
+      const { token } = await app.tokens.issue(userId, { name: 'export\u0000' });
+      expect(await emittedEvents(app)).toEqual([
+        ['issued', issued(token.deviceId, { name: 'export', purpose: 'access', via: 'issue' })],
+      ]);
+      await app.tokens.revokeAll(userId);
+      await emittedEvents(app);
       const { access } = await app.tokens.logIn(userId);
-      expect(await emittedEvents(app)).toEqual([['issued', { userId, deviceId: access.token.deviceId }]]);
+      expect(await emittedEvents(app)).toEqual([['issued', issued(access.token.deviceId)]]);
+      const { token: again } = await app.tokens.obtain(userId);
+      expect(await emittedEvents(app)).toEqual([
+        ['issued', issued(again.deviceId, { purpose: 'obtained', via: 'obtain' })],
+      ]);
     });
 
     it('emits an event for a replaced obtained token, and none for an expired one', async () => {
       const obtain = async () =>
         (await app.post('/auth/obtain-token', { username: user.username, password: PASSWORD })).json.deviceId;
+      const viaObtain = { purpose: 'obtained', via: 'obtain' } as const;
       const first = await obtain();
-      expect(await emittedEvents(app)).toEqual([['issued', { userId, deviceId: first }]]);
+      expect(await emittedEvents(app)).toEqual([['issued', issued(first, viaObtain)]]);
       const second = await obtain();
       expect(await emittedEvents(app)).toEqual([
         ['revoked', { userId, deviceId: first, reason: 'replaced' }],
-        ['issued', { userId, deviceId: second }],
+        ['issued', issued(second, viaObtain)],
       ]);
       app.clock.advance(HOUR_MS);
       const third = await obtain();
-      expect(await emittedEvents(app)).toEqual([['issued', { userId, deviceId: third }]]);
+      expect(await emittedEvents(app)).toEqual([['issued', issued(third, viaObtain)]]);
     });
 
-    it('emits one event for a refresh, even if it is repeated, and one for a reuse', async () => {
+    it('emits an event for a refresh, one for each repetition within the grace, and one for a reuse', async () => {
       const { refreshToken, deviceId } = await logIn();
       await emittedEvents(app);
       await refresh(refreshToken);
-      expect(await emittedEvents(app)).toEqual([['refreshed', { userId, deviceId }]]);
+      const { via: _, ...device } = issued(deviceId);
+      expect(await emittedEvents(app)).toEqual([['refreshed', { ...device, via: 'refresh' }]]);
       expect((await refresh(refreshToken)).status).toBe(200);
-      expect(await emittedEvents(app)).toEqual([]);
+      expect(await emittedEvents(app)).toEqual([['replayed', { userId, deviceId, refused: false }]]);
+      const headers = [
+        ['User-Agent', 'another browser'],
+        ['Refresh-Token', refreshToken],
+      ] as const;
+      expect((await app.send('/auth/refresh', { method: 'POST', headers })).status).toBe(401);
+      expect(await emittedEvents(app)).toEqual([['replayed', { userId, deviceId, refused: true }]]);
       app.clock.advance(30_000);
       expect((await refresh(refreshToken)).status).toBe(401);
       expect(byDevice(await emittedEvents(app))).toEqual([
@@ -165,7 +202,7 @@ describe('An application with @nestjs/event-emitter', () => {
       const { deviceId } = await logIn();
       expect(await emittedEvents(app)).toEqual([
         ['revoked', { userId, deviceId: oldest, reason: 'limit' }],
-        ['issued', { userId, deviceId }],
+        ['issued', issued(deviceId)],
       ]);
     });
 
@@ -218,7 +255,7 @@ describe('An application with @nestjs/event-emitter', () => {
       expect(await emittedEvents(app)).toEqual([]);
       collisions = 2;
       const { deviceId } = (await app.tokens.issue(userId)).token;
-      expect(await emittedEvents(app)).toEqual([['issued', { userId, deviceId }]]);
+      expect(await emittedEvents(app)).toEqual([['issued', issued(deviceId, { via: 'issue' })]]);
     });
   });
 });

@@ -91,20 +91,27 @@ describe('POST /auth/obtain-token', () => {
       expect((await reuse.get('/me', first.token)).json.code).toBe('token_invalid');
     });
 
-    it('replaces a token that was derived from a removed secret, and recognises one of an older secret in the list', async () => {
-      const { username } = await reuse.createUser();
-      const first = (await obtain(reuse, username)).json;
-      const rotated = await environment.boot({
-        options: { lifespan: '2h', secret: [NEW_SECRET, SECRET] },
-        clock: reuse.clock,
-      });
-      expect((await obtain(rotated, username)).json.token).toBe(first.token);
-      const changed = await environment.boot({ options: { lifespan: '2h', secret: NEW_SECRET }, clock: reuse.clock });
-      const second = (await obtain(changed, username)).json;
-      expect(second.token).not.toBe(first.token);
-      expect((await changed.get('/me', first.token)).json.code).toBe('token_invalid');
-      expect((await obtain(rotated, username)).json.token).toBe(second.token);
-    });
+    it.each(['reuse', 'renew'] as const)(
+      'replaces with %s a token of any secret but the first, whether that secret is still in the list or was removed',
+      async (policy) => {
+        const { clock } = reuse;
+        const boot = (secret: string | string[]) =>
+          environment.boot({ options: { lifespan: '2h', secret, obtain: policy }, clock });
+        const { username } = await reuse.createUser();
+        const first = (await obtain(reuse, username)).json;
+        const rotated = await boot([NEW_SECRET, SECRET]);
+        expect((await rotated.get('/me', first.token)).status).toBe(200);
+        const second = (await obtain(rotated, username)).json;
+        expect(second.deviceId).not.toBe(first.deviceId);
+        expect((await rotated.get('/me', first.token)).json.code).toBe('token_invalid');
+        expect((await obtain(rotated, username)).json).toEqual(second);
+        const removed = await boot(NEW_SECRET);
+        expect((await obtain(removed, username)).json).toEqual(second);
+        const third = (await obtain(reuse, username)).json;
+        expect(third.token).not.toBe(second.token);
+        expect((await removed.get('/me', second.token)).json.code).toBe('token_invalid');
+      },
+    );
 
     it('replaces a token that was created without a secret', async () => {
       const { username } = await reuse.createUser();

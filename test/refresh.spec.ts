@@ -3,9 +3,20 @@ import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
 import { ExpiringTokenModule, type ExpiringTokenModuleOptions, Token } from 'nestjs-expiring-token';
 import { Column, Entity } from 'typeorm';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { TokenEvents } from '../lib/tokens/events/token.events.js';
 import { TokenPruner } from '../lib/tokens/token.pruner.js';
 import { open, seal } from '../lib/tokens/secret/token-seal.js';
-import { warnings, onEveryDatabase, onEveryEnvironment, PASSWORD, type TestApp, TestClock } from './fixtures/app.js';
+import { tally } from './fixtures/iterations.js';
+import { seedTokens } from './fixtures/seed-tokens.js';
+import {
+  debugLog,
+  warnings,
+  onEveryDatabase,
+  onEveryEnvironment,
+  PASSWORD,
+  type TestApp,
+  TestClock,
+} from './fixtures/app.js';
 import { type Answer, bearer } from './fixtures/http.js';
 
 const SECOND_MS = 1000;
@@ -17,6 +28,16 @@ const INVALID = { statusCode: 401, error: 'Unauthorized', message: 'Invalid refr
 
 const refresh = (app: TestApp, refreshToken: string, header = 'Refresh-Token'): Promise<Answer> =>
   app.send('/auth/refresh', { method: 'POST', headers: [[header, refreshToken]] });
+
+/** The same from a client with a user agent. */
+const refreshFrom = (app: TestApp, userAgent: string, refreshToken: string): Promise<Answer> =>
+  app.send('/auth/refresh', {
+    method: 'POST',
+    headers: [
+      ['User-Agent', userAgent],
+      ['Refresh-Token', refreshToken],
+    ],
+  });
 
 const logIn = async (app: TestApp, username: string) =>
   (await app.post('/auth/login', { username, password: PASSWORD, deviceName: 'laptop' })).json;
@@ -38,9 +59,11 @@ describe('A device with a refresh token', () => {
   onEveryDatabase((environment) => {
     let app: TestApp;
     const reused = vi.fn();
+    const replayed = vi.fn();
     beforeAll(async () => {
       app = await environment.boot({ options: { refresh: {} }, imports: [EventEmitterModule.forRoot()] });
       app.nest.get(EventEmitter2).on('expiring-token.reused', reused);
+      app.nest.get(EventEmitter2).on('expiring-token.replayed', replayed);
     });
 
     it('receives it at login, with an access token of one hour', async () => {
@@ -105,7 +128,7 @@ describe('A device with a refresh token', () => {
       ]);
     });
 
-    it('gets the same pair for a repeated refresh within the grace period, and nothing new is stored', async () => {
+    it('gets the same pair for a repeated refresh within the grace period, and no new row is stored', async () => {
       const login = await newLogin(app);
       const first = await refresh(app, login.refreshToken);
       const rows = await rowsOf(app, login.deviceId);
@@ -115,7 +138,9 @@ describe('A device with a refresh token', () => {
       expect(again).toMatchObject({ status: 200, json: same });
       expect(again.json.expiresIn).toBe(expiresIn - 30);
       expect(again.json.refreshExpiresIn).toBe(refreshExpiresIn - 30);
-      expect(await rowsOf(app, login.deviceId)).toEqual(rows);
+      // The number of repetitions is sealed with the pair.
+      const withoutSeal = (found: typeof rows) => found.map(({ sealed: _, ...row }) => row);
+      expect(withoutSeal(await rowsOf(app, login.deviceId))).toEqual(withoutSeal(rows));
       expect((await refresh(app, again.json.refreshToken)).status).toBe(200);
     });
 
@@ -140,6 +165,180 @@ describe('A device with a refresh token', () => {
       expect((await app.get('/me', other.token)).status).toBe(200);
       expect((await refresh(app, other.refreshToken)).status).toBe(200);
       expect(reused.mock.calls).toEqual([[{ userId: user.id, deviceId: stolen.deviceId }]]);
+    });
+
+    it('gets the same pair at most thirty times, then is refused, and goes on with the new pair', async () => {
+      const user = await app.createUser();
+      const { refreshToken, deviceId } = await logIn(app, user.username);
+      const first = (await refresh(app, refreshToken)).json;
+      [replayed, reused].forEach((listener) => listener.mockClear());
+      const answers: Answer[] = [];
+      for (let times = 0; times < 33; times++) answers.push(await refresh(app, refreshToken));
+      expect(answers.map(({ status }) => status)).toEqual([
+        ...Array.from({ length: 30 }, () => 200),
+        ...Array.from({ length: 3 }, () => 401),
+      ]);
+      for (const { json } of answers.slice(0, 30)) expect(json).toEqual(first);
+      for (const { json } of answers.slice(30)) expect(json).toEqual(INVALID);
+      const event = (refused: boolean) => [{ userId: user.id, deviceId, refused }];
+      expect(replayed.mock.calls).toEqual(answers.map((_, index) => event(index >= 30)));
+      expect(reused).not.toHaveBeenCalled();
+      expect((await app.get('/me', first.token)).status).toBe(200);
+      const next = await refresh(app, first.refreshToken);
+      expect(next.status).toBe(200);
+      expect((await refresh(app, first.refreshToken)).json, 'the number begins again').toEqual(next.json);
+    });
+
+    it('gets the same pair only for the user agent that used the refresh token first', async () => {
+      for (const [first, other] of [
+        ['Browser 1', 'Browser 2'],
+        ['Browser 1', null],
+        [null, 'Browser 1'],
+      ] as const) {
+        const label = `${first} and ${other}`;
+        const send = (userAgent: string | null, token: string) =>
+          userAgent === null ? refresh(app, token) : refreshFrom(app, userAgent, token);
+        // The user agent of the login does not count.
+        const { refreshToken, deviceId, token } = (
+          await app.send('/auth/login', {
+            method: 'POST',
+            headers: [['User-Agent', 'Browser 3']],
+            body: { username: (await app.createUser()).username, password: PASSWORD },
+          })
+        ).json;
+        const { json: pair } = await send(first, refreshToken);
+        replayed.mockClear();
+        expect((await send(other, refreshToken)).json, label).toEqual(INVALID);
+        expect((await send(first, refreshToken)).json, label).toEqual(pair);
+        expect((await send(other, refreshToken)).json, label).toEqual(INVALID);
+        expect(
+          replayed.mock.calls.map(([event]) => event),
+          label,
+        ).toMatchObject([{ refused: true, deviceId }, { refused: false }, { refused: true }]);
+        expect(await app.get('/auth/devices', token), label).toMatchObject({
+          status: 200,
+          json: [{ id: deviceId, userAgent: 'Browser 3' }],
+        });
+        expect((await send(other, pair.refreshToken)).status, label).toBe(200);
+      }
+    });
+
+    it('compares a user agent as it is stored: without control characters, cut at 255 code points', async () => {
+      const { refreshToken } = await newLogin(app);
+      const long = 'x'.repeat(255);
+      const { json: pair } = await refreshFrom(app, `${long}1`, refreshToken);
+      expect((await refreshFrom(app, `${long}2`, refreshToken)).json).toEqual(pair);
+      const { plainText } = (await app.tokens.refresh(pair.refreshToken, { userAgent: 'a\u0000b' })).access;
+      const again = await app.tokens.refresh(pair.refreshToken, { userAgent: 'ab' });
+      expect(again.access.plainText).toBe(plainText);
+      await expect(app.tokens.refresh(pair.refreshToken)).rejects.toMatchObject({ code: 'refresh_invalid' });
+    });
+
+    it('is in the log with each repetition and reuse, as a warning if it was rejected, and cannot forge a line', async () => {
+      const userId = 'ann\u0085\u2028\u202e';
+      const { refresh: issued } = await app.tokens.logIn(userId);
+      const { deviceId } = issued!.token;
+      const { plainText } = issued!;
+      const emit = app.nest.get(TokenEvents).emit;
+      [warnings, debugLog].forEach((lines) => lines.splice(0));
+      emit('expiring-token.replayed', { userId, deviceId, refused: false });
+      emit('expiring-token.replayed', { userId, deviceId, refused: true });
+      emit('expiring-token.reused', { userId, deviceId });
+      const details = `: {"userId":"ann\\u{85}\\u{2028}\\u{202e}","deviceId":"${deviceId}"`;
+      expect(debugLog).toEqual([expect.stringContaining(`got the same pair${details},"refused":false}`)]);
+      expect(warnings).toEqual([
+        expect.stringContaining(`was rejected${details},"refused":true}`),
+        expect.stringContaining(`its device was revoked${details}}`),
+      ]);
+      expect([...warnings, ...debugLog].join()).not.toContain(plainText);
+    });
+
+    it('keeps the five newest access tokens, the new one included', async () => {
+      const login = await newLogin(app);
+      const pairs = [login];
+      for (let times = 0; times < 7; times++) {
+        app.clock.advance(SECOND_MS);
+        pairs.push((await refresh(app, pairs.at(-1).refreshToken)).json);
+      }
+      const codes = [];
+      for (const { token } of pairs) codes.push(await codeOf(app, token));
+      const invalid = Array.from({ length: 3 }, () => 'token_invalid');
+      expect(codes).toEqual([...invalid, ...Array.from({ length: 5 }, () => undefined)]);
+      const purposes = (await rowsOf(app, login.deviceId)).map(({ purpose }) => purpose);
+      expect(tally(purposes)).toEqual({ access: 5, refresh: 1, rotated: 7 });
+    });
+
+    it('keeps the new access token even if other processes issued five with a clock that is ahead', async () => {
+      const login = await newLogin(app);
+      const ahead = await environment.boot({ options: { refresh: {} } });
+      ahead.clock.now = app.clock.now + 60 * SECOND_MS;
+      let pair = login;
+      for (let times = 0; times < 6; times++) pair = (await refresh(ahead, pair.refreshToken)).json;
+      const { json } = await refresh(app, pair.refreshToken);
+      expect((await app.get('/me', json.token)).status).toBe(200);
+      expect(await rowsOf(app, login.deviceId)).toHaveLength(5 + 1 + 7);
+    });
+
+    it('keeps expired access tokens, whose clients still get token_expired', async () => {
+      const login = await newLogin(app);
+      let pair = login;
+      for (let times = 0; times < 3; times++) pair = (await refresh(app, pair.refreshToken)).json;
+      app.clock.advance(HOUR_MS);
+      for (let times = 0; times < 7; times++) pair = (await refresh(app, pair.refreshToken)).json;
+      expect(await codeOf(app, login.token)).toBe('token_expired');
+    });
+
+    it('keeps at most ten thousand exchanged refresh tokens, the newest ones', async () => {
+      const user = await app.createUser();
+      const login = await logIn(app, user.username);
+      const { deviceId } = login;
+      const seed = { userId: user.id, deviceId, purpose: 'rotated', newest: app.clock.now - SECOND_MS } as const;
+      await seedTokens(app.dataSource, environment.databaseName, { ...seed, rows: 10_005 });
+      const count = () => app.dataSource.getRepository(Token).countBy({ deviceId, purpose: 'rotated' });
+      expect(await count()).toBe(10_005);
+      const { json } = await refresh(app, login.refreshToken);
+      expect(await count()).toBe(10_000);
+      const [oldest] = await app.dataSource.getRepository(Token).find({
+        where: { deviceId, purpose: 'rotated' },
+        order: { created: 'ASC' },
+        take: 1,
+      });
+      // The last one that was just exchanged, and the newest 9,999 others.
+      expect(oldest!.created).toEqual(new Date(app.clock.now - SECOND_MS - 9_998));
+      await refresh(app, json.refreshToken);
+      expect(await count()).toBe(10_000);
+      expect((await refresh(app, login.refreshToken)).status, 'reuse is still recognized').toBe(401);
+      expect(await rowsOf(app, deviceId)).toEqual([]);
+    });
+
+    it('shows when its refresh token was used no finer than lastUsedAccuracy', async () => {
+      const clock = new TestClock();
+      const coarse = await environment.boot({
+        options: { refresh: { idle: '7d' }, lifespan: '5m', lastUsedAccuracy: '10m' },
+        clock,
+      });
+      const user = await coarse.createUser();
+      const createdAt = clock.now;
+      let { refreshToken } = await logIn(coarse, user.username);
+      for (const [minutes, shown] of [
+        [4, 0],
+        [9, 0],
+        [10, 10],
+        [29, 20],
+        [30, 30],
+      ] as const) {
+        clock.now = createdAt + minutes * 60 * SECOND_MS + 1;
+        ({ refreshToken } = (await refresh(coarse, refreshToken)).json);
+        const lastUsedAt = new Date(createdAt + shown * 60 * SECOND_MS);
+        const expiresAt = new Date(lastUsedAt.getTime() + 7 * DAY_MS);
+        expect(await coarse.tokens.list(user.id), `${minutes} minutes`).toMatchObject([{ lastUsedAt, expiresAt }]);
+      }
+      // The rule of validity is as exact as before.
+      clock.advance(7 * DAY_MS - 1);
+      expect(await coarse.tokens.list(user.id)).toHaveLength(1);
+      clock.advance(1);
+      expect(await coarse.tokens.list(user.id)).toEqual([]);
+      expect((await refresh(coarse, refreshToken)).json).toEqual(INVALID);
     });
 
     it('is revoked also if a listener of the event throws, which is logged', async () => {

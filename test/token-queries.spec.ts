@@ -2,7 +2,9 @@ import { Token } from 'nestjs-expiring-token';
 import { Column, DataSource, Entity } from 'typeorm';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sqliteDialect } from '../lib/database/sqlite.dialect.js';
+import { uuidV7 } from '../lib/database/uuid-v7.js';
 import { resolveOptions } from '../lib/options/resolve-options.js';
+import { DeviceQueries } from '../lib/tokens/device.queries.js';
 import { TokenValidity } from '../lib/tokens/token-lifetime.js';
 import { type TokenCriteria, TokenQueries, type TokenRow } from '../lib/tokens/token.queries.js';
 import { sqliteDriver } from './fixtures/databases.js';
@@ -33,6 +35,7 @@ const row: TokenRow = {
 describe('The statements over tokens', () => {
   let dataSource: DataSource;
   let queries: TokenQueries;
+  let devices: DeviceQueries;
   beforeAll(async () => {
     dataSource = new DataSource({
       type: 'better-sqlite3',
@@ -41,13 +44,18 @@ describe('The statements over tokens', () => {
       entities: [TeamToken],
     });
     await dataSource.initialize();
-    const validity = new TokenValidity(resolveOptions({}), () => NOW);
-    queries = new TokenQueries({ dialect: sqliteDialect }, dataSource, { tokenEntity: TeamToken }, validity);
+    const options = resolveOptions({});
+    const validity = new TokenValidity(options, () => NOW);
+    const database = { dialect: sqliteDialect };
+    const extras = { tokenEntity: TeamToken };
+    queries = new TokenQueries(database, dataSource, extras, validity);
+    devices = new DeviceQueries(database, dataSource, extras, options, validity);
   });
   afterAll(() => dataSource.destroy());
 
   it('are over the table of the subclass', () => {
     expect(queries.select({ id: ID }).sql).toContain('FROM "team_token" WHERE "id" = ?');
+    expect(devices.count('ann', NOW).sql).toContain('FROM "team_token" WHERE "user_id" = ?');
   });
 
   it('are never over all rows', () => {
@@ -58,14 +66,42 @@ describe('The statements over tokens', () => {
   });
 
   it('bind every value', () => {
-    const { sql, values } = queries.selectDevices("ann'", NOW);
-    expect(sql).not.toContain("ann'");
-    expect(values).toEqual(["ann'", 'access', 'obtained', 'refresh', NOW, NOW]);
-    expect(sql.split('?')).toHaveLength(values.length + 1);
+    const statements = [
+      devices.list("ann'", NOW, { deviceId: ID }),
+      devices.ids("ann'", NOW, { deviceId: ID }),
+      devices.count("ann'", NOW),
+      devices.leastRecentlyUsed("ann'", NOW, 3),
+      devices.surplus({ userId: "ann'", deviceId: ID, id: OTHER_ID }, NOW),
+      devices.renameOthers("ann'", ID, "ann'"),
+      ...devices.delete("ann'", [ID]),
+    ];
+    for (const { sql, values } of statements) {
+      expect(sql).not.toContain("ann'");
+      expect(values).toContain("ann'");
+      expect(sql.split('?'), sql).toHaveLength(values.length + 1);
+    }
+  });
+
+  it('delete any number of devices or tokens in chunks, since databases limit the values of a statement', () => {
+    const ids = Array.from({ length: 10_000 }, (_, index) => uuidV7(NOW + index));
+    for (const statements of [devices.delete('ann', ids), devices.deleteTokens(ids.toReversed())]) {
+      expect(statements).toHaveLength(2);
+      expect(new Set(statements.flatMap(({ values }) => values))).toEqual(
+        new Set([...ids, ...(statements[0]!.values.includes('ann') ? ['ann'] : [])]),
+      );
+      for (const { sql, values } of statements) expect(sql.split('?')).toHaveLength(values.length + 1);
+    }
+    expect(devices.deleteTokens(ids.toReversed())).toEqual(devices.deleteTokens(ids));
+    expect(devices.delete('ann', [])).toEqual([]);
   });
 
   it('rotate a refresh token and no other: of two requests, one changes a row', () => {
-    const { sql, values } = queries.rotate(ID, new Date(NOW), { sealed: null, sealedUntil: null });
+    const { sql, values } = queries.rotate(ID, {
+      created: new Date(NOW),
+      userAgent: null,
+      sealed: null,
+      sealedUntil: null,
+    });
     expect(sql).toMatch(/WHERE "id" = \? AND "purpose" = \?$/);
     expect(values.at(-1)).toBe('refresh');
   });

@@ -113,7 +113,8 @@ export interface ExpiringTokenOptions {
 
   /**
    * A random string of at least 32 bytes, or a list of them. With it, `obtain-token` can return a valid token again, although
-   * the database holds only digests. The first secret signs; tokens made with the others are still recognised.
+   * the database holds only digests. The first secret signs. Tokens made with the others stay valid until they expire, or
+   * until the next `obtain-token` of their user, which replaces them.
    *
    * Danger: whoever knows the secret and can read the database can compute these tokens.
    *

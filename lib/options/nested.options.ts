@@ -20,7 +20,8 @@ export interface RefreshOptions {
 
   /**
    * For this long after its first use, a refresh token can be used again and returns the same pair of tokens: for a client
-   * whose response was lost, and for two browser tabs that refresh at the same time. 0 to 60 seconds.
+   * whose response was lost, and for two browser tabs that refresh at the same time. At most 30 times, and only with the user
+   * agent of the first use; each time `expiring-token.replayed` is emitted. 0 to 60 seconds.
    *
    * A refresh token that is used after this time, or after its successor was used, counts as stolen: all tokens of the
    * device are revoked. Danger: the longer this time, the longer the reuse of a stolen token goes unnoticed; with 0, a

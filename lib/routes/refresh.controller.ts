@@ -8,7 +8,7 @@ import { DescribeRoute, TagAuthentication } from '../openapi/describe-route.deco
 import { PairResponseModel, RefreshModel } from '../openapi/models.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
-import type { HttpRequest } from '../transports/http-request.js';
+import { type HttpRequest, utf8Header } from '../transports/http-request.js';
 import { readRefreshToken } from './refresh-token.js';
 import { type TokenResponse, TokenResponses } from './token-response.js';
 
@@ -43,7 +43,7 @@ export class RefreshController {
     if (refreshToken === null) throw new ExpiringTokenException('refresh_invalid', { presented: false });
     try {
       const issuedSince = this.clock();
-      const pair = await this.tokens.refresh(refreshToken);
+      const pair = await this.tokens.refresh(refreshToken, { userAgent: utf8Header(request, 'user-agent') });
       this.log.accepted('Refresh', request, pair.access.token);
       return this.responses.create(pair, issuedSince);
     } catch (error) {

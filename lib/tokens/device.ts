@@ -1,7 +1,5 @@
 import { isUuid } from '../database/uuid-v7.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
-import { expiryOf, isLive, type Lifetimes } from './token-lifetime.js';
-import type { Token } from './token.entity.js';
 
 /** What one login or one obtain created: a browser, a phone, a script. It is live while any of its tokens is. */
 export interface Device {
@@ -13,7 +11,10 @@ export interface Device {
   userAgent: string | null;
   /** When its first token was created. */
   createdAt: Date;
-  /** When one of its tokens was last used; null if that is not known. */
+  /**
+   * When one of its tokens was last used; null if that is not known. The use of a refresh token is rounded to the option
+   * `lastUsedAccuracy`.
+   */
   lastUsedAt: Date | null;
   /** When its last token expires; null if never. */
   expiresAt: Date | null;
@@ -43,34 +44,5 @@ export function sanitizeLabel(label: string | null | undefined): string | null {
   return clean.trim() === '' ? null : clean;
 }
 
-/** The live devices that the tokens of a user make, newest first. */
-export function liveDevices(tokens: readonly Token[], lifetimes: Lifetimes, now: number): Device[] {
-  const byDevice = new Map<string, Token[]>();
-  for (const token of tokens.filter((candidate) => isLive(candidate, lifetimes, now))) {
-    byDevice.set(token.deviceId, [...(byDevice.get(token.deviceId) ?? []), token]);
-  }
-  const devices = [...byDevice].map(([id, own]) => {
-    const ends = own.map((token) => expiryOf(token, lifetimes));
-    return {
-      id,
-      name: own[0]!.name,
-      userAgent: own[0]!.userAgent,
-      createdAt: earliest(own.map((token) => token.created)),
-      lastUsedAt: latest(own.map((token) => token.lastUsedAt).filter((date) => date !== null)),
-      expiresAt: ends.includes(null) ? null : latest(ends as Date[]),
-    };
-  });
-  return devices.toSorted((a, b) => b.createdAt.getTime() - a.createdAt.getTime() || (a.id < b.id ? 1 : -1));
-}
-
-/** Of devices that are sorted newest first, those that were not used for the longest time; of equals, the older ones. */
-export const leastRecentlyUsed = (devices: readonly Device[], count: number): Device[] =>
-  devices
-    .toReversed()
-    .toSorted((a, b) => lastSeenMs(a) - lastSeenMs(b))
-    .slice(0, count);
-
-const lastSeenMs = ({ createdAt, lastUsedAt }: Device) => Math.max(createdAt.getTime(), lastUsedAt?.getTime() ?? 0);
-
-const latest = (dates: Date[]) => dates.reduce<Date | null>((last, date) => (last && last >= date ? last : date), null);
-const earliest = (dates: Date[]) => dates.reduce((first, date) => (first <= date ? first : date));
+/** The later of a stored last use and now: if the clock was set back, a last use does not move back with it. */
+export const notBefore = (stored: Date | null, now: Date): Date => (stored && stored > now ? stored : now);

@@ -111,18 +111,23 @@ export class ExpiringTokenService {
   }
 
   /**
-   * Exchanges a refresh token for a new pair (RFC 9700 §4.14.2). Within the option `refresh.grace`, the same refresh token
-   * gets the same pair again. A refresh token that is used after that, or after its successor was used, is treated as stolen:
-   * its device is revoked.
+   * Exchanges a refresh token for a new pair (RFC 9700 §4.14.2). The device keeps its newest access tokens, at most 5 with the
+   * new one.
    *
+   * Within the option `refresh.grace`, the same refresh token with the same user agent gets the same pair again, at most 30
+   * times; after that, or with another user agent, it is rejected and the device stays as it is. Each time the event
+   * `expiring-token.replayed` is emitted. A refresh token that is used after the grace, or after its successor was used, is
+   * treated as stolen: its device is revoked.
+   *
+   * @param request - `userAgent` of the request that presents the token
    * @throws ExpiringTokenException `refresh_invalid`, `user_inactive`
    * @throws Error without the option `refresh`
    */
-  refresh(refreshToken: string): Promise<IssuedPair> {
-    return this.refresher.refresh(refreshToken);
+  refresh(refreshToken: string, request: Pick<DeviceOptions, 'userAgent'> = {}): Promise<IssuedPair> {
+    return this.refresher.refresh(refreshToken, request);
   }
 
-  /** Returns the live devices of a user, newest first. */
+  /** Returns the live devices of a user, newest first; if there are more than 10,000, the newest 10,000. */
   async list(userId: string): Promise<Device[]> {
     checkUserId(userId);
     return orUnavailable(() => this.store.devices(userId));
@@ -144,7 +149,9 @@ export class ExpiringTokenService {
     }
     checkUserId(userId);
     if (!isUuid(id)) throw new ExpiringTokenException('device_not_found');
-    return this.transactions.run(userId, () => this.scripts.rename(userId, id, clean));
+    const device = await orUnavailable(() => this.store.rename(userId, id, clean));
+    if (!device) throw new ExpiringTokenException('device_not_found');
+    return device;
   }
 
   /**

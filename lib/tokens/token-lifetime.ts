@@ -3,7 +3,7 @@ import type { Statement } from '../database/dialect.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { Lifetime, ResolvedOptions } from '../options/resolve-options.js';
 import { NEVER_MS } from './token.entity.js';
-import { PURPOSE_RULES, type PurposeRules, PURPOSES, type TokenPurpose } from './token-purpose.js';
+import { PURPOSE_RULES, type PurposeRules, PURPOSES, REFRESHING_PURPOSES, type TokenPurpose } from './token-purpose.js';
 
 /** The lifetime of each purpose. */
 export type Lifetimes = Readonly<Record<TokenPurpose, Lifetime>>;
@@ -62,16 +62,47 @@ export const isLive = (token: TokenAge, lifetimes: Lifetimes, now: number): bool
  * @returns the condition that a token is expired at an instant
  */
 export function expiredCondition(lifetimes: Lifetimes): (at: number) => Statement {
-  const lifetimeOf = (limit: keyof Lifetime) => {
-    const cases = PURPOSES.map((purpose) => `WHEN '${purpose}' THEN ${Math.min(lifetimes[purpose][limit], NEVER_MS)}`);
-    return `CASE {purpose} ${cases.join(' ')} END`;
-  };
   // Subtracted from the instant: adding to what a damaged row holds could overflow.
   const sql =
-    `({created} <= ? - COALESCE({lifespan}, ${lifetimeOf('lifespanMs')})` +
-    ` OR COALESCE({lastUsedAt}, {created}) <= ? - ${lifetimeOf('idleMs')})`;
+    `({created} <= ? - ${lifespanSql(lifetimes)}` +
+    ` OR COALESCE({lastUsedAt}, {created}) <= ? - ${limitSql(lifetimes, 'idleMs')})`;
   return (at) => ({ sql, values: [at, at] });
 }
+
+/**
+ * {@link expiryOf} as SQL, for `Table.statement`: when a token expires, in milliseconds since the epoch, or {@link NEVER_MS}.
+ *
+ * @param lastUse - SQL for its last use
+ */
+export function expirySql(lifetimes: Lifetimes, lastUse = '{lastUsedAt}'): string {
+  // Compared before it is added, so that the sum cannot overflow.
+  const end = (start: string, life: string) =>
+    `CASE WHEN ${start} >= ${NEVER_MS} - ${life} THEN ${NEVER_MS} ELSE ${start} + ${life} END`;
+  const ofAge = end('{created}', lifespanSql(lifetimes));
+  const ofIdle = end(`COALESCE(${lastUse}, {created})`, limitSql(lifetimes, 'idleMs'));
+  return `CASE WHEN ${ofAge} <= ${ofIdle} THEN ${ofAge} ELSE ${ofIdle} END`;
+}
+
+/**
+ * The last use of a token as clients may see it, as SQL for `Table.statement`. That of a refresh token is rounded: it is the
+ * instant of the last refresh, after which a thief of the same token would have to ask within the grace.
+ *
+ * @param accuracyMs - the option `lastUsedAccuracy`
+ */
+export function shownLastUseSql(accuracyMs: number): string {
+  const purposes = REFRESHING_PURPOSES.map((purpose) => `'${purpose}'`).join(', ');
+  const rounded = `{lastUsedAt} - ({lastUsedAt} - {created}) % ${accuracyMs}`;
+  return `CASE WHEN {purpose} IN (${purposes}) THEN ${rounded} ELSE {lastUsedAt} END`;
+}
+
+/** SQL for one limit of the lifetime of a token's purpose. */
+function limitSql(lifetimes: Lifetimes, limit: keyof Lifetime): string {
+  const cases = PURPOSES.map((purpose) => `WHEN '${purpose}' THEN ${Math.min(lifetimes[purpose][limit], NEVER_MS)}`);
+  return `CASE {purpose} ${cases.join(' ')} END`;
+}
+
+/** SQL for the lifespan of a token: its own, or that of its purpose. */
+const lifespanSql = (lifetimes: Lifetimes) => `COALESCE({lifespan}, ${limitSql(lifetimes, 'lifespanMs')})`;
 
 /** When a token expires unless it is used before; null if never. */
 export function expiryOf(token: TokenAge, lifetimes: Lifetimes): Date | null {

@@ -17,14 +17,48 @@ export interface PurposeRules {
   readonly isDerived: boolean;
   /** Which lifetime applies: see `lifetimesOf`. */
   readonly lifetime: 'access' | 'refresh' | 'rotated';
+  /**
+   * How many live tokens of the purpose a device keeps at a refresh, the newest ones; null if a refresh adds none. Without it,
+   * the holder of one refresh token could fill the table, and make every statement over the user's rows slow.
+   */
+  readonly maxPerDevice: number | null;
 }
 
 /** The one table of purposes. A new purpose is a line here, and the script that issues it. */
 export const PURPOSE_RULES: Readonly<Record<TokenPurpose, PurposeRules>> = {
-  access: { authenticates: true, refreshes: false, isDevice: true, isDerived: false, lifetime: 'access' },
-  obtained: { authenticates: true, refreshes: false, isDevice: true, isDerived: true, lifetime: 'access' },
-  refresh: { authenticates: false, refreshes: true, isDevice: true, isDerived: false, lifetime: 'refresh' },
-  rotated: { authenticates: false, refreshes: true, isDevice: false, isDerived: false, lifetime: 'rotated' },
+  access: {
+    authenticates: true,
+    refreshes: false,
+    isDevice: true,
+    isDerived: false,
+    lifetime: 'access',
+    maxPerDevice: 5,
+  },
+  obtained: {
+    authenticates: true,
+    refreshes: false,
+    isDevice: true,
+    isDerived: true,
+    lifetime: 'access',
+    maxPerDevice: null,
+  },
+  refresh: {
+    authenticates: false,
+    refreshes: true,
+    isDevice: true,
+    isDerived: false,
+    lifetime: 'refresh',
+    maxPerDevice: null,
+  },
+  rotated: {
+    authenticates: false,
+    refreshes: true,
+    isDevice: false,
+    isDerived: false,
+    lifetime: 'rotated',
+    // A client that refreshes once a minute reaches it after a week, when the oldest ones expire.
+    maxPerDevice: 10_000,
+  },
 };
 
 /** Every purpose. */
@@ -32,6 +66,12 @@ export const PURPOSES = Object.keys(PURPOSE_RULES) as readonly TokenPurpose[];
 
 /** The purposes whose tokens make a device. */
 export const DEVICE_PURPOSES = PURPOSES.filter((purpose) => PURPOSE_RULES[purpose].isDevice);
+
+/** The purposes whose tokens a refresh adds to a device. */
+export const BOUNDED_PURPOSES = PURPOSES.filter((purpose) => PURPOSE_RULES[purpose].maxPerDevice !== null);
+
+/** The purposes whose tokens are exchanged at a refresh. */
+export const REFRESHING_PURPOSES = PURPOSES.filter((purpose) => PURPOSE_RULES[purpose].refreshes);
 
 /**
  * What the tokens of a row's purpose may do. A row can hold a purpose that this version does not know, for example one from

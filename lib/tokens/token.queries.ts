@@ -6,7 +6,7 @@ import { type Selection, Table } from '../database/table.js';
 import { DATA_SOURCE, DATABASE, MODULE_EXTRAS } from '../expiring-token.constants.js';
 import type { UserJoin } from '../users/user-store.js';
 import { expiredCondition, TokenValidity } from './token-lifetime.js';
-import { DEVICE_PURPOSES, type TokenPurpose } from './token-purpose.js';
+import type { TokenPurpose } from './token-purpose.js';
 import { Token } from './token.entity.js';
 
 /**
@@ -72,18 +72,6 @@ export class TokenQueries {
     return this.table.select(criteria);
   }
 
-  /** The tokens that make the devices of a user: those that are not expired and whose purpose counts as a device. */
-  selectDevices(userId: string, now: number, device: { deviceId?: string } = {}): Statement {
-    const ofUser = this.table.select({ userId, ...device });
-    const expired = this.expired(now);
-    const places = DEVICE_PURPOSES.map(() => '?').join(', ');
-    const valid = this.table.statement(` AND {purpose} IN (${places}) AND NOT ${expired.sql}`, [
-      ...DEVICE_PURPOSES,
-      ...expired.values,
-    ]);
-    return { sql: ofUser.sql + valid.sql, values: [...ofUser.values, ...valid.values] };
-  }
-
   insert(row: TokenRow): Statement {
     return this.table.insert(row);
   }
@@ -109,13 +97,18 @@ export class TokenQueries {
    * Turns a refresh token into a rotated one, unless it is one already: of simultaneous requests, the one that changes a row
    * wins. The age of a rotated token is counted from here.
    *
-   * @param sealing - its successors; nulls if they cannot be returned again
+   * @param exchange - when and by which user agent it was exchanged, and its successors; nulls if they cannot be returned again
    */
-  rotate(id: string, now: Date, sealing: Sealing): Statement {
-    return this.table.update(
-      { purpose: 'rotated', created: now, lastUsedAt: null, ...sealing },
-      { id, purpose: 'refresh' },
-    );
+  rotate(id: string, exchange: Pick<TokenRow, 'created' | 'userAgent'> & Sealing): Statement {
+    return this.table.update({ purpose: 'rotated', lastUsedAt: null, ...exchange }, { id, purpose: 'refresh' });
+  }
+
+  /** Replaces the sealed successors of a rotated token, unless they were deleted in the meantime. */
+  reseal(id: string, sealed: Buffer): Statement {
+    return this.table.statement('UPDATE {} SET {sealed} = ? WHERE {id} = ? AND {sealedUntil} IS NOT NULL', [
+      sealed,
+      this.table.driverValue('id', id),
+    ]);
   }
 
   /** Deletes the sealed successors of the tokens that a device rotated before. */
@@ -212,11 +205,6 @@ export class TokenQueries {
   /** The token in a row of {@link selectWithUsers}. */
   tokenIn(row: Row): Token {
     return this.aliased.read(row);
-  }
-
-  /** The tokens in rows of {@link select} or {@link selectDevices}. */
-  tokens(rows: readonly Row[]): Token[] {
-    return rows.map((row) => this.table.read(row));
   }
 
   /** Rows of {@link select} with the columns that a token does not show. */

@@ -5,14 +5,13 @@ import { orUnavailable } from '../errors/service-unavailable.js';
 import { RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { isActiveUser, type UserStore } from '../users/user-store.js';
-import { TokenEvents } from './events/token.events.js';
+import { RefreshTransactions } from './refresh.transactions.js';
 import { type Identity, identifyToken, matchesDigest } from './secret/token-secret.js';
 import { rulesOf } from './token-purpose.js';
 import type { Token } from './token.entity.js';
-import type { IssuedPair } from './token.interfaces.js';
+import type { DeviceOptions, IssuedPair } from './token.interfaces.js';
 import { TokenPruner } from './token.pruner.js';
 import { TokenStore } from './token.store.js';
-import { TokenTransactions } from './token.transactions.js';
 import { UserTransactions } from './user.transactions.js';
 
 /** Exchanges refresh tokens. */
@@ -22,39 +21,35 @@ export class TokenRefresher {
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(USER_STORE) private readonly users: UserStore,
     private readonly store: TokenStore,
-    private readonly scripts: TokenTransactions,
+    private readonly scripts: RefreshTransactions,
     private readonly transactions: UserTransactions,
     private readonly pruner: TokenPruner,
-    private readonly events: TokenEvents,
   ) {}
 
   /**
    * The pair of tokens that follows a refresh token.
    *
+   * @param request - what is known of the request that presents it
    * @throws ExpiringTokenException `refresh_invalid`, `user_inactive` or `unavailable`
    * @throws Error without the option `refresh`
    */
-  async refresh(refreshToken: string): Promise<IssuedPair> {
+  async refresh(refreshToken: string, request: Pick<DeviceOptions, 'userAgent'>): Promise<IssuedPair> {
     if (!this.options.refresh) throw new Error('ExpiringTokenService.refresh needs the option refresh');
     const identity = identifyToken(this.options.prefix, refreshToken, this.options.imported);
     if (!identity) throw new ExpiringTokenException('refresh_invalid');
     return orUnavailable(() =>
-      withTimeout(this.options.timeoutMs, (signal) => this.exchange(identity, refreshToken, signal)),
+      withTimeout(this.options.timeoutMs, async (signal) => {
+        const { id, userId } = await this.find(identity, signal);
+        const isActive = isActiveUser(this.users, await this.users.findById(userId));
+        const presentation = { ...request, refreshToken, isActive };
+        const pair = await this.transactions.runUntil(signal, userId, (emit) =>
+          this.scripts.refresh(id, presentation, emit),
+        );
+        if (!pair) throw new ExpiringTokenException('refresh_invalid');
+        this.pruner.scheduleSealedCleanup();
+        return pair;
+      }),
     );
-  }
-
-  private async exchange(identity: Identity, refreshToken: string, signal: AbortSignal): Promise<IssuedPair> {
-    const { id, userId, deviceId } = await this.find(identity, signal);
-    const isActive = isActiveUser(this.users, await this.users.findById(userId));
-    const pair = await this.transactions.runUntil(signal, userId, (emit) =>
-      this.scripts.refresh(id, refreshToken, isActive, emit),
-    );
-    if (!pair) {
-      this.events.reused({ userId, deviceId });
-      throw new ExpiringTokenException('refresh_invalid');
-    }
-    this.pruner.scheduleSealedCleanup();
-    return pair;
   }
 
   private async find({ id, digested }: Identity, signal: AbortSignal): Promise<Token> {

@@ -6,13 +6,14 @@ import { classifyDriverError } from '../errors/driver-errors.js';
 import { CLOCK, type Clock, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import type { UserJoin } from '../users/user-store.js';
-import { type Device, liveDevices } from './device.js';
-import { TokenValidity } from './token-lifetime.js';
+import type { Device } from './device.js';
+import { DeviceQueries } from './device.queries.js';
+import { TokenChanges } from './token-changes.js';
 import type { TokenPurpose } from './token-purpose.js';
 import { type ExpiryClass, type PruneCursor, type StoredToken, TokenQueries, type TokenRow } from './token.queries.js';
 
 /**
- * Runs single statements over tokens. Each has the time limit of the option `timeout`, except where a signal is passed. What
+ * Runs single statements over tokens, outside of transactions. Each has the time limit of the option `timeout`, except where a signal is passed. What
  * takes several statements is a script in `TokenTransactions`.
  */
 @Injectable()
@@ -22,7 +23,8 @@ export class TokenStore {
     @Inject(CLOCK) private readonly clock: Clock,
     @Inject(DATABASE) private readonly database: Database,
     private readonly queries: TokenQueries,
-    private readonly validity: TokenValidity,
+    private readonly deviceQueries: DeviceQueries,
+    private readonly changes: TokenChanges,
   ) {}
 
   async find(id: string, signal: AbortSignal): Promise<StoredToken | undefined> {
@@ -35,11 +37,31 @@ export class TokenStore {
     return this.database.read(this.queries.selectWithUsers(ids, join), signal);
   }
 
-  /** The live devices of a user, newest first. */
-  async devices(userId: string): Promise<Device[]> {
-    const now = this.clock();
-    const rows = await this.read(this.queries.selectDevices(userId, now));
-    return liveDevices(this.queries.tokens(rows), this.validity.lifetimes, now);
+  /** The live devices of a user, or one of them, newest first; at most `MAX_LISTED_DEVICES`. */
+  async devices(userId: string, device: { deviceId?: string } = {}): Promise<Device[]> {
+    return this.deviceQueries.devices(await this.read(this.deviceQueries.list(userId, this.clock(), device)));
+  }
+
+  /**
+   * Names a device, without the lock of its user: a device that is renamed all the time delays no revocation.
+   *
+   * @returns the device; undefined if it is not live
+   */
+  async rename(userId: string, deviceId: string, name: string): Promise<Device | undefined> {
+    try {
+      await withTimeout(this.options.timeoutMs, async (signal) => {
+        const write = (statement: Statement) => this.database.write(statement, signal);
+        await write(this.deviceQueries.rename(userId, deviceId, name));
+        // A refresh that ran meanwhile may have inserted tokens with the earlier name. Each further statement finds those of
+        // the refreshes that it waited for, so that none is left when it finds nothing.
+        while ((await write(this.deviceQueries.renameOthers(userId, deviceId, name))) > 0);
+      });
+    } finally {
+      // Even if it failed: some of the statements may have been executed.
+      await this.changes.publish(userId);
+    }
+    const [device] = await this.devices(userId, { deviceId });
+    return device;
   }
 
   /** Inserts a token, unless its id is taken. Returns whether it was inserted. */

@@ -1,4 +1,5 @@
 import type { ExpiringTokenErrorCode } from '../../errors/expiring-token.exception.js';
+import type { TokenPurpose } from '../token-purpose.js';
 
 /** A device and its user. */
 export interface DeviceEvent {
@@ -8,11 +9,43 @@ export interface DeviceEvent {
   deviceId: string;
 }
 
+/** A device that received an access token. */
+export interface AccessEvent extends DeviceEvent {
+  /** What the access token is for: `access`, or `obtained` for the token of `POST obtain-token`. */
+  purpose: TokenPurpose;
+  /** The name of the device; null if it has none. A client chooses it, so escape it where it is shown. */
+  name: string | null;
+  /** The user agent that the device was created with; null if it sent none. A client chooses it too. */
+  userAgent: string | null;
+}
+
 /** Payload of `expiring-token.issued`: a login, an obtain or `ExpiringTokenService` created a device with its tokens. */
-export interface IssuedEvent extends DeviceEvent {}
+export interface IssuedEvent extends AccessEvent {
+  /**
+   * How the device was created: `login` by `POST login` or `ExpiringTokenService.logIn`, `obtain` by `POST obtain-token` or
+   * `ExpiringTokenService.obtain`, `issue` by `ExpiringTokenService.issue`.
+   */
+  via: 'login' | 'obtain' | 'issue';
+}
 
 /** Payload of `expiring-token.refreshed`: a device got a new pair. Not emitted if it got the same pair again, within the grace. */
-export interface RefreshedEvent extends DeviceEvent {}
+export interface RefreshedEvent extends AccessEvent {
+  /** How it got the pair: `refresh` by `POST refresh` or `ExpiringTokenService.refresh`. */
+  via: 'refresh';
+}
+
+/**
+ * Payload of `expiring-token.replayed`: a refresh token that was exchanged already was presented again within its grace. A
+ * client that lost a response does that, and so does a thief of the token.
+ */
+export interface ReplayedEvent extends DeviceEvent {
+  /**
+   * False if the client got the same pair again. True if the request was rejected with `refresh_invalid`, because there were
+   * too many, or because it came from another user agent than the first one: the token may be stolen. The device is not
+   * revoked.
+   */
+  refused: boolean;
+}
 
 /** Payload of `expiring-token.reused`: a refresh token was used again after its grace, and its device was revoked. */
 export interface ReusedEvent extends DeviceEvent {}
@@ -53,7 +86,7 @@ export interface LoginFailedEvent {
 }
 
 /**
- * The events that are emitted through `@nestjs/event-emitter`, by name. Payloads hold ids, and never a secret.
+ * The events that are emitted through `@nestjs/event-emitter`, by name. Payloads hold ids and labels, and never a secret.
  *
  * @example
  * ```ts
@@ -71,6 +104,8 @@ export interface ExpiringTokenEvents {
   'expiring-token.issued': IssuedEvent;
   /** A device got a new pair. */
   'expiring-token.refreshed': RefreshedEvent;
+  /** A refresh token was used again within its grace. */
+  'expiring-token.replayed': ReplayedEvent;
   /** A refresh token was used again after its grace: it may be stolen. */
   'expiring-token.reused': ReusedEvent;
   /** A live device was revoked. */

@@ -1,10 +1,27 @@
 import { Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
-import { describeError } from '../../errors/describe-error.js';
-import type { ExpiringTokenEvents, ReusedEvent } from './event.interfaces.js';
+import { describeError, escapeForLog } from '../../errors/describe-error.js';
+import type { ExpiringTokenEvents } from './event.interfaces.js';
 
 /** Emits an event to the application. */
 export type Emit = <Name extends keyof ExpiringTokenEvents>(name: Name, event: ExpiringTokenEvents[Name]) => void;
+
+interface LogLine {
+  readonly level: 'log' | 'warn';
+  readonly message: string;
+}
+
+/** The events that are logged in any case, since each may be the theft of a refresh token. */
+const LOG_LINES: { readonly [Name in keyof ExpiringTokenEvents]?: (event: ExpiringTokenEvents[Name]) => LogLine } = {
+  'expiring-token.reused': () => ({
+    level: 'warn',
+    message: 'A refresh token was reused, so its device was revoked',
+  }),
+  'expiring-token.replayed': ({ refused }) =>
+    refused
+      ? { level: 'warn', message: 'A refresh token was repeated too often or by another user agent, and was rejected' }
+      : { level: 'log', message: 'A refresh token was repeated within its grace, and got the same pair' },
+};
 
 type Listener = (...parameters: unknown[]) => unknown;
 
@@ -36,18 +53,14 @@ export class TokenEvents implements OnApplicationBootstrap {
     this.emitter = [...(module?.providers.values() ?? [])].map(({ instance }) => instance).find(isEmitter);
   }
 
-  /** Emits an event whose cause is committed already. Does nothing without `@nestjs/event-emitter`. */
+  /** Logs and emits an event whose cause is committed already. Nothing is emitted without `@nestjs/event-emitter`. */
   readonly emit: Emit = (name, event) => {
     const { emitter } = this;
+    const line = LOG_LINES[name]?.(event);
+    if (line) this.logger[line.level](escapeForLog(`${line.message}: ${JSON.stringify(event)}`));
     // Later, so that a slow listener delays no answer.
     if (emitter) setImmediate(() => this.dispatch(emitter, name, event));
   };
-
-  /** Emits that a refresh token was reused, and logs it in any case: it is a theft, or a client that loses its tokens. */
-  reused(event: ReusedEvent): void {
-    this.logger.warn(`A refresh token was reused, so its device was revoked: ${JSON.stringify(event)}`);
-    this.emit('expiring-token.reused', event);
-  }
 
   /**
    * Calls each listener separately. The emitter's own method would stop at the first listener that throws, and a rejection of

@@ -1,0 +1,184 @@
+import { Inject, Injectable, type Type } from '@nestjs/common';
+import type { DataSource } from 'typeorm';
+import type { Database, Row } from '../database/database.js';
+import type { Dialect, Statement } from '../database/dialect.js';
+import { Table } from '../database/table.js';
+import { DATA_SOURCE, DATABASE, MODULE_EXTRAS, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import type { ResolvedOptions } from '../options/resolve-options.js';
+import type { Device } from './device.js';
+import { expiredCondition, expirySql, shownLastUseSql, TokenValidity } from './token-lifetime.js';
+import { BOUNDED_PURPOSES, DEVICE_PURPOSES, PURPOSE_RULES } from './token-purpose.js';
+import { NEVER_MS, Token } from './token.entity.js';
+import type { TokenRow } from './token.queries.js';
+
+/** Maximum length of a list of devices: the newest ones. */
+export const MAX_LISTED_DEVICES = 10_000;
+
+/**
+ * Maximum number of ids in one statement. It is below the number of values that each database accepts, and large enough that
+ * the devices of a user are deleted with few statements, each of which reads all rows of the user.
+ */
+const MAX_IDS = 8192;
+
+const placesFor = (values: readonly unknown[]) => values.map(() => '?').join(', ');
+
+/**
+ * The SQL over devices. A device has no row: it is the group of all tokens with its id. The database aggregates them, so that
+ * the cost in this process depends on the number of devices and not on the number of tokens.
+ */
+@Injectable()
+export class DeviceQueries {
+  private readonly dialect: Dialect;
+  private readonly table: Table<Token, TokenRow>;
+  private readonly expired: (at: number) => Statement;
+  private readonly lastUse: string;
+  private readonly expiry: string;
+
+  constructor(
+    @Inject(DATABASE) { dialect }: Pick<Database, 'dialect'>,
+    @Inject(DATA_SOURCE) dataSource: DataSource,
+    @Inject(MODULE_EXTRAS) { tokenEntity }: { tokenEntity: Type<Token> },
+    @Inject(RESOLVED_OPTIONS) { lastUsedAccuracyMs }: Pick<ResolvedOptions, 'lastUsedAccuracyMs'>,
+    { lifetimes }: TokenValidity,
+  ) {
+    this.dialect = dialect;
+    this.table = new Table(dataSource, tokenEntity);
+    this.expired = expiredCondition(lifetimes);
+    this.lastUse = shownLastUseSql(lastUsedAccuracyMs);
+    this.expiry = expirySql(lifetimes, this.lastUse);
+  }
+
+  /** The live devices of a user, or one of them, newest first. The rows are for {@link devices}. */
+  list(userId: string, now: number, device: { deviceId?: string } = {}): Statement {
+    return this.select(
+      `{deviceId}, MIN({created}) AS first_created, MAX(${this.lastUse}) AS last_use,` +
+        ` MAX(${this.expiry}) AS expiry, MAX({name}) AS label, MAX({userAgent}) AS agent`,
+      { userId, ...device },
+      now,
+      ` GROUP BY {deviceId} ORDER BY first_created DESC, {deviceId} DESC LIMIT ${MAX_LISTED_DEVICES}`,
+    );
+  }
+
+  /** The ids of all live devices of a user, or of one of them if it is live. The rows are for {@link deviceIds}. */
+  ids(userId: string, now: number, device: { deviceId?: string } = {}): Statement {
+    return this.select('DISTINCT {deviceId}', { userId, ...device }, now);
+  }
+
+  /** How many live devices a user has, as the column `found`. */
+  count(userId: string, now: number): Statement {
+    return this.select('COUNT(DISTINCT {deviceId}) AS found', { userId }, now);
+  }
+
+  /**
+   * The live devices of a user that were not used for the longest time; of equals, the older ones. A device that was never used
+   * counts from its creation. The rows are for {@link deviceIds}.
+   */
+  leastRecentlyUsed(userId: string, now: number, limit: number): Statement {
+    const [first, last] = ['MIN({created})', 'MAX({lastUsedAt})'];
+    const lastSeen = `CASE WHEN ${last} > ${first} THEN ${last} ELSE ${first} END`;
+    const order = `${lastSeen}, ${first}, {deviceId}`;
+    return this.select('{deviceId}', { userId }, now, ` GROUP BY {deviceId} ORDER BY ${order} LIMIT ${limit}`);
+  }
+
+  /** Deletes all tokens of some devices of a user. */
+  delete(userId: string, deviceIds: readonly string[]): Statement[] {
+    const ofUser = this.table.delete({ userId });
+    return this.anyOf('deviceId', deviceIds).map(({ sql, values }) => ({
+      sql: `${ofUser.sql} AND ${sql}`,
+      values: [...ofUser.values, ...values],
+    }));
+  }
+
+  /** Names all tokens of a device. */
+  rename(userId: string, deviceId: string, name: string): Statement {
+    return this.table.update({ name }, { userId, deviceId });
+  }
+
+  /** Names the tokens of a device that have another name. */
+  renameOthers(userId: string, deviceId: string, name: string): Statement {
+    const all = this.rename(userId, deviceId, name);
+    const others = this.table.statement(' AND ({name} IS NULL OR {name} <> ?)', [name]);
+    return { sql: all.sql + others.sql, values: [...all.values, ...others.values] };
+  }
+
+  /**
+   * The ids of the tokens that a device has to lose before it gets one more of each purpose: the oldest ones of those that are
+   * too many. The rows are for {@link tokenIds}.
+   *
+   * @param kept - the id of a token that is not counted
+   */
+  surplus({ userId, deviceId, id: kept }: Pick<Token, 'userId' | 'deviceId' | 'id'>, now: number): Statement {
+    const ofDevice = this.where({ userId, deviceId }, BOUNDED_PURPOSES, now);
+    const limits = BOUNDED_PURPOSES.map(
+      (purpose) => `WHEN '${purpose}' THEN ${PURPOSE_RULES[purpose].maxPerDevice}`,
+    ).join(' ');
+    return this.table.statement(
+      'SELECT {id} FROM (SELECT {id}, {purpose},' +
+        ' ROW_NUMBER() OVER (PARTITION BY {purpose} ORDER BY {created} DESC, {id} DESC) AS place' +
+        ` FROM {} WHERE ${ofDevice.sql} AND {id} <> ?) ranked WHERE place >= CASE {purpose} ${limits} END`,
+      [...ofDevice.values, this.table.driverValue('id', kept)],
+    );
+  }
+
+  /** Deletes tokens by their ids. */
+  deleteTokens(ids: readonly string[]): Statement[] {
+    // Sorted, and found by the primary key alone, as in `TokenQueries.deleteExpired`: so the two cannot deadlock.
+    const { sql: start } = this.table.statement('DELETE FROM {} WHERE ', []);
+    return this.anyOf('id', ids.toSorted()).map(({ sql, values }) => ({ sql: start + sql, values }));
+  }
+
+  /** The devices in rows of {@link list}. */
+  devices(rows: readonly Row[]): Device[] {
+    const instant = (milliseconds: unknown) => (milliseconds === null ? null : new Date(Number(milliseconds)));
+    return rows.map((row) => ({
+      id: this.table.readColumn(row, 'deviceId') as string,
+      name: row.label as string | null,
+      userAgent: row.agent as string | null,
+      createdAt: instant(row.first_created)!,
+      lastUsedAt: instant(row.last_use),
+      expiresAt: Number(row.expiry) >= NEVER_MS ? null : instant(row.expiry),
+    }));
+  }
+
+  /** The ids in rows of {@link ids} and {@link leastRecentlyUsed}. */
+  deviceIds(rows: readonly Row[]): string[] {
+    return rows.map((row) => this.table.readColumn(row, 'deviceId') as string);
+  }
+
+  /** The ids in rows of {@link surplus}. */
+  tokenIds(rows: readonly Row[]): string[] {
+    return rows.map((row) => this.table.readColumn(row, 'id') as string);
+  }
+
+  /** Selects from the tokens that make live devices. */
+  private select(columns: string, criteria: { userId: string; deviceId?: string }, now: number, rest = ''): Statement {
+    const { sql, values } = this.where(criteria, DEVICE_PURPOSES, now);
+    return this.table.statement(`SELECT ${columns} FROM {} WHERE ${sql}${rest}`, values);
+  }
+
+  /** The condition, with names of properties, that a token is of a user and has one of these purposes, and is not expired. */
+  private where(
+    { userId, deviceId }: { userId: string; deviceId?: string },
+    purposes: readonly string[],
+    now: number,
+  ): Statement {
+    const expired = this.expired(now);
+    const ofDevice = deviceId === undefined ? [] : [this.table.driverValue('deviceId', deviceId)];
+    return {
+      sql:
+        `{userId} = ?${deviceId === undefined ? '' : ' AND {deviceId} = ?'}` +
+        ` AND {purpose} IN (${placesFor(purposes)}) AND NOT ${expired.sql}`,
+      values: [this.table.driverValue('userId', userId), ...ofDevice, ...purposes, ...expired.values],
+    };
+  }
+
+  /** The conditions that a column is among some ids, a few thousand in each. */
+  private anyOf(property: 'id' | 'deviceId', ids: readonly string[]): Statement[] {
+    const column = this.table.statement(`{${property}}`, []).sql;
+    const values = ids.map((id) => this.table.driverValue(property, id));
+    const chunks = Array.from({ length: Math.ceil(values.length / MAX_IDS) }, (_, index) =>
+      values.slice(index * MAX_IDS, (index + 1) * MAX_IDS),
+    );
+    return chunks.map((chunk) => this.dialect.anyOf(column, chunk));
+  }
+}
