@@ -139,7 +139,7 @@ describe('A device with a refresh token', () => {
       expect(again.json.expiresIn).toBe(expiresIn - 30);
       expect(again.json.refreshExpiresIn).toBe(refreshExpiresIn - 30);
       // The number of repetitions is sealed with the pair.
-      const withoutSeal = (found: typeof rows) => found.map(({ sealed: _, ...row }) => row);
+      const withoutSeal = (found: typeof rows) => new Set(found.map(({ sealed: _, ...row }) => row));
       expect(withoutSeal(await rowsOf(app, login.deviceId))).toEqual(withoutSeal(rows));
       expect((await refresh(app, again.json.refreshToken)).status).toBe(200);
     });

@@ -149,7 +149,7 @@ export class ExpiringTokenService {
     }
     checkUserId(userId);
     if (!isUuid(id)) throw new ExpiringTokenException('device_not_found');
-    const device = await orUnavailable(() => this.store.rename(userId, id, clean));
+    const device = await this.transactions.runWithoutLock(userId, () => this.store.rename(userId, id, clean), {});
     if (!device) throw new ExpiringTokenException('device_not_found');
     return device;
   }

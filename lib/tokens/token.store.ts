@@ -8,7 +8,6 @@ import type { ResolvedOptions } from '../options/resolve-options.js';
 import type { UserJoin } from '../users/user-store.js';
 import type { Device } from './device.js';
 import { DeviceQueries } from './device.queries.js';
-import { TokenChanges } from './token-changes.js';
 import type { TokenPurpose } from './token-purpose.js';
 import { type ExpiryClass, type PruneCursor, type StoredToken, TokenQueries, type TokenRow } from './token.queries.js';
 
@@ -24,7 +23,6 @@ export class TokenStore {
     @Inject(DATABASE) private readonly database: Database,
     private readonly queries: TokenQueries,
     private readonly deviceQueries: DeviceQueries,
-    private readonly changes: TokenChanges,
   ) {}
 
   async find(id: string, signal: AbortSignal): Promise<StoredToken | undefined> {
@@ -43,23 +41,18 @@ export class TokenStore {
   }
 
   /**
-   * Names a device, without the lock of its user: a device that is renamed all the time delays no revocation.
+   * Names a device, without the lock of its user.
    *
    * @returns the device; undefined if it is not live
    */
   async rename(userId: string, deviceId: string, name: string): Promise<Device | undefined> {
-    try {
-      await withTimeout(this.options.timeoutMs, async (signal) => {
-        const write = (statement: Statement) => this.database.write(statement, signal);
-        await write(this.deviceQueries.rename(userId, deviceId, name));
-        // A refresh that ran meanwhile may have inserted tokens with the earlier name. Each further statement finds those of
-        // the refreshes that it waited for, so that none is left when it finds nothing.
-        while ((await write(this.deviceQueries.renameOthers(userId, deviceId, name))) > 0);
-      });
-    } finally {
-      // Even if it failed: some of the statements may have been executed.
-      await this.changes.publish(userId);
-    }
+    await withTimeout(this.options.timeoutMs, async (signal) => {
+      const write = (statement: Statement) => this.database.write(statement, signal);
+      await write(this.deviceQueries.rename(userId, deviceId, name));
+      // A refresh that ran meanwhile may have inserted tokens with the earlier name. Each further statement finds those of the
+      // refreshes that it waited for, so that none is left when it finds nothing.
+      while ((await write(this.deviceQueries.renameOthers(userId, deviceId, name))) > 0);
+    });
     const [device] = await this.devices(userId, { deviceId });
     return device;
   }
