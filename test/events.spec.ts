@@ -98,7 +98,12 @@ describe('An application with @nestjs/event-emitter', () => {
     const refresh = (refreshToken: string) => app.post('/auth/refresh', { refreshToken });
     /** The payload for a new device without a name, by default of a login. */
     const issued = (deviceId: string, more: Partial<ExpiringTokenEvents['expiring-token.issued']> = {}) => ({
-      ...{ userId, deviceId, purpose: 'access', name: null, userAgent: null, via: 'login' },
+      userId,
+      deviceId,
+      purpose: 'access',
+      name: null,
+      userAgent: null,
+      via: 'login',
       ...more,
     });
 
