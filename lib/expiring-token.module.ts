@@ -14,6 +14,7 @@ import { AuthenticationLogger } from './authentication/authentication.logger.js'
 import { ExpiringTokenGuard } from './authentication/expiring-token.guard.js';
 import { ExpiringTokenStrategy } from './authentication/expiring-token.strategy.js';
 import { RequestAuthenticator } from './authentication/request-authenticator.js';
+import { RequestOwner } from './authentication/request-owner.js';
 import { ResponseHeadersInterceptor } from './authentication/response-headers.interceptor.js';
 import { SocketAuthenticator } from './authentication/socket-authenticator.js';
 import type { Database } from './database/database.js';
@@ -222,6 +223,7 @@ const AUTHENTICATION_PROVIDERS: Provider[] = [
   ExpiringTokenStrategy,
   OpenConnections,
   RequestAuthenticator,
+  RequestOwner,
   ResponseHeadersInterceptor,
   SocketAuthenticator,
   UpgradeRequests,

@@ -1,50 +1,25 @@
-import { Injectable, type OnApplicationBootstrap, type OnModuleInit } from '@nestjs/common';
-import { HttpAdapterHost } from '@nestjs/core';
+import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { PassportStrategy } from '@nestjs/passport';
 import passport from 'passport';
 import { Strategy } from 'passport-http-bearer';
 import { ExpiringTokenOptionsError } from '../errors/expiring-token-options.error.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { STRATEGY_NAME } from '../expiring-token.constants.js';
+import type { Authentication } from '../tokens/token.interfaces.js';
 import type { ExpiringTokenAuthInfo, HttpRequest } from '../transports/http-request.js';
-import { RequestAuthenticator } from './request-authenticator.js';
-
-/**
- * By instance of Express or Fastify. Passport has one strategy of a name in the whole process, even with several applications:
- * each request looks up the authenticator of its own application here, so that it is not authenticated by another one.
- */
-const authenticators = new WeakMap<object, RequestAuthenticator>();
-
-/** A request of Express (`app`) or Fastify (`server`), which refers to its instance. */
-type ApplicationRequest = HttpRequest & { app?: object; server?: object };
+import { authenticatorOf } from './request-owner.js';
 
 /**
  * Authenticates requests for `AuthGuard('expiring-token')`, alone or in a chain of strategies. It overrides the whole
- * `authenticate` of `passport-http-bearer`, because that would also accept tokens in a query, a form or JSON.
+ * `authenticate` of `passport-http-bearer`, because that would also accept tokens in a query, a form or JSON. Each request is
+ * authenticated by the application that it reached, whichever application registered the strategy last.
  */
 @Injectable()
-export class ExpiringTokenStrategy
-  extends PassportStrategy(Strategy, STRATEGY_NAME)
-  implements OnModuleInit, OnApplicationBootstrap
-{
+export class ExpiringTokenStrategy extends PassportStrategy(Strategy, STRATEGY_NAME) implements OnApplicationBootstrap {
   /** Passport adds these three methods to the copy of the strategy that it creates for each request. */
   declare readonly success: (user: unknown, info: ExpiringTokenAuthInfo) => void;
   declare readonly fail: (challenge: string, status: number) => void;
   declare readonly error: (error: unknown) => void;
-
-  constructor(
-    private readonly authenticator: RequestAuthenticator,
-    private readonly host: HttpAdapterHost,
-  ) {
-    super();
-  }
-
-  onModuleInit(): void {
-    const application: unknown = this.host.httpAdapter?.getInstance();
-    if (typeof application === 'object' || typeof application === 'function') {
-      authenticators.set(application as object, this.authenticator);
-    }
-  }
 
   onApplicationBootstrap(): void {
     const registered = (passport as unknown as { _strategy(name: string): unknown })._strategy(STRATEGY_NAME);
@@ -58,12 +33,14 @@ export class ExpiringTokenStrategy
   }
 
   override authenticate(request: unknown): void {
-    const { app, server } = request as ApplicationRequest;
-    const authenticator = authenticators.get(app ?? server ?? this) ?? this.authenticator;
-    authenticator.authenticate(request as HttpRequest).then(
+    this.authenticateByOwner(request as HttpRequest).then(
       ({ user, token }) => this.success(user, { token }),
       (error: unknown) => this.reject(error),
     );
+  }
+
+  private async authenticateByOwner(request: HttpRequest): Promise<Authentication> {
+    return authenticatorOf(request).authenticate(request);
   }
 
   /** `PassportStrategy` requires this method. It is never called, because {@link authenticate} does not call it. */
