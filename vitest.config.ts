@@ -30,6 +30,7 @@ export const SPECS = {
   /** Functions and classes on their own. */
   unit: [
     'captured-output',
+    'client-network',
     'deadline',
     'driver-errors',
     'fair-queue',

@@ -5,6 +5,7 @@ import {
   ServiceUnavailableException,
   HttpException,
   Injectable,
+  Logger,
   UnauthorizedException,
 } from '@nestjs/common';
 import { Redis } from 'ioredis';
@@ -20,7 +21,7 @@ import { createClient, RESP_TYPES } from 'redis';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { USER_STORE } from '../lib/expiring-token.constants.js';
 import { resolveOptions } from '../lib/options/resolve-options.js';
-import { networkOf } from '../lib/routes/login/client-network.js';
+import { parseClientAddress } from '../lib/routes/login/client-network.js';
 import { LoginThrottle } from '../lib/routes/login/login.throttle.js';
 import { isRejection } from '../lib/routes/login/login.verifier.js';
 import { hashPassword, verifyPassword } from '../lib/users/password-hash.js';
@@ -31,6 +32,7 @@ import {
   PASSWORD,
   TestEnvironment,
   type TestApp,
+  warnings,
 } from './fixtures/app.js';
 import type { Answer } from './fixtures/http.js';
 import { SERVERS } from './fixtures/databases.js';
@@ -147,6 +149,24 @@ describe('Failed logins, by default,', () => {
       expect(await from('198.51.100.1', username)).toBe(429);
     });
 
+    it('are counted by the address without the port that some proxies send', async () => {
+      const app = await boot(environment, { limit: 3 }, {}, { proxies: 1 });
+      const login = async (forwarded: string) => {
+        const headers = [['X-Forwarded-For', forwarded]] as const;
+        const body = { username: randomUUID(), password: 'wrong' };
+        return (await app.send('/auth/login', { method: 'POST', headers, body })).status;
+      };
+      for (const addressOf of [
+        (port: number) => `198.51.100.1:${port}`,
+        (port: number) => `[2001:db8:1:2::${port}]:${port}`,
+        (port: number) => `not an address, ${port}`,
+      ]) {
+        const statuses: number[] = [];
+        for (let port = 4001; port <= 4005; port++) statuses.push(await login(addressOf(port)));
+        expect(statuses, addressOf(0)).toEqual([401, 401, 401, 429, 429]);
+      }
+    });
+
     it('are not counted if the body is malformed', async () => {
       const app = await boot(environment);
       const { username } = await app.createUser();
@@ -219,6 +239,34 @@ describe('The option loginThrottle', () => {
     ['sqlite'],
   );
 
+  it.each<[string, Pick<UserStore, 'canonicalName'>]>([
+    ['the default of canonicalName', {}],
+    ['a canonicalName of its own', { canonicalName: (name) => name.normalize('NFKC').toLowerCase().trim() }],
+  ])('limits a user with many spellings to ten guesses in total, with %s', async (_, methods) => {
+    const environment = new TestEnvironment('sqlite', 'express');
+    await environment.open();
+    let guesses = 0;
+    @Injectable()
+    class LenientUsers implements UserStore<string> {
+      findById = async (id: string) => id;
+      getId = (user: string) => user;
+      async validateCredentials({ username }: Credentials) {
+        if (username.normalize('NFKC').toLowerCase().trim() === 'somebody') guesses++;
+        return null;
+      }
+    }
+    Object.assign(LenientUsers.prototype, methods);
+    const app = await boot(environment, undefined, { users: LenientUsers }, { proxies: 1 });
+    const answers = await times(118, (index) => {
+      const letters = 'somebody'.split('').map((letter, at) => (index & (1 << at) ? letter.toUpperCase() : letter));
+      const username = `${' '.repeat(index % 3)}${letters.join('')}`;
+      const headers = [['X-Forwarded-For', `198.51.100.${index}`]] as const;
+      return app.send('/auth/login', { method: 'POST', headers, body: { username, password: 'wrong' } });
+    });
+    expect([guesses, countOf(answers, 401), countOf(answers, 429)]).toEqual([LIMIT, LIMIT, 118 - LIMIT]);
+    await environment.close();
+  });
+
   it("also limits the calls of an application's user store", async () => {
     const environment = new TestEnvironment('sqlite', 'express');
     await environment.open();
@@ -282,7 +330,7 @@ class Pending {
 /** Runs an attempt as `LoginVerifier` does. */
 async function attemptAt<T>(
   throttle: LoginThrottle,
-  address: string,
+  address: string | undefined,
   name: string,
   check: () => Promise<T>,
 ): Promise<T> {
@@ -297,21 +345,33 @@ async function attemptAt<T>(
   }
 }
 
-const throttleOf = (loginThrottle: LoginThrottleOptions) => new LoginThrottle(resolveOptions({ loginThrottle }));
+const throttleOf = (loginThrottle: LoginThrottleOptions, users: Pick<UserStore, 'canonicalName'> = {}) =>
+  new LoginThrottle(resolveOptions({ loginThrottle }), users);
 
 describe('The login throttle', () => {
   afterEach(() => {
     vi.useRealTimers();
   });
 
-  it('counts a name from all addresses together, and compares it exactly as sent', async () => {
+  it('counts a name from all addresses together', async () => {
     const throttle = throttleOf({ limit: 2, ttl: '1m' });
     const from = (address: string, name: string, attempt: () => Promise<string>) =>
       outcome(attemptAt(throttle, address, name, attempt));
     expect(await from('192.0.2.1', 'ann', wrong)).toBe(401);
     expect(await from('192.0.2.2', 'ann', wrong)).toBe(401);
     expect(await from('192.0.2.3', 'ann', right)).toBe('wait 60');
-    for (const name of ['Ann', 'ann ', 'a\u0301nn', '__proto__', 'constructor', 'toString', '\0', 'x'.repeat(1024)]) {
+    for (const name of [
+      'annn',
+      'an',
+      'a nn',
+      'a\u0301nn',
+      '__proto__',
+      'toString',
+      '\0',
+      'x'.repeat(1024),
+      '',
+      '\ud800',
+    ]) {
       expect(await from('192.0.2.3', name, right), name).toBe('in');
     }
     for (const name of ['__proto__', 'constructor']) {
@@ -319,6 +379,77 @@ describe('The login throttle', () => {
       expect(await from('192.0.2.5', name, wrong), name).toBe(401);
       expect(await from('192.0.2.6', name, right), name).toBe('wait 60');
     }
+  });
+
+  const SPELLINGS = ['ann', 'ANN', ' ann', 'ann\t', 'ａｎｎ', 'Ann\u00a0', 'ᵃnn'];
+
+  it('counts the spellings of a name together, and after a success forgets those failures that had the same spelling', async () => {
+    const throttle = throttleOf({ limit: 5, ttl: '1m' });
+    let host = 0;
+    const attempt = (name: string, work: () => Promise<string>) =>
+      outcome(attemptAt(throttle, `192.0.2.${++host}`, name, work));
+    for (const [index, name] of SPELLINGS.entries())
+      expect(await attempt(name, wrong), name).toBe(index < 5 ? 401 : 'wait 60');
+    const another = throttleOf({ limit: 3, ttl: '1m' });
+    const attemptAnother = (name: string, work: () => Promise<string>) =>
+      outcome(attemptAt(another, `192.0.2.${++host}`, name, work));
+    // Ann and ANN may be two users: ANN must not be able to go on guessing the password of Ann.
+    expect(await attemptAnother('ANN', wrong)).toBe(401);
+    expect(await attemptAnother('Ann', wrong)).toBe(401);
+    expect(await attemptAnother('ANN', right)).toBe('in');
+    for (const result of [401, 401, 'wait 60']) expect(await attemptAnother('Ann', wrong)).toBe(result);
+    expect(await attemptAnother('ANN', right)).toBe('wait 60');
+  });
+
+  it("counts a name as the store's canonicalName says, and a success of any spelling forgets all its failures", async () => {
+    const canonicalName = (name: string) => name.normalize('NFD').replaceAll(/\p{M}/gu, '');
+    const throttle = throttleOf({ limit: 3, ttl: '1m' }, { canonicalName });
+    let host = 0;
+    const attempt = (name: string, work: () => Promise<string>) =>
+      outcome(attemptAt(throttle, `192.0.2.${++host}`, name, work));
+    expect(await attempt('André', wrong)).toBe(401);
+    expect(await attempt('Andre', wrong)).toBe(401);
+    expect(await attempt('Andre\u0301', right)).toBe('in');
+    for (const [index, name] of ['Andre', 'André', 'Andrè', 'Andrê'].entries())
+      expect(await attempt(name, wrong), name).toBe(index < 3 ? 401 : 'wait 60');
+    expect(await attempt('andre', right)).toBe('in');
+  });
+
+  it.each<[string, (name: string) => unknown]>([
+    [
+      'throws',
+      () => {
+        throw new Error('broken');
+      },
+    ],
+    ['returns a promise', async (name) => name],
+    ['returns nothing', () => undefined],
+  ])('refuses a login with 503 if canonicalName %s', async (_, canonicalName) => {
+    const throttle = throttleOf({}, { canonicalName: canonicalName as (name: string) => string });
+    const check = vi.fn(right);
+    expect(await outcome(attemptAt(throttle, '192.0.2.1', 'ann', check))).toBe('wait 1');
+    expect(check).not.toHaveBeenCalled();
+  });
+
+  it('counts an address with each port and zone as one, and all texts that are no address as one, with one warning', async () => {
+    const throttle = throttleOf({ limit: 2, ttl: '1m' });
+    warnings.length = 0;
+    const logged = vi.spyOn(Logger.prototype, 'warn').mockImplementation((line: string) => void warnings.push(line));
+    let name = 0;
+    const from = (address: string | undefined) => outcome(attemptAt(throttle, address, `name ${++name}`, wrong));
+    for (const addresses of [
+      ['192.0.2.1:1000', '::ffff:192.0.2.1', '192.0.2.1'],
+      ['[2001:db8::1]:1000', '2001:db8::2', '[2001:db8::3%eth0]'],
+    ]) {
+      for (const [index, address] of addresses.entries())
+        expect(await from(address), address).toBe(index < 2 ? 401 : 'wait 60');
+    }
+    expect(warnings).toEqual([]);
+    for (const [index, text] of ['a\u009b31m', 'b\u2028', 'c', undefined].entries())
+      expect(await from(text), text).toBe(index < 2 ? 401 : 'wait 60');
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toMatch(/address of a client cannot be read: "a\\u\{9b\}31m".*trust proxy.*trustProxy/);
+    logged.mockRestore();
   });
 
   it('forgets the failures of a name after its success, and of no other name', async () => {
@@ -463,27 +594,6 @@ describe('The login throttle', () => {
   });
 });
 
-describe('networkOf', () => {
-  it.each([
-    ['192.0.2.1', '192.0.2.1'],
-    ['::ffff:192.0.2.1', '192.0.2.1'],
-    ['::FFFF:c000:201', '192.0.2.1'],
-    ['0:0:0:0:0:ffff:192.0.2.1', '192.0.2.1'],
-    ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
-    ['2001:DB8:1:2::', '2001:db8:1:2::/64'],
-    ['2001:db8::1', '2001:db8:0:0::/64'],
-    ['2001:db8:0:0:1::', '2001:db8:0:0::/64'],
-    ['fe80::1%eth0', 'fe80:0:0:0::/64'],
-    ['::1', '0:0:0:0::/64'],
-    ['::', '0:0:0:0::/64'],
-    ['1::', '1:0:0:0::/64'],
-    ['constructor', 'constructor'],
-    [undefined, 'unknown'],
-  ])('of %s is %s', (address, network) => {
-    expect(networkOf(address)).toBe(network);
-  });
-});
-
 onRedis(() => {
   describe('Failed logins that are counted in Redis', () => {
     const environment = new TestEnvironment('sqlite', 'express');
@@ -571,7 +681,7 @@ onRedis(() => {
       const counts = async () => {
         const keys = await redis.keys(`${keyPrefix}*`);
         return Object.fromEntries(
-          await Promise.all(keys.map(async (key) => [/address|name/.exec(key)![0], await redis.get(key)])),
+          await Promise.all(keys.map(async (key) => [/address|name/.exec(key)![0], (await redis.hvals(key)).join()])),
         );
       };
       const { username } = await one.createUser();
@@ -601,12 +711,12 @@ onRedis(() => {
       }
     });
 
-    const SPOILT: [what: string, write: (redis: Redis, key: string) => Promise<unknown>][] = [
+    const SPOILT: [what: string, write: (redis: Redis, key: string, member: string) => Promise<unknown>][] = [
       ['a text', (redis, key) => redis.set(key, 'abc')],
       ['a list', (redis, key) => redis.lpush(key, 'abc')],
-      ['a number that cannot grow', (redis, key) => redis.set(key, '9223372036854775807')],
-      ['a number without expiry', (redis, key) => redis.set(key, '3')],
-      ['a negative number', (redis, key) => redis.set(key, '-5')],
+      ['a hash of texts', (redis, key, member) => redis.hset(key, member, 'abc')],
+      ['a number without expiry', (redis, key, member) => redis.hset(key, member, '3')],
+      ['a negative number', (redis, key, member) => redis.hset(key, member, '-5')],
     ];
     const KINDS = ['name', 'address'] as const;
 
@@ -618,9 +728,10 @@ onRedis(() => {
         const { username } = await app.createUser();
         await fail(app, username, 1);
         const [key] = (await redis.keys(`${keyPrefix}*${kind}*`)) as [string];
+        const [member] = (await redis.hkeys(key)) as [string];
         const spoil = async () => {
           await redis.del(key);
-          await write(redis, key);
+          await write(redis, key, member);
         };
         await spoil();
         const started = performance.now();
@@ -651,7 +762,8 @@ onRedis(() => {
       const { username } = await app.createUser();
       await fail(app, username, 1);
       const [key] = (await redis.keys(`${keyPrefix}*${kind}*`)) as [string];
-      await redis.set(key, String(LIMIT));
+      await redis.del(key);
+      await redis.hset(key, 'somebody', String(LIMIT));
       expect(await redis.pttl(key)).toBe(-1);
       expectThrottled(await app.login(username));
       expect(await redis.pttl(key)).toBeGreaterThan(0);
@@ -676,7 +788,7 @@ onRedis(() => {
       await redis.del(name!);
       late.end(() => Promise.reject(new Error('broken')));
       expect(await ended).toBe('broken');
-      expect(await redis.get(name!)).toBeNull();
+      expect(await redis.exists(name!)).toBe(0);
       expect(await outcome(attemptAt(two, '192.0.2.2', 'ann', wrong))).toBe(401);
       expect(await outcome(attemptAt(one, '192.0.2.3', 'ann', right))).toBe('wait 300');
     });
@@ -713,7 +825,7 @@ onRedis(() => {
     ])('are counted, refunded and forgotten through a client of %s', async (_, open) => {
       const redis = await open();
       const throttle = throttleOf({ limit: 2, ttl: 1500, redis });
-      const [address, name] = [`address ${randomUUID()}`, `name ${randomUUID()}`];
+      const [address, name] = [`2001:db8:${randomUUID().slice(9, 18).replace('-', ':')}::1`, `name ${randomUUID()}`];
       const attempt = (check: () => Promise<string>) => outcome(attemptAt(throttle, address, name, check));
       const broken = () => Promise.reject(new Error('broken'));
       for (let count = 0; count < 3; count++) expect(await attempt(broken), `attempt ${count}`).toBe('broken');
@@ -721,7 +833,8 @@ onRedis(() => {
       expect(await attempt(right)).toBe('in');
       expect(await attempt(wrong)).toBe(401);
       expect(await attempt(right)).toBe('wait 2');
-      const digest = createHash('sha256').update(address).digest('base64url');
+      const { network } = parseClientAddress(address)!;
+      const digest = createHash('sha256').update(network).digest('base64url');
       const ttlMs = await connect('').pttl(`expiring-token:login:address:${digest}`);
       expect(ttlMs).toBeGreaterThan(0);
       expect(ttlMs).toBeLessThanOrEqual(1500);
@@ -740,7 +853,7 @@ onRedis(() => {
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
         expect(await attempt, `failure ${failures}`).toBe(401);
         const [address] = await redis.keys(`${keyPrefix}*address*`);
-        expect(await redis.get(address!), `failure ${failures}`).toBe(String(failures));
+        expect(await redis.hvals(address!), `failure ${failures}`).toEqual([String(failures)]);
       }
     });
 
@@ -762,7 +875,7 @@ onRedis(() => {
       expect(performance.now() - started).toBeLessThan(4000);
       proxy.thaw();
       // The attempt that hung is counted nowhere, so only the earlier failure counts.
-      const counts = () => redis.mget(keys);
+      const counts = () => Promise.all(keys.map(async (key) => (await redis.hvals(key)).join()));
       await vi.waitFor(async () => expect(await counts()).toEqual(['1', '1']), 5000);
       const other = await app.createUser();
       await vi.waitFor(async () => expect((await app.login(other.username)).status).toBe(200), 5000);

@@ -69,6 +69,7 @@ const store: Required<UserStore<Member>> = {
   },
   getId: ({ id }) => String(id),
   isActive: ({ active }) => active,
+  canonicalName: (name) => name,
 };
 
 /** Stores that break a promise of the contract, by the promise that the check names. */

@@ -44,6 +44,14 @@ export interface UserStore<User = unknown> {
   validateCredentials(credentials: Credentials): Promise<User | null>;
 
   /**
+   * Returns the name that the rate limit of failed logins counts, so that all spellings which `validateCredentials` takes for one
+   * user have one limit. A store that treats more spellings as equal than the default does needs this method, for example over
+   * a column whose collation ignores accents. By default the name is normalized (NFKC), trimmed and in lower case. An error, or
+   * a result that is not a string, is answered 503.
+   */
+  canonicalName?(username: string): string;
+
+  /**
    * Returns the id under which the tokens of a user are stored: 1 to 255 characters, never changing, and never reused for
    * another user.
    */

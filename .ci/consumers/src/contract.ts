@@ -120,6 +120,10 @@ export class Directory implements UserStore<{ dn: string }> {
     return Promise.resolve(password === '' ? null : { dn: username });
   }
 
+  canonicalName(username: string): string {
+    return username.normalize('NFKC').toLowerCase();
+  }
+
   getId({ dn }: { dn: string }): string {
     return dn;
   }

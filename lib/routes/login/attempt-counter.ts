@@ -15,16 +15,16 @@ export interface Slot {
 export const refusedSlot = (refusedForMs: number): Slot => ({ refusedForMs, refund: async () => undefined });
 
 /**
- * Counts attempts in windows of a fixed length. The window of a key begins with the first attempt. Only `connect` rejects: a
+ * Counts attempts in windows of a fixed length. All members of a key share its slots; each member can return its own. The window of a key begins with the first attempt. Only `connect` rejects: a
  * failing counter must not fail a login.
  */
 export interface AttemptCounter {
   /** Connects to the server that counts, if there is one. */
   connect?(): Promise<void>;
-  /** Takes a slot of the key, if one is left. */
-  consume(key: string): Promise<Slot>;
-  /** Returns all slots of the key. */
-  clear(key: string): Promise<void>;
+  /** Takes a slot of the key for one of its members, if one is left. */
+  consume(key: string, member: string): Promise<Slot>;
+  /** Returns all slots that a member of the key has taken. */
+  clear(key: string, member: string): Promise<void>;
   /** Discards what this process has counted, its timers and its connection. */
   close(): void;
 }

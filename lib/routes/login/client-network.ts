@@ -1,20 +1,40 @@
-import { isIPv6, SocketAddress } from 'node:net';
+import ipaddr from 'ipaddr.js';
 
-/** Prefix of an IPv4 address that an IPv6 socket reports (RFC 4291 §2.5.5.2). */
-const IPV4_MAPPED = '::ffff:';
+/** A client's address, without port and zone. An IPv4-mapped address (RFC 4291 §2.5.5.2) is an IPv4 address here. */
+export interface ClientAddress {
+  /** In its canonical form (RFC 5952). */
+  readonly address: string;
+  /**
+   * The part that identifies a client: a whole IPv4 address, but only the /64 network of an IPv6 address, because one client
+   * usually controls every address of its network (RFC 6177 §2).
+   */
+  readonly network: string;
+}
+
+/** An IPv4 address with a port, or an IPv6 address in brackets with or without one: some gateways send the port too. */
+const WITH_PORT = /^(?:([\d.]+):\d{1,5}|\[([^\]]+)\](?::\d{1,5})?)$/;
+
+/** An address with a zone and a port is shorter. A client may have sent a longer text, which is not worth the time to parse. */
+const MAX_LENGTH = 100;
 
 /**
- * Returns the part of an address that identifies a client: a whole IPv4 address, but only the /64 network of an IPv6 address,
- * because one client usually controls every address of its network (RFC 6177 §2).
+ * Parses the address of a client.
  *
- * @param address - `request.ip` of the framework. A value that is not an address is returned unchanged
+ * @param text - `request.ip` of the framework
+ * @returns null for a text that is not an address
  */
-export function networkOf(address = 'unknown'): string {
-  if (!isIPv6(address)) return address;
-  // The canonical spelling, without a zone.
-  const canonical = new SocketAddress({ address, family: 'ipv6' }).address;
-  if (canonical.startsWith(IPV4_MAPPED) && canonical.includes('.')) return canonical.slice(IPV4_MAPPED.length);
-  const [left = [], right = []] = canonical.split('::').map((side) => side.split(':').filter(Boolean));
-  const zeros = Array<string>(Math.max(0, 8 - left.length - right.length)).fill('0');
-  return `${[...left, ...zeros, ...right].slice(0, 4).join(':')}::/64`;
+export function parseClientAddress(text: string): ClientAddress | null {
+  if (text.length > MAX_LENGTH) return null;
+  const [, ipv4, ipv6] = WITH_PORT.exec(text) ?? [];
+  const address = ipv4 ?? ipv6 ?? text;
+  // Other notations of an IPv4 address, such as 127.1 or 0x7f000001, are no text that a framework or a proxy writes.
+  if (ipaddr.IPv4.isValidFourPartDecimal(address)) return { address, network: address };
+  if (ipv4 !== undefined || !ipaddr.IPv6.isValid(address)) return null;
+  const parsed = ipaddr.IPv6.parse(address);
+  if (parsed.isIPv4MappedAddress()) {
+    const mapped = parsed.toIPv4Address().toString();
+    return { address: mapped, network: mapped };
+  }
+  const network = new ipaddr.IPv6([...parsed.parts.slice(0, 4), 0, 0, 0, 0]);
+  return { address: new ipaddr.IPv6(parsed.parts).toRFC5952String(), network: `${network.toRFC5952String()}/64` };
 }

@@ -1,11 +1,15 @@
 import { createHash } from 'node:crypto';
-import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { KeyedQueue } from '../../async/keyed-queue.js';
-import { RESOLVED_OPTIONS } from '../../expiring-token.constants.js';
+import { RESOLVED_OPTIONS, USER_STORE } from '../../expiring-token.constants.js';
+import { escapeForLog } from '../../errors/describe-error.js';
 import { ExpiringTokenException } from '../../errors/expiring-token.exception.js';
+import { orUnavailable } from '../../errors/service-unavailable.js';
 import type { ResolvedOptions } from '../../options/resolve-options.js';
+import type { UserStore } from '../../users/user-store.js';
 import type { AttemptCounter, Slot } from './attempt-counter.js';
-import { networkOf } from './client-network.js';
+import { countedNameOf } from './canonical-name.js';
+import { parseClientAddress } from './client-network.js';
 import { MemoryCounter } from './memory.counter.js';
 import { RedisCounter } from './redis.counter.js';
 
@@ -15,13 +19,18 @@ import { RedisCounter } from './redis.counter.js';
  */
 const MAX_QUEUED_ATTEMPTS = 1000;
 
-/** A digest of the name or address: keys have a bounded length, and names are not readable in Redis. */
-const keyOf = (kind: 'address' | 'name', value: string): string =>
-  `${kind}:${createHash('sha256').update(value).digest('base64url')}`;
+/** A digest of a name or address: keys have a bounded length, and names are not readable in Redis. */
+const digestOf = (value: string): string => createHash('sha256').update(value).digest('base64url');
+
+/** The only member of an address. */
+const WHOLE_ADDRESS = 'all';
+
+/** All addresses that cannot be read count as this one. */
+const UNKNOWN_NETWORK = 'unknown';
 
 /** An attempt to log in that may look at the password now. Exactly one of the methods is called, when the outcome is known. */
 export interface LoginAttempt {
-  /** The credentials are right: clears the counter of the name, and returns the slot of the address. */
+  /** The credentials are right: clears the failures of the name, and returns the slot of the address. */
   succeeded(): Promise<void>;
   /** The credentials were refused: the name and the address keep a slot each until their windows end. */
   failed(): Promise<void>;
@@ -65,7 +74,7 @@ interface HeldSlot {
   keep(): void;
   /** Returns the slot. */
   refund(): Promise<void>;
-  /** Returns all slots of the key. */
+  /** Returns all slots of the member. */
   clear(): Promise<void>;
 }
 
@@ -80,7 +89,13 @@ export class LoginThrottle implements OnApplicationBootstrap, OnApplicationShutd
   private readonly queue = new KeyedQueue();
   private readonly attempts = new Map<string, KeyAttempts>();
 
-  constructor(@Inject(RESOLVED_OPTIONS) { loginThrottle }: ResolvedOptions) {
+  private readonly logger = new Logger('ExpiringToken');
+  private isUnreadableAddressLogged = false;
+
+  constructor(
+    @Inject(RESOLVED_OPTIONS) { loginThrottle }: ResolvedOptions,
+    @Inject(USER_STORE) private readonly users: Pick<UserStore, 'canonicalName'>,
+  ) {
     this.counter = loginThrottle && new (loginThrottle.redis ? RedisCounter : MemoryCounter)(loginThrottle);
   }
 
@@ -97,16 +112,18 @@ export class LoginThrottle implements OnApplicationBootstrap, OnApplicationShutd
    *
    * @param address - `request.ip` of the framework
    * @param username - exactly as sent
-   * @throws ExpiringTokenException `throttled` if too many attempts have failed; `unavailable` if too many are waiting
+   * @throws ExpiringTokenException `throttled` if too many attempts have failed; `unavailable` if too many are waiting, or if
+   * the store has no canonical name for this one
    */
   async acquire(address: string | undefined, username: string): Promise<LoginAttempt> {
     const { counter } = this;
     if (!counter) return UNLIMITED;
+    const { canonical, cleared } = await orUnavailable(async () => countedNameOf(this.users, username));
     // The address first: an address that is refused must not fill the counters with names.
-    const ofAddress = await this.acquireSlot(counter, keyOf('address', networkOf(address)));
+    const ofAddress = await this.acquireSlot(counter, `address:${digestOf(this.networkOf(address))}`, WHOLE_ADDRESS);
     let ofName: HeldSlot;
     try {
-      ofName = await this.acquireSlot(counter, keyOf('name', username));
+      ofName = await this.acquireSlot(counter, `name:${digestOf(canonical)}`, digestOf(cleared));
     } catch (error) {
       await ofAddress.refund();
       throw error;
@@ -127,7 +144,21 @@ export class LoginThrottle implements OnApplicationBootstrap, OnApplicationShutd
     };
   }
 
-  private async acquireSlot(counter: AttemptCounter, key: string): Promise<HeldSlot> {
+  /** An address that cannot be read is not counted as it is: otherwise each invented text would have a counter. */
+  private networkOf(address: string | undefined): string {
+    const network = address === undefined ? UNKNOWN_NETWORK : parseClientAddress(address)?.network;
+    if (network !== undefined) return network;
+    if (!this.isUnreadableAddressLogged) {
+      this.isUnreadableAddressLogged = true;
+      this.logger.warn(
+        `The address of a client cannot be read: ${escapeForLog(JSON.stringify(address?.slice(0, 100)))}. All such clients ` +
+          'share one counter of failed logins. Set trust proxy (Express) or trustProxy (Fastify) to the addresses of your proxies',
+      );
+    }
+    return UNKNOWN_NETWORK;
+  }
+
+  private async acquireSlot(counter: AttemptCounter, key: string, member: string): Promise<HeldSlot> {
     const attempts = this.attempts.get(key) ?? new KeyAttempts();
     if (attempts.size >= MAX_QUEUED_ATTEMPTS) throw new ExpiringTokenException('unavailable');
     this.attempts.set(key, attempts);
@@ -140,11 +171,11 @@ export class LoginThrottle implements OnApplicationBootstrap, OnApplicationShutd
       leave();
     };
     try {
-      const slot = await this.queue.run(key, () => this.waitForSlot(counter, key, attempts));
+      const slot = await this.queue.run(key, () => this.waitForSlot(attempts, () => counter.consume(key, member)));
       return {
         keep: release,
         refund: () => slot.refund().finally(release),
-        clear: () => counter.clear(key).finally(release),
+        clear: () => counter.clear(key, member).finally(release),
       };
     } catch (error) {
       leave();
@@ -152,10 +183,10 @@ export class LoginThrottle implements OnApplicationBootstrap, OnApplicationShutd
     }
   }
 
-  private async waitForSlot(counter: AttemptCounter, key: string, attempts: KeyAttempts): Promise<Slot> {
+  private async waitForSlot(attempts: KeyAttempts, consume: () => Promise<Slot>): Promise<Slot> {
     for (;;) {
       const { ended } = attempts;
-      const slot = await counter.consume(key);
+      const slot = await consume();
       if (slot.refusedForMs === null) {
         attempts.running++;
         return slot;

@@ -8,7 +8,6 @@ import { MemoryCounter } from './memory.counter.js';
 /** The part of an `ioredis` or a `redis` client that is used here. */
 interface CommandClient {
   eval(script: string, ...parameters: unknown[]): Promise<unknown>;
-  del(key: string): Promise<unknown>;
 }
 
 /** Longest wait for one Redis command, so that Redis delays a login no longer than the hash of its password does. */
@@ -23,25 +22,32 @@ const REDIS_PAUSE_MS = 1000;
 const KEY_PREFIX = 'expiring-token:login';
 
 /**
- * Takes a slot of KEYS[1] if less than ARGV[1] are taken. Returns 1 or 0 for taken or refused, and the time until the window
- * ends. A key without an expiry, whoever wrote it, gets ARGV[2] milliseconds: it would refuse logins forever.
+ * Takes a slot of the hash KEYS[1], whose fields hold how many slots each member has taken, for the member ARGV[3] if less than
+ * ARGV[1] are taken. Returns 1 or 0 for taken or refused, and the time until the window ends. A key of another type, or without
+ * an expiry, whoever wrote it, would refuse logins forever: the first is deleted, the second gets ARGV[2] milliseconds.
  */
 const CONSUME = `
-local used = redis.call('incr', KEYS[1])
+if redis.call('type', KEYS[1]).ok ~= 'hash' then redis.call('del', KEYS[1]) end
+local used = 0
+for _, count in ipairs(redis.call('hvals', KEYS[1])) do used = used + math.max(0, tonumber(count) or 0) end
+local taken = 0
+if used < tonumber(ARGV[1]) then
+  taken = 1
+  redis.call('hincrby', KEYS[1], ARGV[3], 1)
+end
 local ttl = redis.call('pttl', KEYS[1])
 if ttl < 0 then
   ttl = tonumber(ARGV[2])
   redis.call('pexpire', KEYS[1], ARGV[2])
 end
-if used <= tonumber(ARGV[1]) then return { 1, ttl } end
-redis.call('decr', KEYS[1])
-return { 0, ttl }`;
+return { taken, ttl }`;
 
-/** Returns a slot of KEYS[1], unless all slots were returned meanwhile. */
+/** Returns a slot of the member ARGV[1], unless all its slots were returned meanwhile. */
 const REFUND = `
-local used = tonumber(redis.call('get', KEYS[1]) or 0)
-if used > 1 then redis.call('decr', KEYS[1]) end
-if used == 1 then redis.call('del', KEYS[1]) end`;
+if redis.call('hincrby', KEYS[1], ARGV[1], -1) < 1 then redis.call('hdel', KEYS[1], ARGV[1]) end`;
+
+/** Returns all slots of the member ARGV[1]. */
+const CLEAR = `redis.call('hdel', KEYS[1], ARGV[1])`;
 
 /**
  * Counts in Redis for all processes together. While Redis does not answer, this process counts alone. A slot is returned
@@ -69,24 +75,27 @@ export class RedisCounter implements AttemptCounter {
     await withTimeout(CONNECT_TIMEOUT_MS, () => untilReady(client), 'Redis').catch(() => undefined);
   }
 
-  async consume(key: string): Promise<Slot> {
+  async consume(key: string, member: string): Promise<Slot> {
     const consumed = await this.tryRedis(
-      (client) => this.runConsume(client, key),
+      (client) => this.runConsume(client, key, member),
       // The answer came after all, but the attempt was counted in memory by then.
-      ({ refusedForMs }, client) => (refusedForMs === null ? this.run(client, REFUND, key) : undefined),
+      ({ refusedForMs }, client) => (refusedForMs === null ? this.run(client, REFUND, key, member) : undefined),
     );
-    if (!consumed) return this.memory.consume(key);
+    if (!consumed) return this.memory.consume(key, member);
     if (consumed.refusedForMs !== null) return refusedSlot(consumed.refusedForMs);
     const endsAtMs = performance.now() + consumed.windowMs;
     const refund = async () => {
       // A slot of a window that has ended must not be returned to the next one.
-      if (performance.now() < endsAtMs) await this.tryRedis((client) => this.run(client, REFUND, key));
+      if (performance.now() < endsAtMs) await this.tryRedis((client) => this.run(client, REFUND, key, member));
     };
     return { refusedForMs: null, refund };
   }
 
-  async clear(key: string): Promise<void> {
-    await Promise.all([this.memory.clear(key), this.tryRedis((client) => client.del(`${KEY_PREFIX}:${key}`))]);
+  async clear(key: string, member: string): Promise<void> {
+    await Promise.all([
+      this.memory.clear(key, member),
+      this.tryRedis((client) => this.run(client, CLEAR, key, member)),
+    ]);
   }
 
   close(): void {
@@ -97,9 +106,10 @@ export class RedisCounter implements AttemptCounter {
   private async runConsume(
     client: CommandClient,
     key: string,
+    member: string,
   ): Promise<{ refusedForMs: number | null; windowMs: number }> {
     const { limit, ttlMs } = this.options;
-    const reply = (await this.run(client, CONSUME, key, limit, Math.ceil(ttlMs))) as [
+    const reply = (await this.run(client, CONSUME, key, limit, Math.ceil(ttlMs), member)) as [
       taken: unknown,
       windowMs: unknown,
     ];
@@ -109,7 +119,12 @@ export class RedisCounter implements AttemptCounter {
   }
 
   /** Runs a script on one key. `ioredis` and `redis` take the parameters of `EVAL` in different forms. */
-  private run(client: CommandClient, script: string, key: string, ...parameters: number[]): Promise<unknown> {
+  private run(
+    client: CommandClient,
+    script: string,
+    key: string,
+    ...parameters: (number | string)[]
+  ): Promise<unknown> {
     const [name, texts] = [`${KEY_PREFIX}:${key}`, parameters.map(String)];
     return isIoredis(client)
       ? client.eval(script, 1, name, ...texts)
