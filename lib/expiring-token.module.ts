@@ -59,6 +59,7 @@ import { TokenLookup } from './tokens/lookup/token.lookup.js';
 import { RemoteChanges, TokenChanges } from './tokens/token-changes.js';
 import { TokenValidity } from './tokens/token-lifetime.js';
 import { TokenAuthenticator } from './tokens/token.authenticator.js';
+import { TokenIssuer } from './tokens/token.issuer.js';
 import { TokenPruner } from './tokens/token.pruner.js';
 import { TokenFactory } from './tokens/token.factory.js';
 import { TokenQueries } from './tokens/token.queries.js';
@@ -207,6 +208,7 @@ const TOKEN_PROVIDERS: Provider[] = [
   TokenChanges,
   TokenEvents,
   TokenFactory,
+  TokenIssuer,
   TokenLookup,
   TokenPruner,
   TokenQueries,

@@ -51,6 +51,7 @@ export type {
 } from './tokens/events/event.interfaces.js';
 export type {
   Authentication,
+  ChangeOptions,
   DeviceOptions,
   ImportedToken,
   IssuedPair,

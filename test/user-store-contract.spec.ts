@@ -70,12 +70,14 @@ const store: Required<UserStore<Member>> = {
   getId: ({ id }) => String(id),
   isActive: ({ active }) => active,
   canonicalName: (name) => name,
+  isStillValid: async ({ id }, { password }) => byId(String(id))?.password === password,
 };
 
 /** Stores that break a promise of the contract, by the promise that the check names. */
 const BROKEN: [promise: string, broken: Partial<UserStore<Member>>, complaint: RegExp][] = [
   ['accepts the right name and password of each user', { getId: () => '1' }, /the same id/],
   ['accepts the right name and password of each user', { validateCredentials: async () => null }, /returned no user/],
+  ['confirms the credentials that it accepted', { isStillValid: async () => false }, /isStillValid rejected/],
   [
     'rejects a wrong password',
     // Like a hash function that stops at a NUL.

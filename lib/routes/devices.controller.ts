@@ -42,11 +42,11 @@ export class DevicesController {
     summary: 'Rename a device',
     body: { type: DeviceNameModel, required: true },
     response: { description: 'The device', type: DeviceModel },
-    errors: ['validation_failed', 'device_not_found'],
+    errors: ['validation_failed', 'device_not_found', 'throttled'],
   }))
   async rename(@Req() request: AuthenticatedRequest, @Param('id') id: string): Promise<DeviceResponse> {
     const token = tokenOf(request);
-    const device = await this.tokens.rename(token.userId, id, readName(request));
+    const device = await this.tokens.rename(token.userId, id, readName(request), { by: token });
     return responseOf(device, token);
   }
 
@@ -55,10 +55,11 @@ export class DevicesController {
   @DescribeRoute(() => ({
     summary: 'Log out a device',
     response: { description: 'Its tokens are revoked' },
-    errors: ['device_not_found'],
+    errors: ['device_not_found', 'throttled'],
   }))
   async revoke(@Req() request: AuthenticatedRequest, @Param('id') id: string): Promise<void> {
-    const revoked = await this.tokens.revoke(tokenOf(request).userId, id);
+    const token = tokenOf(request);
+    const revoked = await this.tokens.revoke(token.userId, id, { by: token });
     if (!revoked) throw new ExpiringTokenException('device_not_found');
   }
 }

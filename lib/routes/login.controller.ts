@@ -5,7 +5,7 @@ import type { ExpiringTokenErrorCode } from '../errors/expiring-token.exception.
 import { DescribeRoute, TagAuthentication } from '../openapi/describe-route.decorator.js';
 import { credentialsModel, PairResponseModel, TokenResponseModel } from '../openapi/models.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
-import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
+import { TokenIssuer } from '../tokens/token.issuer.js';
 import type { HttpRequest } from '../transports/http-request.js';
 import { PasswordLogin } from './login/password-login.js';
 import type { TokenResponse } from './token-response.js';
@@ -35,7 +35,7 @@ function describeLogin(options: ResolvedOptions) {
 export class LoginController {
   constructor(
     private readonly passwordLogin: PasswordLogin,
-    private readonly tokens: ExpiringTokenService,
+    private readonly issuer: TokenIssuer,
   ) {}
 
   @Post('login')
@@ -46,7 +46,7 @@ export class LoginController {
     response: { description: 'The token', type: options.refresh ? PairResponseModel : TokenResponseModel },
   }))
   login(@Req() request: HttpRequest): Promise<TokenResponse> {
-    return this.passwordLogin.logIn(request, (userId, device) => this.tokens.logIn(userId, device));
+    return this.passwordLogin.logIn(request, (...login) => this.issuer.logIn(...login));
   }
 }
 
@@ -58,7 +58,7 @@ export class LoginController {
 export class ObtainTokenController {
   constructor(
     private readonly passwordLogin: PasswordLogin,
-    private readonly tokens: ExpiringTokenService,
+    private readonly issuer: TokenIssuer,
   ) {}
 
   @Post('obtain-token')
@@ -69,8 +69,8 @@ export class ObtainTokenController {
     response: { description: 'The token', type: TokenResponseModel },
   }))
   obtain(@Req() request: HttpRequest): Promise<TokenResponse> {
-    return this.passwordLogin.logIn(request, async (userId, device) => ({
-      access: await this.tokens.obtain(userId, device),
+    return this.passwordLogin.logIn(request, async (...login) => ({
+      access: await this.issuer.obtain(...login),
       refresh: null,
     }));
   }

@@ -24,11 +24,13 @@ export class LogoutController {
   @DescribeRoute(() => ({
     summary: 'Log out this device',
     response: { description: 'Its tokens are revoked' },
+    errors: ['throttled'],
   }))
   async logout(@Req() request: AuthenticatedRequest): Promise<void> {
-    const { userId, deviceId } = tokenOf(request);
+    const token = tokenOf(request);
+    const { userId, deviceId } = token;
     try {
-      await this.tokens.revoke(userId, deviceId);
+      await this.tokens.revoke(userId, deviceId, { by: token });
       this.log.accepted('Logout', request, { userId, deviceId });
     } catch (error) {
       this.log.refused('Logout', request, error, { userId, deviceId });
@@ -42,11 +44,12 @@ export class LogoutController {
     summary: 'Log out all devices',
     body: { type: LogoutAllModel, required: false },
     response: { description: 'Their tokens are revoked', type: RevokedModel },
-    errors: ['validation_failed'],
+    errors: ['validation_failed', 'throttled'],
   }))
   async logoutAll(@Req() request: AuthenticatedRequest): Promise<{ revoked: number }> {
-    const { userId, deviceId } = tokenOf(request);
-    const options = readKeepCurrent(request) ? { except: deviceId } : {};
+    const token = tokenOf(request);
+    const { userId, deviceId } = token;
+    const options = readKeepCurrent(request) ? { by: token, except: deviceId } : { by: token };
     try {
       const revoked = await this.tokens.revokeAll(userId, options);
       this.log.accepted('Logout of all devices', request, { userId });

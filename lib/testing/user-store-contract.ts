@@ -106,6 +106,13 @@ export function userStoreContract<User>(
       assert.notEqual(ids[0], ids[1], 'getId returned the same id for two users');
     }),
 
+    requirement('confirms the credentials that it accepted', async ({ store, users }) => {
+      for (const credentials of users) {
+        const isValid: unknown = await store.isStillValid?.(await logIn(store, credentials), credentials);
+        assert.ok(isValid === undefined || isValid === true, 'isStillValid rejected what validateCredentials accepted');
+      }
+    }),
+
     requirement('rejects a wrong password', async ({ store, users: [ann, bob] }) => {
       for (const password of [bob.password, ann.password.slice(0, -1), ...similarTo(ann.password), ...ODD]) {
         const user = await store.validateCredentials({ ...ann, password });

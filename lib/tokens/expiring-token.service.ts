@@ -13,6 +13,7 @@ import type { Token } from './token.entity.js';
 import type {
   Authentication,
   CacheStatus,
+  ChangeOptions,
   DeviceOptions,
   ImportedToken,
   IssuedPair,
@@ -21,6 +22,7 @@ import type {
   LoggedIn,
   PruneJob,
 } from './token.interfaces.js';
+import { TokenIssuer } from './token.issuer.js';
 import { TokenPruner } from './token.pruner.js';
 import { TokenRefresher } from './token.refresher.js';
 import { TokenStore } from './token.store.js';
@@ -40,6 +42,7 @@ export class ExpiringTokenService {
   constructor(
     private readonly authenticator: TokenAuthenticator,
     private readonly refresher: TokenRefresher,
+    private readonly issuer: TokenIssuer,
     private readonly scripts: TokenTransactions,
     private readonly transactions: UserTransactions,
     private readonly store: TokenStore,
@@ -71,11 +74,10 @@ export class ExpiringTokenService {
    * refresh token.
    *
    * @param userId - what `UserStore.getId` returns for the user
-   * @throws ExpiringTokenException `limit_reached`
+   * @throws ExpiringTokenException `user_inactive` if the user does not exist or is not active; `limit_reached`
    */
   async logIn(userId: string, options: DeviceOptions = {}): Promise<LoggedIn> {
-    checkUserId(userId);
-    return this.transactions.run(userId, (emit) => this.scripts.logIn(userId, options, emit));
+    return this.issuer.logIn(await this.issuer.findActiveUser(userId), null, options);
   }
 
   /**
@@ -84,11 +86,10 @@ export class ExpiringTokenService {
    * arrive simultaneously.
    *
    * @param userId - what `UserStore.getId` returns for the user
-   * @throws ExpiringTokenException `limit_reached`
+   * @throws ExpiringTokenException `user_inactive` if the user does not exist or is not active; `limit_reached`
    */
   async obtain(userId: string, options: DeviceOptions = {}): Promise<IssuedToken> {
-    checkUserId(userId);
-    return this.transactions.run(userId, (emit) => this.scripts.obtain(userId, options, emit));
+    return this.issuer.obtain(await this.issuer.findActiveUser(userId), null, options);
   }
 
   /**
@@ -138,9 +139,11 @@ export class ExpiringTokenService {
    *
    * @param id - its `deviceId`
    * @param name - stored without control characters, cut at 255 code points
-   * @throws ExpiringTokenException `device_not_found`; `validation_failed` if no visible character is left of the name
+   * @param options - `by`: the token that requests the change
+   * @throws ExpiringTokenException `device_not_found`; `validation_failed` if no visible character is left of the name;
+   * `throttled` if more than ten changes wait that this token requested
    */
-  async rename(userId: string, id: string, name: string): Promise<Device> {
+  async rename(userId: string, id: string, name: string, { by }: ChangeOptions = {}): Promise<Device> {
     const clean = typeof name === 'string' ? sanitizeLabel(name) : null;
     if (clean === null) {
       throw new ExpiringTokenException('validation_failed', {
@@ -149,7 +152,8 @@ export class ExpiringTokenService {
     }
     checkUserId(userId);
     if (!isUuid(id)) throw new ExpiringTokenException('device_not_found');
-    const device = await this.transactions.runWithoutLock(userId, () => this.store.rename(userId, id, clean), {});
+    const rename = () => this.store.rename(userId, id, clean);
+    const device = await this.transactions.runWithoutLock(userId, rename, { by: by?.id });
     if (!device) throw new ExpiringTokenException('device_not_found');
     return device;
   }
@@ -158,13 +162,16 @@ export class ExpiringTokenService {
    * Revokes a device: its tokens are rejected from now on.
    *
    * @param id - its `deviceId`
+   * @param options - `by`: the token that requests the revocation
    * @returns whether the user had a live device with this id
+   * @throws ExpiringTokenException `throttled` if more than ten changes wait that this token requested
    */
-  async revoke(userId: string, id: string): Promise<boolean> {
+  async revoke(userId: string, id: string, { by }: ChangeOptions = {}): Promise<boolean> {
     checkUserId(userId);
     if (!isUuid(id)) return false;
     return this.transactions.run(userId, (emit) => this.scripts.revoke(userId, id, 'revoked', emit), {
       isRevocation: true,
+      by: by?.id,
     });
   }
 
@@ -172,14 +179,16 @@ export class ExpiringTokenService {
    * Revokes all devices of a user, or all but one. If the option `users` names another store than the built-in one, call this
    * after you change a password or delete a user.
    *
-   * @param options - `except`: the `deviceId` that is not revoked
+   * @param options - `except`: the `deviceId` that is not revoked; `by`: the token that requests the revocation
    * @returns how many live devices were revoked
+   * @throws ExpiringTokenException `throttled` if more than ten changes wait that this token requested
    */
-  async revokeAll(userId: string, options: { except?: string } = {}): Promise<number> {
+  async revokeAll(userId: string, options: ChangeOptions & { except?: string } = {}): Promise<number> {
     checkUserId(userId);
     const except = checkExcept(options.except);
     return this.transactions.run(userId, (emit) => this.scripts.revokeAll(userId, except, 'revoked', emit), {
       isRevocation: true,
+      by: options.by?.id,
     });
   }
 

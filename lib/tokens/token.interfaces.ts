@@ -48,6 +48,15 @@ export interface IssueOptions extends DeviceOptions {
   lifespan?: Duration | null;
 }
 
+/** Options of a change to the devices of a user. */
+export interface ChangeOptions {
+  /**
+   * The token of the request that asks for the change. Changes of one user are made one after another, and the requests of
+   * different tokens take turns. So the holder of a stolen token cannot delay what the user does with another token.
+   */
+  by?: Token;
+}
+
 /** A token that another package issued. Set either `key` or `digest`. */
 export interface ImportedToken {
   /** What `UserStore.getId` returns for the owner. */

@@ -1,4 +1,4 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { HttpException, Inject, Injectable } from '@nestjs/common';
 import { FairQueue } from '../async/fair-queue.js';
 import { retry } from '../async/retry.js';
 import { withTimeout } from '../async/with-timeout.js';
@@ -144,7 +144,7 @@ export class UserTransactions {
       await condition?.check();
     } catch (error) {
       // An outage says nothing about the condition. Nobody knows the new token, so it does no harm.
-      if (error instanceof ExpiringTokenException) {
+      if (error instanceof HttpException) {
         await this.transact(signal, userId, (emit) => condition!.undo(result, emit));
       }
       throw error;

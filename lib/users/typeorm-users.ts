@@ -9,7 +9,19 @@ import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { checkUserEntity, hasHiddenRows, isLoadedFromRow, type UserProperties } from './user-entity.js';
 import { strengthenHash, verifyPassword } from './password-hash.js';
-import { type Credentials, type JoinableUserStore, USER_JOIN, type UserJoin, type UserStore } from './user-store.js';
+import {
+  type Credentials,
+  type JoinableUserStore,
+  type TransactionalUserStore,
+  USER_JOIN,
+  type UserJoin,
+  type UserStore,
+  type VerifiedState,
+  VERIFY_AGAIN,
+} from './user-store.js';
+
+/** Some drivers return 1. Another truthy value, for example the buffer of a bit column, may mean false. */
+const isTrue = (value: unknown): boolean => value === true || value === 1;
 
 /**
  * Creates a {@link UserStore} over an application's own TypeORM entity, in the data source that the module uses.
@@ -36,11 +48,13 @@ export function typeOrmUsers<User extends ObjectLiteral>(
 
   @HideFromInspect()
   @Injectable()
-  class TypeOrmUserStore implements JoinableUserStore<User> {
+  class TypeOrmUserStore implements JoinableUserStore<User>, TransactionalUserStore<User> {
     private readonly table: Table<User, ObjectLiteral>;
     private readonly selection: Selection<User, ObjectLiteral>;
     private readonly isLoadedFromRow: boolean;
     private readonly hasHiddenRows: boolean;
+    /** The hash that was verified for a user. */
+    private readonly verifiedHashes = new WeakMap<User, unknown>();
 
     constructor(
       @Inject(DATA_SOURCE) private readonly dataSource: DataSource,
@@ -110,9 +124,21 @@ export function typeOrmUsers<User extends ObjectLiteral>(
         if (!isRight || !row) return null;
         const user = this.table.read(row);
         // The login succeeds even if this fails. For an inactive user, who is rejected, no second hash is computed.
-        if (this.isActive(user)) await this.strengthen(user, stored as string, plain).catch(() => undefined);
+        const strengthen = () => this.strengthen(user, stored as string, plain).catch(() => stored);
+        this.verifiedHashes.set(user, this.isActive(user) ? await strengthen() : stored);
         return user;
       }
+    }
+
+    *[VERIFY_AGAIN](user: User): TransactionScript<VerifiedState> {
+      const { rows } = yield this.table.select({ [id]: user[id] });
+      const row = rows.find((candidate) => String(this.table.readColumn(candidate, id)) === String(user[id]));
+      const deletion = this.table.metadata.deleteDateColumn?.propertyName;
+      if (!row || (deletion && this.table.readColumn(row, deletion) !== null)) return 'inactive';
+      // The column, and not `isActive` of a subclass, which may need relations that the row does not contain.
+      if (active !== undefined && !isTrue(this.table.readColumn(row, active))) return 'inactive';
+      const verified = this.verifiedHashes.get(user);
+      return verified === undefined || this.table.readColumn(row, password) === verified ? 'valid' : 'changed';
     }
 
     getId(user: User): string {
@@ -120,10 +146,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
     }
 
     isActive(user: User): boolean {
-      if (active === undefined) return true;
-      const value: unknown = user[active];
-      // Some drivers return 1. Another truthy value, for example the buffer of a bit column, may mean false.
-      return value === true || value === 1;
+      return active === undefined || isTrue(user[active]);
     }
 
     /** Whether a subclass has its own `findById`. */
@@ -156,15 +179,16 @@ export function typeOrmUsers<User extends ObjectLiteral>(
       return new Set(users?.map((user) => String(user[id])));
     }
 
-    /** Replaces the hash that was verified if it is weaker than new ones, unless it was changed in the meantime. */
-    private async strengthen(user: User, stored: string, plain: string): Promise<void> {
+    /**
+     * Replaces the hash that was verified if it is weaker than new ones, unless it was changed in the meantime. Returns the
+     * hash of the row, as far as it is known.
+     */
+    private async strengthen(user: User, stored: string, plain: string): Promise<string> {
       const stronger = await strengthenHash(stored, plain);
-      if (stronger === null) return;
+      if (stronger === null) return stored;
       const change = this.table.update({ [password]: stronger }, { [id]: user[id], [password]: stored });
-      const script = function* (): TransactionScript<void> {
-        yield change;
-      };
-      await this.runWithTimeout((signal) => this.database.transaction(this.getId(user), script, signal));
+      const affected = await this.runWithTimeout((signal) => this.database.write(change, signal));
+      return affected === 1 ? stronger : stored;
     }
 
     /** Reads; if the column cannot hold the value that is searched for, nothing is found, on every database alike. */

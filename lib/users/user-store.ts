@@ -1,4 +1,4 @@
-import type { Row } from '../database/database.js';
+import type { Row, TransactionScript } from '../database/database.js';
 import type { Join } from '../database/dialect.js';
 
 /** What a client sends to log in. */
@@ -62,6 +62,35 @@ export interface UserStore<User = unknown> {
    * result is `true`, so the method cannot be asynchronous: a promise is not `true`. Without this method every user is active.
    */
   isActive?(user: User): boolean;
+
+  /**
+   * Returns whether a user may still log in with the credentials that {@link UserStore.validateCredentials} accepted a moment
+   * ago: the password was not changed, and the user was not deactivated or deleted. If it returns false, the login is answered
+   * as one with wrong credentials.
+   *
+   * Implement it if passwords change in your application. Otherwise a login with the old password that runs during the change
+   * could get a token after `revokeAll`. Change the password first, and call `revokeAll` afterwards. This method is called
+   * before the token is inserted, while no other change of the user's tokens runs in this process, and again before the token
+   * is returned. Read the current state, not a cache, and compute no password hash: remember in `validateCredentials` what
+   * it compared with.
+   *
+   * The stores of this package need no such method: they compare the hash in the transaction that inserts the token.
+   */
+  isStillValid?(user: User, credentials: Credentials): Promise<boolean>;
+}
+
+/** Name of the method by which a store of this package checks again what it verified, in the transaction that issues a token. */
+export const VERIFY_AGAIN = Symbol('expiring-token:verify-again');
+
+/**
+ * What became of a user since `validateCredentials` or `findById` returned it. `changed`: the stored hash is not the one that
+ * was verified; it may be another hash of the same password.
+ */
+export type VerifiedState = 'valid' | 'changed' | 'inactive';
+
+/** A store that can check, in a transaction of this package, whether what it verified still holds. */
+export interface TransactionalUserStore<User = unknown> extends UserStore<User> {
+  [VERIFY_AGAIN](user: User): TransactionScript<VerifiedState>;
 }
 
 /** Name of the method by which a store of this package describes how to select users together with their tokens. */

@@ -4,6 +4,7 @@ import { ExpiringTokenException } from '../../errors/expiring-token.exception.js
 import { orUnavailable } from '../../errors/service-unavailable.js';
 import { USER_STORE } from '../../expiring-token.constants.js';
 import { TokenEvents } from '../../tokens/events/token.events.js';
+import { PasswordHashChanged } from '../../tokens/token.issuer.js';
 import type { HttpRequest } from '../../transports/http-request.js';
 import { checkUserId } from '../../users/user-id.js';
 import { isActiveUser, type UserStore } from '../../users/user-store.js';
@@ -15,7 +16,13 @@ export const isRejection = (error: unknown): boolean => error instanceof HttpExc
 /** A store with its own limit throws this error before it looks at the password, so the attempt is not counted here. */
 const isThrottled = (error: unknown): boolean => error instanceof ExpiringTokenException && error.code === 'throttled';
 
-/** Checks credentials under the login throttle. */
+/** How often a login is verified at most. A second time is needed after another login replaced the hash by a stronger one. */
+const MAX_VERIFICATIONS = 3;
+
+/** The outcome of a login whose credentials are right: its result, or the error that ended it. */
+type Outcome<T> = { result: T } | { error: unknown };
+
+/** Verifies credentials under the login throttle. */
 @Injectable()
 export class LoginVerifier {
   constructor(
@@ -26,21 +33,35 @@ export class LoginVerifier {
   ) {}
 
   /**
-   * Runs a check of credentials, unless too many have failed.
+   * Verifies credentials, unless too many attempts have failed, and issues tokens.
    *
    * @param username - exactly as sent
-   * @param check - returns the user whom the credentials belong to, or null for wrong credentials
-   * @returns the id of the user
+   * @param verify - returns the user whom the credentials belong to, or null for wrong credentials
+   * @param issue - called with that user. If the credentials are no longer valid, it throws `credentials_invalid`, and the
+   * attempt is counted as a failed one
+   * @returns what `issue` returns
    * @throws ExpiringTokenException `credentials_invalid`, the same for every cause; `throttled` after too many of those;
-   * `unavailable`
+   * `unavailable`; what `issue` throws
    */
-  async verify(request: HttpRequest, username: string, check: () => Promise<unknown>): Promise<string> {
+  async logIn<T>(
+    request: HttpRequest,
+    username: string,
+    verify: () => Promise<unknown>,
+    issue: (user: unknown) => Promise<T>,
+  ): Promise<T> {
+    const outcome = await this.attempt(request, username, () => this.verifyAndIssue(request, verify, issue));
+    if ('error' in outcome) throw outcome.error;
+    return outcome.result;
+  }
+
+  /** Runs an attempt to log in under the throttle. It rejects if the credentials are wrong, or cannot be verified now. */
+  private async attempt<T>(request: HttpRequest, username: string, run: () => Promise<T>): Promise<T> {
     let attempt: LoginAttempt | undefined;
     try {
       attempt = await this.throttle.acquire(request.ip, username);
-      const userId = await orUnavailable(async () => this.idOf(await check()));
+      const result = await run();
       await attempt.succeeded();
-      return userId;
+      return result;
     } catch (error) {
       await (isRejection(error) && !isThrottled(error) ? attempt?.failed() : attempt?.cancelled());
       this.log.refused('Login', request, error, { name: nameInLog(username) });
@@ -49,11 +70,29 @@ export class LoginVerifier {
     }
   }
 
-  private idOf(user: unknown): string {
+  private async verifyAndIssue<T>(
+    request: HttpRequest,
+    verify: () => Promise<unknown>,
+    issue: (user: unknown) => Promise<T>,
+  ): Promise<Outcome<T>> {
+    for (let verification = 1; ; verification++) {
+      const user = await orUnavailable(async () => this.assertActive(await verify()));
+      try {
+        return { result: await issue(user) };
+      } catch (error) {
+        if (error instanceof PasswordHashChanged && verification < MAX_VERIFICATIONS) continue;
+        if (error instanceof ExpiringTokenException && error.code === 'credentials_invalid') throw error;
+        // The credentials were right, so this is no failed attempt.
+        this.log.refused('Login', request, error, { userId: this.users.getId(user) });
+        return { error };
+      }
+    }
+  }
+
+  private assertActive(user: unknown): unknown {
     if (!isActiveUser(this.users, user)) throw new ExpiringTokenException('credentials_invalid');
-    const userId = this.users.getId(user);
-    checkUserId(userId);
-    return userId;
+    checkUserId(this.users.getId(user));
+    return user;
   }
 
   private emitFailure({ ip }: HttpRequest, error: unknown): void {

@@ -6,7 +6,7 @@ import type { ResolvedOptions } from '../../options/resolve-options.js';
 import { sanitizeLabel } from '../../tokens/device.js';
 import type { DeviceOptions, LoggedIn } from '../../tokens/token.interfaces.js';
 import { type HttpRequest, utf8Header } from '../../transports/http-request.js';
-import type { UserStore } from '../../users/user-store.js';
+import type { Credentials, UserStore } from '../../users/user-store.js';
 import { readLogin } from '../request-body.js';
 import { type TokenResponse, TokenResponses } from '../token-response.js';
 import { LoginVerifier } from './login.verifier.js';
@@ -24,28 +24,24 @@ export class PasswordLogin {
   ) {}
 
   /**
-   * @param issueTokens - called when the credentials are right
+   * @param issueTokens - called with the user when the credentials are right
    * @throws ExpiringTokenException `request_invalid` for a refresh token in the header; `validation_failed` for a body of the
-   * wrong shape; what {@link LoginVerifier.verify} and `issueTokens` throw
+   * wrong shape; what {@link LoginVerifier.logIn} throws
    */
   async logIn(
     request: HttpRequest,
-    issueTokens: (userId: string, device: DeviceOptions) => Promise<LoggedIn>,
+    issueTokens: (user: unknown, credentials: Credentials, device: DeviceOptions) => Promise<LoggedIn>,
   ): Promise<TokenResponse> {
     rejectRefreshToken(request, this.options);
     const { deviceName, ...credentials } = readLogin(request, this.options);
-    const userId = await this.verifier.verify(request, credentials.username, () =>
-      this.users.validateCredentials(credentials),
-    );
-    try {
+    const device = deviceOf(request, deviceName);
+    const verify = () => this.users.validateCredentials(credentials);
+    return this.verifier.logIn(request, credentials.username, verify, async (user) => {
       const issuedSince = this.clock();
-      const tokens = await issueTokens(userId, deviceOf(request, deviceName));
+      const tokens = await issueTokens(user, credentials, device);
       this.log.accepted('Login', request, tokens.access.token);
       return this.responses.create(tokens, issuedSince);
-    } catch (error) {
-      this.log.refused('Login', request, error, { userId });
-      throw error;
-    }
+    });
   }
 }
 
