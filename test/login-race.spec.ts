@@ -45,15 +45,16 @@ describe('A password that changes during logins with the old one', () => {
         const user = await one.createUser();
         let accepted = 0;
         for (let round = 0; round < ROUNDS; round++) {
-          let isOver = false;
+          const changed = new AbortController();
           const answers: Answer[] = [];
           const attack = async (app: TestApp) => {
-            while (!isOver) answers.push(await app.post(path, { username: user.username, password: PASSWORD }));
+            while (!changed.signal.aborted)
+              answers.push(await app.post(path, { username: user.username, password: PASSWORD }));
           };
           const attacks = Array.from({ length: LANES }, (_, lane) => attack(lane % 2 ? one : two));
           await vi.waitUntil(() => answers.length > 0, { timeout: 10_000, interval: 1 });
           await two.users.changePassword(user.id, `password ${round}`);
-          isOver = true;
+          changed.abort();
           await Promise.all(attacks);
 
           expect(await one.tokens.list(user.id), `devices after round ${round}`).toEqual([]);
