@@ -1,9 +1,10 @@
-import { Logger, type Type } from '@nestjs/common';
+import { type Type } from '@nestjs/common';
 import { type DataSource, type EntityManager, type EntityMetadata, getMetadataArgsStorage, type Table } from 'typeorm';
 import { withTimeout } from './async/with-timeout.js';
 import type { Database } from './database/database.js';
 import { SUPPORTED_DATABASES } from './database/open-database.js';
 import { describeError } from './errors/describe-error.js';
+import { PackageLogger } from './errors/package.logger.js';
 import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
 import type { ResolvedModuleOptions } from './expiring-token.module-options.js';
 import { Token } from './tokens/token.entity.js';
@@ -91,7 +92,7 @@ const MAX_INTROSPECTION_MS = 10_000;
 
 const CREATE_TABLES = 'Run the migrations, or set synchronize: true in TypeOrmModule.forRoot() during development.';
 
-const logger = new Logger('ExpiringToken');
+const logger = new PackageLogger();
 
 /**
  * Checks that the tables match the entities. Otherwise a column of another type would not cause an error: its values would be

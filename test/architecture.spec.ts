@@ -55,6 +55,15 @@ describe('ARCHITECTURE.md', () => {
   });
 });
 
+describe('Log lines', () => {
+  it('are written by one class, which escapes them', () => {
+    const importing = FILES.filter((file) =>
+      /import \{[^}]*\b(?:Console)?Logger\b[^}]*\} from '@nestjs\/common'/.test(readFileSync(join(LIB, file), 'utf8')),
+    );
+    expect(importing).toEqual(['errors/package.logger.ts']);
+  });
+});
+
 describe('Imports', () => {
   it('are found', () => {
     expect(IMPORTS.length).toBeGreaterThan(100);

@@ -1,5 +1,9 @@
-import { describe, expect, it } from 'vitest';
+import { createHash } from 'node:crypto';
+import { Injectable, Logger } from '@nestjs/common';
+import type { UserStore } from 'nestjs-expiring-token';
+import { describe, expect, it, vi } from 'vitest';
 import { nameInLog } from '../lib/authentication/authentication.logger.js';
+import { PackageLogger } from '../lib/errors/package.logger.js';
 import { warnings, onEveryEnvironment, PASSWORD, debugLog } from './fixtures/app.js';
 
 describe('The authentication log', () => {
@@ -79,7 +83,49 @@ describe('The authentication log', () => {
         expect(line).toBeDefined();
         expect(line).not.toMatch(/\p{Cc}/u);
       });
+
+      it('cannot be forged by the id that a user store returns', async () => {
+        @Injectable()
+        class Directory implements UserStore<{ id: string }> {
+          findById = async (id: string) => ({ id });
+          validateCredentials = async () => ({ id: 'cn=a\u2028[Nest] forged\u202e\u009b' });
+          getId = ({ id }: { id: string }) => id;
+        }
+        const app = await environment.boot({ options: { users: Directory } });
+        debugLog.length = 0;
+        expect((await app.login('a')).status).toBe(200);
+        const [line] = debugLog.filter((text) => text.startsWith('Login accepted'));
+        expect(line).toContain(String.raw`cn=a\u{2028}[Nest] forged\u{202e}\u{9b}`);
+      });
     },
     { databases: ['sqlite'] },
+  );
+});
+
+describe('A rejected user name in the log', () => {
+  it('is the same text within a process, another one in each process, and no hash that somebody else can compute', async () => {
+    const name = nameInLog('correct horse');
+    expect(name).toMatch(/^hmac:[0-9a-f]{16}$/);
+    expect(nameInLog('correct horse')).toBe(name);
+    expect(nameInLog('Correct horse')).not.toBe(name);
+    expect(createHash('sha256').update('correct horse').digest('hex')).not.toContain(name.slice(5));
+    // Stands for another process: the module is loaded again.
+    vi.resetModules();
+    const another = await import('../lib/authentication/authentication.logger.js');
+    expect(another.nameInLog('correct horse')).not.toBe(name);
+  });
+});
+
+describe('A log line of the package', () => {
+  it.each(['error', 'warn', 'log', 'debug'] as const)(
+    'at level %s has no character that ends or disguises it',
+    (level) => {
+      const write = vi.spyOn(Logger.prototype, level).mockImplementation(() => undefined);
+      new PackageLogger()[level]('a\n\u0085\u009b\u2028\u2029\u202e\u2066\ufeff\ud800é');
+      expect(write.mock.calls).toEqual([
+        [String.raw`a\u{a}\u{85}\u{9b}\u{2028}\u{2029}\u{202e}\u{2066}\u{feff}\u{d800}é`],
+      ]);
+      write.mockRestore();
+    },
   );
 });

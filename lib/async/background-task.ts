@@ -1,8 +1,8 @@
-import { Logger } from '@nestjs/common';
 import { MAX_TIMER_MS } from './with-timeout.js';
 import { describeError } from '../errors/describe-error.js';
+import { PackageLogger } from '../errors/package.logger.js';
 
-const logger = new Logger('ExpiringToken');
+const logger = new PackageLogger();
 
 /**
  * Work that runs from time to time in the background. It never runs twice at the same time, and never keeps the process

@@ -1,18 +1,21 @@
-import { createHash } from 'node:crypto';
-import { HttpException, Injectable, Logger } from '@nestjs/common';
-import { escapeForLog } from '../errors/describe-error.js';
+import { createHmac, randomBytes } from 'node:crypto';
+import { HttpException, Injectable } from '@nestjs/common';
+import { PackageLogger } from '../errors/package.logger.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import type { HttpRequest } from '../transports/http-request.js';
 
-/** Whom a log line about a refused attempt is about. `name` is a hashed user name, for an attempt whose user is unknown. */
+/** Whom a log line about a refused attempt is about. `name` is a user name as {@link nameInLog} returns it, for an attempt whose user is unknown. */
 export type LogSubject = { userId?: string; deviceId?: string; name?: string };
 
+/** Only this process knows the key: with a plain hash, whoever reads the log could find a weak password by trying words. */
+const NAME_KEY = randomBytes(32);
+
 /**
- * Returns the first 16 digits of the SHA-256 of a user name: the same name gives the same text. Log lines do not contain the
+ * Returns the start of an HMAC of a user name: within a process the same name gives the same text. Log lines do not contain the
  * name itself, because people sometimes type their password into the field of the user name.
  */
 export const nameInLog = (username: string): string =>
-  `sha256:${createHash('sha256').update(username).digest('hex').slice(0, 16)}`;
+  `hmac:${createHmac('sha256', NAME_KEY).update(username).digest('hex').slice(0, 16)}`;
 
 /**
  * Logs how each attempt to authenticate ended, which user it concerned, and from which address it came. Log lines never contain a
@@ -20,7 +23,7 @@ export const nameInLog = (username: string): string =>
  */
 @Injectable()
 export class AuthenticationLogger {
-  private readonly logger = new Logger('ExpiringToken');
+  private readonly logger = new PackageLogger();
 
   /**
    * Logs an attempt that succeeded, at level `log`.
@@ -43,9 +46,8 @@ export class AuthenticationLogger {
     if (error instanceof HttpException) this.logger.debug(this.line('Token refused', request, codeOf(error)));
   }
 
-  /** The address may be forged by the client, so the line is escaped: it cannot imitate other lines. */
   private line(message: string, { ip }: HttpRequest, details: object): string {
-    return escapeForLog(`${message}: ${JSON.stringify({ ...details, address: ip })}`);
+    return `${message}: ${JSON.stringify({ ...details, address: ip })}`;
   }
 }
 

@@ -1,5 +1,6 @@
-import { Injectable, Logger } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { describeError } from '../errors/describe-error.js';
+import { PackageLogger } from '../errors/package.logger.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
 import type { Token } from '../tokens/token.entity.js';
@@ -34,7 +35,7 @@ const HIDDEN_CONNECTION =
 @HideFromInspect()
 @Injectable()
 export class SocketAuthenticator {
-  private readonly logger = new Logger('ExpiringToken');
+  private readonly logger = new PackageLogger();
   private readonly recoverable = new RecoverableClients((client) => void this.authenticate(client));
 
   /** @internal Nest creates the authenticator. */

@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events';
-import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import { describeError } from '../errors/describe-error.js';
+import { PackageLogger } from '../errors/package.logger.js';
 import type { Result, Row } from './database.js';
 import type { Dialect, Statement } from './dialect.js';
 import { hashLock, ServerDatabase } from './server.database.js';
@@ -23,7 +23,7 @@ const STALE_STATEMENT_CODES = ['0A000', '26000', '42P05'];
 
 /** PostgreSQL, through `pg`. */
 export class PostgresDatabase extends ServerDatabase<PostgresClient> {
-  private readonly logger = new Logger('ExpiringToken');
+  private readonly logger = new PackageLogger();
   private readonly statements = new Map<string, { name: string; text: string }>();
   /** False behind a pooler that may use another connection for each statement: prepared statements are lost there. */
   private usesPreparedStatements = true;

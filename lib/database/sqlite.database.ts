@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { Logger } from '@nestjs/common';
 import type { DataSource, EntityManager } from 'typeorm';
 import { describeError } from '../errors/describe-error.js';
+import { PackageLogger } from '../errors/package.logger.js';
 import { KeyedQueue } from '../async/keyed-queue.js';
 import { classifyDriverError } from '../errors/driver-errors.js';
 import type { Database, Result, Row, TransactionScript } from './database.js';
@@ -31,7 +31,7 @@ const MAX_PREPARED = 200;
 
 /** SQLite, through `better-sqlite3` or a driver with the same interface. */
 export class SqliteDatabase implements Database {
-  private readonly logger = new Logger('ExpiringToken');
+  private readonly logger = new PackageLogger();
   private readonly queue = new KeyedQueue();
   private prepared: { handle?: SqliteHandle; statements: Map<string, Prepared> } = { statements: new Map() };
 

@@ -1,9 +1,10 @@
-import { HttpException, Logger } from '@nestjs/common';
+import { HttpException } from '@nestjs/common';
 import { classifyDriverError } from './driver-errors.js';
+import { PackageLogger } from './package.logger.js';
 import { ExpiringTokenException } from './expiring-token.exception.js';
 import { describeError } from './describe-error.js';
 
-const logger = new Logger('ExpiringToken');
+const logger = new PackageLogger();
 
 /**
  * Runs work that uses the database or the application's user store. A failure becomes 503 `unavailable` and never 401, which

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { Logger } from '@nestjs/common';
 import { withTimeout } from '../async/with-timeout.js';
 import { describeError } from '../errors/describe-error.js';
+import { PackageLogger } from '../errors/package.logger.js';
 import { disconnect, isReady, type RedisClient, subscribe, untilReady } from './redis-client.js';
 
 /** The channel on which a process publishes the ids of users whose tokens changed. */
@@ -30,7 +30,7 @@ export interface RevocationListener {
  * the bus checks that it receives: each second it publishes a heartbeat, which must come back.
  */
 export class RevocationBus {
-  private readonly logger = new Logger('ExpiringToken');
+  private readonly logger = new PackageLogger();
   private readonly heartbeatChannel = `expiring-token:pulse:${randomUUID()}`;
   private readonly subscriber: RedisClient;
   private readonly timer: NodeJS.Timeout;

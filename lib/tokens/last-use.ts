@@ -1,7 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { type BeforeApplicationShutdown, Inject, Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
+import { type BeforeApplicationShutdown, Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { withTimeout } from '../async/with-timeout.js';
 import { describeError } from '../errors/describe-error.js';
+import { PackageLogger } from '../errors/package.logger.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import type { Token } from './token.entity.js';
@@ -16,7 +17,7 @@ const MAX_WAITING = 10_000;
  */
 @Injectable()
 export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown {
-  private readonly logger = new Logger('ExpiringToken');
+  private readonly logger = new PackageLogger();
   /** The times of uses that wait to be stored, by token id. */
   private readonly waiting = new Map<string, number>();
   private writing?: Promise<void>;

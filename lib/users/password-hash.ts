@@ -1,9 +1,9 @@
 import { availableParallelism } from 'node:os';
-import { Logger } from '@nestjs/common';
 import { Algorithm, hash, type Options, verify } from '@node-rs/argon2';
 import pLimit from 'p-limit';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { checkCredential } from './credentials.js';
+import { PackageLogger } from '../errors/package.logger.js';
 
 /**
  * Default number of hashes at the same time: it leaves one processor free for requests, and one of libuv's four threads for
@@ -43,7 +43,7 @@ export function setHashConcurrency(concurrency: number): void {
   limit.concurrency = concurrency;
 }
 
-const logger = new Logger('ExpiringToken');
+const logger = new PackageLogger();
 
 /** @throws ExpiringTokenException `unavailable` if too many hashes wait */
 async function queued<T>(compute: () => Promise<T>): Promise<T> {

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { KeyedQueue } from '../../async/keyed-queue.js';
 import { RESOLVED_OPTIONS, USER_STORE } from '../../expiring-token.constants.js';
-import { escapeForLog } from '../../errors/describe-error.js';
+import { PackageLogger } from '../../errors/package.logger.js';
 import { ExpiringTokenException } from '../../errors/expiring-token.exception.js';
 import { orUnavailable } from '../../errors/service-unavailable.js';
 import type { ResolvedOptions } from '../../options/resolve-options.js';
@@ -89,7 +89,7 @@ export class LoginThrottle implements OnApplicationBootstrap, OnApplicationShutd
   private readonly queue = new KeyedQueue();
   private readonly attempts = new Map<string, KeyAttempts>();
 
-  private readonly logger = new Logger('ExpiringToken');
+  private readonly logger = new PackageLogger();
   private isUnreadableAddressLogged = false;
 
   constructor(
@@ -151,7 +151,7 @@ export class LoginThrottle implements OnApplicationBootstrap, OnApplicationShutd
     if (!this.isUnreadableAddressLogged) {
       this.isUnreadableAddressLogged = true;
       this.logger.warn(
-        `The address of a client cannot be read: ${escapeForLog(JSON.stringify(address?.slice(0, 100)))}. All such clients ` +
+        `The address of a client cannot be read: ${JSON.stringify(address?.slice(0, 100))}. All such clients ` +
           'share one counter of failed logins. Set trust proxy (Express) or trustProxy (Fastify) to the addresses of your proxies',
       );
     }

@@ -1,6 +1,6 @@
-import { Logger } from '@nestjs/common';
 import { withTimeout } from '../../async/with-timeout.js';
 import { describeError } from '../../errors/describe-error.js';
+import { PackageLogger } from '../../errors/package.logger.js';
 import { disconnect, isIoredis, openRedis, untilReady } from '../../redis/redis-client.js';
 import { type AttemptCounter, refusedSlot, type Slot, type ThrottleOptions } from './attempt-counter.js';
 import { MemoryCounter } from './memory.counter.js';
@@ -54,7 +54,7 @@ const CLEAR = `redis.call('hdel', KEYS[1], ARGV[1])`;
  * where it was taken.
  */
 export class RedisCounter implements AttemptCounter {
-  private readonly logger = new Logger('ExpiringToken');
+  private readonly logger = new PackageLogger();
   private readonly memory: MemoryCounter;
   /** Undefined if the option is a URL, until {@link connect} is called. */
   private client?: CommandClient;

@@ -1,6 +1,7 @@
-import { Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common';
+import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
-import { describeError, escapeForLog } from '../../errors/describe-error.js';
+import { describeError } from '../../errors/describe-error.js';
+import { PackageLogger } from '../../errors/package.logger.js';
 import type { ExpiringTokenEvents } from './event.interfaces.js';
 
 /** Emits an event to the application. */
@@ -42,7 +43,7 @@ const isEmitter = (instance: unknown): instance is Emitter =>
  */
 @Injectable()
 export class TokenEvents implements OnApplicationBootstrap {
-  private readonly logger = new Logger('ExpiringToken');
+  private readonly logger = new PackageLogger();
   private emitter?: Emitter;
 
   constructor(private readonly modules: ModulesContainer) {}
@@ -57,7 +58,7 @@ export class TokenEvents implements OnApplicationBootstrap {
   readonly emit: Emit = (name, event) => {
     const { emitter } = this;
     const line = LOG_LINES[name]?.(event);
-    if (line) this.logger[line.level](escapeForLog(`${line.message}: ${JSON.stringify(event)}`));
+    if (line) this.logger[line.level](`${line.message}: ${JSON.stringify(event)}`);
     // Later, so that a slow listener delays no answer.
     if (emitter) setImmediate(() => this.dispatch(emitter, name, event));
   };

@@ -1,8 +1,9 @@
-import { Inject, Injectable, Logger } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { BatchLoader } from '../../async/batch-loader.js';
 import { withTimeout } from '../../async/with-timeout.js';
 import type { Row } from '../../database/database.js';
 import { describeError } from '../../errors/describe-error.js';
+import { PackageLogger } from '../../errors/package.logger.js';
 import { classifyDriverError } from '../../errors/driver-errors.js';
 import { RESOLVED_OPTIONS, USER_STORE } from '../../expiring-token.constants.js';
 import type { ResolvedOptions } from '../../options/resolve-options.js';
@@ -34,7 +35,7 @@ type Found = TokenWithUser | { readonly readToken: () => Token; untilMs: number 
  */
 @Injectable()
 export class TokenLookup {
-  private readonly logger = new Logger('ExpiringToken');
+  private readonly logger = new PackageLogger();
   private readonly tokens: BatchLoader<Identity, Found | null>;
   private readonly batchedUsers: BatchLoader<string, unknown>;
   private canJoin = true;
