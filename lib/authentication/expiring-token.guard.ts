@@ -5,7 +5,7 @@ import { endsWithResponse, Handshake } from '../transports/handshake.js';
 import type { HttpRequest } from '../transports/http-request.js';
 import { transportOf } from '../transports/transport-of.js';
 import { GuardAuthInfo } from './guard-auth-info.js';
-import { requirementsOf, TOKEN_GUARD } from './handler-requirements.js';
+import { isEventStream, requirementsOf, TOKEN_GUARD } from './handler-requirements.js';
 import { RequestAuthenticator } from './request-authenticator.js';
 import { ResponseHeadersInterceptor } from './response-headers.interceptor.js';
 import { SocketAuthenticator } from './socket-authenticator.js';
@@ -15,7 +15,7 @@ import { SocketAuthenticator } from './socket-authenticator.js';
  * and `request.authInfo.token` to the row of the token.
  *
  * Guards controllers, GraphQL resolvers and the messages of gateways. The guard closes an accepted connection that stays open
- * (a subscription, a socket) when its token ends. `@Public()`, `@OptionalToken()` and `@RequireToken()` change what a handler
+ * (a subscription, a socket, a stream of `@Sse()`) when its token ends. `@Public()`, `@OptionalToken()` and `@RequireToken()` change what a handler
  * requires. The nearest declaration wins, and the guard is one: see {@link Public}.
  *
  * The guard rejects with an {@link ExpiringTokenException}, and sets the challenge of RFC 6750 §3 on the HTTP response. In a
@@ -58,7 +58,7 @@ export class ExpiringTokenGuard implements CanActivate {
     if (GuardAuthInfo.isFrom(this.authenticator, request.authInfo) && endsWithResponse(request)) return true;
     try {
       const authentication = await this.authenticator.authenticate(request, need);
-      this.accept(request, authentication);
+      this.accept(context, request, authentication);
       return true;
     } catch (error) {
       throw await this.toException(error, context);
@@ -89,8 +89,11 @@ export class ExpiringTokenGuard implements CanActivate {
   }
 
   /** @param authentication - null: the request has no token, and needs none */
-  private accept(request: HttpRequest, authentication: Authentication | null): void {
+  private accept(context: ExecutionContext, request: HttpRequest, authentication: Authentication | null): void {
     if (authentication && request instanceof Handshake) this.sockets.watch(request, authentication.token);
+    else if (authentication && isEventStream(context)) {
+      this.sockets.watchEventStream(request, context.switchToHttp().getResponse<object>(), authentication.token);
+    }
     request.user = authentication?.user ?? null;
     request.authInfo = authentication ? new GuardAuthInfo(authentication.token, this.authenticator) : undefined;
   }

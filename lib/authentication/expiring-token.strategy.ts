@@ -7,7 +7,7 @@ import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { STRATEGY_NAME } from '../expiring-token.constants.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
 import type { ExpiringTokenAuthInfo, HttpRequest } from '../transports/http-request.js';
-import { authenticatorOf } from './request-owner.js';
+import { ownerOf } from './request-owner.js';
 
 /**
  * Authenticates requests for `AuthGuard('expiring-token')`, alone or in a chain of strategies. It overrides the whole
@@ -40,7 +40,7 @@ export class ExpiringTokenStrategy extends PassportStrategy(Strategy, STRATEGY_N
   }
 
   private async authenticateByOwner(request: HttpRequest): Promise<Authentication> {
-    return authenticatorOf(request).authenticate(request);
+    return ownerOf(request).authenticate(request);
   }
 
   /** `PassportStrategy` requires this method. It is never called, because {@link authenticate} does not call it. */

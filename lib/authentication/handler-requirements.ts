@@ -1,4 +1,4 @@
-import type { Type } from '@nestjs/common';
+import type { ExecutionContext, Type } from '@nestjs/common';
 import { memoizeByPair } from '../transports/memoize-by-object.js';
 
 /** Metadata key of `@Public()` and `@OptionalToken()`. */
@@ -12,6 +12,9 @@ export const TOKEN_GUARD = 'expiring-token:guard';
 
 /** The metadata key of `@UseGuards()`. */
 const GUARDS = '__guards__';
+
+/** The metadata key of `@Sse()`. */
+const EVENT_STREAM = '__sse__';
 
 /** What a handler needs: a token; a valid token or none; nothing, so that no token is read. */
 export type Need = 'required' | 'optional' | 'public';
@@ -44,11 +47,25 @@ export function needOf(handler: object, controller: Type): Need | undefined {
 export const isStated = (handler: object, controller: Type): boolean =>
   [OPENING, TOKEN_REQUIRED].some((key) => Reflect.hasMetadata(key, handler) || Reflect.hasMetadata(key, controller));
 
-const requirementsFor = memoizeByPair<{ need: Need }>();
+/** What the guard knows of a handler. */
+interface HandlerRequirements {
+  readonly need: Need;
+  /** Whether the handler has `@Sse()`, so that its response stays open. */
+  readonly isEventStream: boolean;
+}
+
+const requirementsFor = memoizeByPair<HandlerRequirements>();
 
 /** Returns what the guard knows of a handler. The metadata is read once, and not for each request. */
-export const requirementsOf = (handler: object, controller: Type): { need: Need } =>
-  requirementsFor(handler, controller, () => ({ need: needOf(handler, controller) ?? 'required' }));
+export const requirementsOf = (handler: object, controller: Type): HandlerRequirements =>
+  requirementsFor(handler, controller, () => ({
+    need: needOf(handler, controller) ?? 'required',
+    isEventStream: Reflect.hasMetadata(EVENT_STREAM, handler),
+  }));
+
+/** Whether the handler of a call has `@Sse()`. */
+export const isEventStream = (context: ExecutionContext): boolean =>
+  context.getType() === 'http' && requirementsOf(context.getHandler(), context.getClass()).isEventStream;
 
 type ReadMetadata = (key: string, target: object) => unknown;
 

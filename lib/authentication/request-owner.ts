@@ -6,13 +6,16 @@ import {
   type OnModuleInit,
 } from '@nestjs/common';
 import { type ApplicationConfig, ExternalContextCreator, HttpAdapterHost } from '@nestjs/core';
+import type { Authentication } from '../tokens/token.interfaces.js';
 import type { HttpRequest } from '../transports/http-request.js';
 import { transportOf } from '../transports/transport-of.js';
+import { isEventStream } from './handler-requirements.js';
 import { RequestAuthenticator } from './request-authenticator.js';
+import { SocketAuthenticator } from './socket-authenticator.js';
 
-/** An instance of Express or Fastify, with the authenticators of the applications that use it. */
+/** An instance of Express or Fastify, with the applications that use it. */
 interface HttpServer {
-  readonly authenticators: Set<RequestAuthenticator>;
+  readonly owners: Set<RequestOwner>;
 }
 
 /** A request of Express (`app`) or Fastify (`server`), which refers to its instance. */
@@ -21,11 +24,14 @@ type RequestOfServer = HttpRequest & { app?: unknown; server?: unknown };
 /** By instance. */
 const servers = new WeakMap<object, HttpServer>();
 
-/** By request, if several applications share the instance: that of the application whose handler was called. */
-const markedRequests = new WeakMap<object, RequestAuthenticator>();
+/** By request, if several applications share the instance: the application whose handler was called. */
+const ownersByRequest = new WeakMap<object, RequestOwner>();
 
-/** The authenticators of the applications that have not been closed. */
-const running = new Set<RequestAuthenticator>();
+/** By request: the response of a handler with `@Sse()`. */
+const eventStreams = new WeakMap<object, object>();
+
+/** The applications that have not been closed. */
+const running = new Set<RequestOwner>();
 
 const isObject = (value: unknown): value is object =>
   (typeof value === 'object' && value !== null) || typeof value === 'function';
@@ -39,18 +45,18 @@ function findServer(instance: object): HttpServer | undefined {
 }
 
 /**
- * Returns the authenticator of the application whose handler a request has reached. A Passport strategy needs it: Passport has
- * one strategy of a name in the whole process, and several applications can run there, each with its own users.
+ * Returns the application whose handler a request has reached. A Passport strategy needs it: Passport has one strategy of a
+ * name in the whole process, and several applications can run there, each with its own users.
  *
  * @throws Error if it is not clear which application it is. A token of another application must not be accepted
  */
-export function authenticatorOf(request: RequestOfServer): RequestAuthenticator {
-  const marked = markedRequests.get(request);
+export function ownerOf(request: RequestOfServer): RequestOwner {
+  const marked = ownersByRequest.get(request);
   if (marked) return marked;
   const instances = [request.app, request.server].filter(isObject);
   const server = instances.map(findServer).find((each) => each !== undefined);
   // An object of the application that only looks like a request refers to no instance.
-  const [only, ...others] = server?.authenticators ?? (instances.length === 0 ? running : []);
+  const [only, ...others] = server?.owners ?? (instances.length === 0 ? running : []);
   if (only && others.length === 0) return only;
   throw new Error(
     "AuthGuard('expiring-token') cannot tell which application of this process received the request, so it rejects it. " +
@@ -58,13 +64,17 @@ export function authenticatorOf(request: RequestOfServer): RequestAuthenticator 
   );
 }
 
-/** Marks the requests of an application, if it shares its instance of Express or Fastify with another application. */
+/**
+ * An application, for the Passport strategy: it authenticates requests as the guard does. It also runs as a guard before all
+ * others, to note what the strategy does not see.
+ */
 @Injectable()
 export class RequestOwner implements CanActivate, OnModuleInit, OnApplicationShutdown {
   private server?: HttpServer;
 
   constructor(
     private readonly authenticator: RequestAuthenticator,
+    private readonly sockets: SocketAuthenticator,
     private readonly host: HttpAdapterHost,
     contexts: ExternalContextCreator,
   ) {
@@ -75,30 +85,42 @@ export class RequestOwner implements CanActivate, OnModuleInit, OnApplicationShu
   }
 
   onModuleInit(): void {
-    running.add(this.authenticator);
+    running.add(this);
     // An application without HTTP has no adapter.
     const instance: unknown = this.host.httpAdapter?.getInstance();
     if (!isObject(instance)) return;
-    this.server = servers.get(instance) ?? { authenticators: new Set() };
+    this.server = servers.get(instance) ?? { owners: new Set() };
     servers.set(instance, this.server);
     // A closed application is not removed: its routes stay in the instance, and must not accept the users of another one.
-    this.server.authenticators.add(this.authenticator);
+    this.server.owners.add(this);
   }
 
   onApplicationShutdown(): void {
-    running.delete(this.authenticator);
+    running.delete(this);
   }
 
   /** @returns true: this guard rejects no request */
   canActivate(context: ExecutionContext): boolean {
-    if (this.server && this.server.authenticators.size > 1) this.mark(context);
+    if (this.server && this.server.owners.size > 1) this.mark(context);
+    if (isEventStream(context)) {
+      const http = context.switchToHttp();
+      eventStreams.set(http.getRequest<object>(), http.getResponse<object>());
+    }
     return true;
+  }
+
+  /** Authenticates a request of this application. The stream of a handler with `@Sse()` ends with the token. */
+  async authenticate(request: HttpRequest): Promise<Authentication> {
+    const authentication = await this.authenticator.authenticate(request);
+    const eventStream = eventStreams.get(request);
+    if (eventStream) this.sockets.watchEventStream(request, eventStream, authentication.token);
+    return authentication;
   }
 
   private mark(context: ExecutionContext): void {
     const type: string = context.getType();
     if (type === 'http' || type === 'graphql') {
-      markedRequests.set(transportOf(context).getRequest(context), this.authenticator);
+      ownersByRequest.set(transportOf(context).getRequest(context), this);
     }
   }
 }

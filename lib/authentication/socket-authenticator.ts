@@ -3,11 +3,15 @@ import { describeError } from '../errors/describe-error.js';
 import { PackageLogger } from '../errors/package.logger.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
-import type { Token } from '../tokens/token.entity.js';
+import { Token } from '../tokens/token.entity.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
+import type { Connection } from '../transports/connection.js';
 import type { Handshake } from '../transports/handshake.js';
+import type { HttpRequest } from '../transports/http-request.js';
+import { memoizeByObject } from '../transports/memoize-by-object.js';
 import { OpenConnections } from '../transports/open-connections.js';
 import { RecoverableClients } from '../transports/recoverable-clients.js';
+import { eventStreamConnection, responseConnection } from '../transports/response-connection.js';
 import { connectionOf, handshakeOf } from '../transports/websocket.transport.js';
 import { RequestAuthenticator } from './request-authenticator.js';
 
@@ -15,9 +19,18 @@ const HIDDEN_CONNECTION =
   'The GraphQL context does not contain the connection of this subscription, which must be closed when its token ends. ' +
   'Return { req, extra, connectionParams } from the option context.';
 
+const NOT_AUTHENTICATED =
+  'watchResponse: no guard has authenticated this request. Add @UseGuards(ExpiringTokenGuard) to the handler.';
+
+const connectionFor = memoizeByObject<Connection>();
+
+/** Returns the same connection each time, so that a response is watched once for each token. */
+const responseFor = (response: object, connect: (response: object) => Connection): Connection =>
+  connectionFor(response, () => connect(response));
+
 /**
  * Authenticates the clients of a gateway when they connect, and closes their connections when their tokens end. Guards run for
- * messages only, and a client that only listens never sends one.
+ * messages only, and a client that only listens never sends one. It also ends HTTP responses that take long.
  *
  * @example
  * ```ts
@@ -78,10 +91,48 @@ export class SocketAuthenticator {
   watch(handshake: Handshake, token: Token): void {
     const { connection } = handshake;
     if (!connection) throw new Error(HIDDEN_CONNECTION);
-    const plainText = this.authenticator.readToken(handshake);
+    this.watchConnection(handshake, connection, token);
+    if (connection.recoverable) this.recoverable.remember(connection.recoverable);
+  }
+
+  /**
+   * Aborts a response that takes long when the token of its request ends, for example a large download. Call it in the handler,
+   * before the response is sent. A handler with `@Sse()` does not need it, because its guard watches the stream.
+   *
+   * Does nothing for a request that was accepted without a token, or by another Passport strategy.
+   *
+   * @param request - the request of Express or Fastify, which a guard of this package has accepted
+   * @param response - the response of Express, or the reply of Fastify
+   * @throws Error if no guard has authenticated the request
+   * @example
+   * ```ts
+   * @Get('export')
+   * @UseGuards(ExpiringTokenGuard)
+   * export(@Req() request: Request, @Res({ passthrough: true }) response: Response) {
+   *   this.sockets.watchResponse(request, response);
+   *   return new StreamableFile(this.notes.exportAll());
+   * }
+   * ```
+   */
+  watchResponse(request: HttpRequest, response: object): void {
+    if (request.user === undefined) throw new Error(NOT_AUTHENTICATED);
+    const token = request.authInfo?.token;
+    if (token instanceof Token) this.watchConnection(request, responseFor(response, responseConnection), token);
+  }
+
+  /**
+   * Ends the stream of a handler with `@Sse()` when the token ends.
+   *
+   * @internal The guard and the Passport strategy call it.
+   */
+  watchEventStream(request: HttpRequest, response: object, token: Token): void {
+    this.watchConnection(request, responseFor(response, eventStreamConnection), token);
+  }
+
+  private watchConnection(request: HttpRequest, connection: Connection, token: Token): void {
+    const plainText = this.authenticator.readToken(request);
     if (plainText === null) throw new ExpiringTokenException('token_missing');
     this.connections.watch(connection, plainText, token);
-    if (connection.recoverable) this.recoverable.remember(connection.recoverable);
   }
 
   private reject(client: object, error: unknown): void {

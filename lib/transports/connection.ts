@@ -52,8 +52,11 @@ const TRY_AGAIN_LATER = 1013;
 /** The `readyState` of an open WebSocket. */
 const OPEN = 1;
 
-/** Time limit for a client of `ws` to close its end. Until then, handlers still receive the messages of the client. */
-const CLOSE_TIMEOUT_MS = 1000;
+/**
+ * Time limit for a client to receive the last message, and for a client of `ws` to close its end. Until then, handlers still
+ * receive the messages of such a client.
+ */
+export const CLOSE_TIMEOUT_MS = 1000;
 
 /** Returns the payload of a gateway's event `exception`. */
 export const exceptionPayload = ({ message, code }: ExpiringTokenException) => ({ status: 'error', message, code });
