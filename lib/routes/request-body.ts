@@ -24,10 +24,17 @@ function readJson(request: HttpRequest): JsonObject {
 }
 
 /** Reads the body of a request that may be sent without one. It is an empty object then. */
-function readOptionalJson(request: HttpRequest): JsonObject {
-  const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers;
-  const isEmpty = length === '0' && encoding === undefined;
-  return isEmpty ? {} : readJson(request);
+const readOptionalJson = (request: HttpRequest): JsonObject => (isEmpty(request) ? {} : readJson(request));
+
+/**
+ * Whether a request has no body. A body over HTTP/2 needs neither of the two headers, so there the framework decides: it has
+ * parsed the body or not. Some frameworks give a request without a body an empty object.
+ */
+function isEmpty({ headers, body }: HttpRequest): boolean {
+  const { 'content-length': length, 'transfer-encoding': encoding } = headers;
+  if (encoding !== undefined) return false;
+  if (length !== undefined) return length === '0';
+  return !body || (typeof body === 'object' && Object.keys(body).length === 0);
 }
 
 /** Returns a field of the body itself. Properties that every object inherits, such as `constructor`, are not fields. */
