@@ -47,6 +47,28 @@ describe('The transport of a context', () => {
     expect(() => transportOf(context).getRequest(context)).toThrow('Return { req } from the option context.');
   });
 
+  it('of type graphql has a handshake for each connection, even if two share an object with the parameters', () => {
+    const connectionParams = {};
+    const contextFor = (authorization: string) => {
+      const request = { headers: { authorization }, socket: {} };
+      return contextOf('graphql', null, {}, { extra: { request, socket: {} }, connectionParams }, {});
+    };
+    const [first, second] = [contextFor('Bearer first'), contextFor('Bearer second')];
+    const requestOf = (context: ExecutionContext) => transportOf(context).getRequest(context);
+    expect(requestOf(first).headers.authorization).toBe('Bearer first');
+    expect(requestOf(second).headers.authorization).toBe('Bearer second');
+    expect(requestOf(first)).toBe(requestOf(first));
+  });
+
+  it('of type graphql has a new handshake for new parameters of a connection', () => {
+    const extra = { request: { headers: {}, socket: {} }, socket: {} };
+    const contextFor = (token: string) =>
+      contextOf('graphql', null, {}, { extra, connectionParams: { authorization: `Bearer ${token}` } }, {});
+    const requestOf = (context: ExecutionContext) => transportOf(context).getRequest(context);
+    expect(requestOf(contextFor('first')).headers.authorization).toBe('Bearer first');
+    expect(requestOf(contextFor('second')).headers.authorization).toBe('Bearer second');
+  });
+
   it('of type ws has one handshake for a client, and no response', () => {
     const client = { handshake: { headers: { authorization: 'Bearer x' }, address: '127.0.0.1' } };
     const [first, second] = [contextOf('ws', client), contextOf('ws', client)];

@@ -10,7 +10,7 @@ import {
 } from './connection.js';
 import { Handshake, type UpgradeRequest } from './handshake.js';
 import type { HttpRequest } from './http-request.js';
-import { memoizeByObject } from './memoize-by-object.js';
+import { memoizeByObject, memoizeByPair } from './memoize-by-object.js';
 import type { Transport } from './transport.interface.js';
 
 /** Node's request, or Fastify's wrapper around it. `upgrade` is true if the request opened a WebSocket. */
@@ -71,7 +71,8 @@ export const graphqlTransport: Transport = {
   toException: async (error) => (error instanceof ExpiringTokenException ? new GraphqlException(error) : error),
 };
 
-const handshakeFor = memoizeByObject<Handshake>();
+/** By the request that opened the connection, and its parameters. The application may give several connections one object. */
+const handshakeFor = memoizeByPair<Handshake>();
 
 /** By network socket. A client of Mercurius that sends new parameters gets a second handshake, but has the same connection. */
 const connectionFor = memoizeByObject<Connection>();
@@ -113,8 +114,8 @@ function handshakeOf(
   connect: () => Connection | undefined,
 ): Handshake {
   const upgrade = request.raw ?? request;
-  const key = typeof connectionParams === 'object' && connectionParams !== null ? connectionParams : upgrade;
-  return handshakeFor(key, () => new Handshake(connect(), upgrade, connectionParams));
+  const parameters = typeof connectionParams === 'object' && connectionParams !== null ? connectionParams : upgrade;
+  return handshakeFor(upgrade, parameters, () => new Handshake(connect(), upgrade, connectionParams));
 }
 
 /** Mercurius shows a resolver neither its WebSocket nor a way to close it, but it shows the WebSockets of all clients. */
