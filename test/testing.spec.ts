@@ -8,6 +8,7 @@ import {
   CurrentUser,
   ExpiringTokenGuard,
   ExpiringTokenModule,
+  ExpiringTokenOptionsError,
   ExpiringTokenService,
   Token,
   User,
@@ -262,5 +263,30 @@ describe('actingAs', () => {
       await token().expect(401);
       await app.close();
     });
+  });
+});
+
+describe('With NODE_ENV=production', () => {
+  afterEach(() => {
+    vi.unstubAllEnvs();
+  });
+
+  const start = (options: ExpiringTokenTestingOptions) =>
+    Test.createTestingModule({ imports: [ExpiringTokenTestingModule.forRoot(options)] }).compile();
+
+  it('the testing module stops the start, with an error that names the option', async () => {
+    vi.stubEnv('NODE_ENV', 'production');
+    const started = start({});
+    await expect(started).rejects.toBeInstanceOf(ExpiringTokenOptionsError);
+    await expect(started).rejects.toThrow('set allowProduction: true');
+  });
+
+  it('the testing module starts with allowProduction, and elsewhere without it', async () => {
+    vi.stubEnv('NODE_ENV', 'production');
+    await (await start({ allowProduction: true })).close();
+    vi.stubEnv('NODE_ENV', 'test');
+    await (await start({ allowProduction: false })).close();
+    vi.stubEnv('NODE_ENV', undefined);
+    await (await start({})).close();
   });
 });

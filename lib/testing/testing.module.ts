@@ -2,6 +2,7 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSourceOptions } from 'typeorm';
 import type { Duration } from '../options/duration.js';
+import { ExpiringTokenOptionsError } from '../errors/expiring-token-options.error.js';
 import { CLOCK } from '../expiring-token.constants.js';
 import { ExpiringTokenModule } from '../expiring-token.module.js';
 import type { ExpiringTokenModuleOptions } from '../expiring-token.module-options.js';
@@ -15,7 +16,7 @@ import { TestClock } from './test-clock.js';
  */
 const DEFAULTS = { prune: false, loginThrottle: false, isGlobal: true } as const;
 
-/** Options of {@link ExpiringTokenTestingModule.forRoot}: those of `ExpiringTokenModule.forRoot`, and `entities`. */
+/** Options of {@link ExpiringTokenTestingModule.forRoot}: those of `ExpiringTokenModule.forRoot`, and two more. */
 export type ExpiringTokenTestingOptions = ExpiringTokenModuleOptions & {
   /**
    * Entities of the application that are not registered with `TypeOrmModule.forFeature`.
@@ -23,7 +24,24 @@ export type ExpiringTokenTestingOptions = ExpiringTokenModuleOptions & {
    * @defaultValue `[]`
    */
   entities?: DataSourceOptions['entities'];
+  /**
+   * Starts although `NODE_ENV` is `production`, for example in tests of a production build. Never set it in an application that
+   * serves users: its database is in memory, and failed logins are not limited.
+   *
+   * @defaultValue `false`
+   */
+  allowProduction?: boolean;
 };
+
+/** The application must not run with a database in memory, a clock that stands still, and no rate limit by accident. */
+function rejectProduction(): void {
+  if (process.env.NODE_ENV !== 'production') return;
+  throw new ExpiringTokenOptionsError(
+    'allowProduction',
+    'ExpiringTokenTestingModule is for tests, and NODE_ENV is "production"',
+    'Import ExpiringTokenModule in place of it. If these are tests, set NODE_ENV to "test", or set allowProduction: true.',
+  );
+}
 
 /**
  * Registers the real module, with its routes and guards, on a database in memory and with a {@link TestClock}.
@@ -45,16 +63,24 @@ export class ExpiringTokenTestingModule {
   /**
    * Registers `ExpiringTokenModule`, and the TypeORM data source that it needs.
    *
-   * @param options - the lifespan of tokens, or all options of `ExpiringTokenModule.forRoot`, and `entities`. Other defaults than
-   * there: `prune: false`, `loginThrottle: false`, `isGlobal: true`
+   * @param options - the lifespan of tokens, or all options of `ExpiringTokenModule.forRoot`, `entities` and
+   * `allowProduction`. Other defaults than there: `prune: false`, `loginThrottle: false`, `isGlobal: true`
    * @throws Error when the application starts, if no SQLite driver is installed
+   * @throws ExpiringTokenOptionsError when the application starts, if `NODE_ENV` is `production`
    */
   static forRoot(options: Duration | ExpiringTokenTestingOptions = {}): DynamicModule {
-    const { entities = [], ...moduleOptions } = typeof options === 'object' ? options : { lifespan: options };
+    const {
+      entities = [],
+      allowProduction = false,
+      ...moduleOptions
+    } = typeof options === 'object' ? options : { lifespan: options };
     const real = ExpiringTokenModule.forRoot({ ...DEFAULTS, ...moduleOptions });
     const database = TypeOrmModule.forRootAsync({
       name: moduleOptions.dataSource,
-      useFactory: () => memoryDatabase(entities),
+      useFactory: () => {
+        if (!allowProduction) rejectProduction();
+        return memoryDatabase(entities);
+      },
     });
     const clock = [
       { provide: TestClock, useFactory: () => new TestClock() },
