@@ -236,9 +236,8 @@ describe('A device with a refresh token', () => {
 
     it('is in the log with each repetition and reuse, as a warning if it was rejected, and cannot forge a line', async () => {
       const userId = 'ann\u0085\u2028\u202e';
-      const { refresh: issued } = await app.tokens.logIn(userId);
-      const { deviceId } = issued!.token;
-      const { plainText } = issued!;
+      const { plainText, token } = await app.tokens.issue(userId);
+      const { deviceId } = token;
       const emit = app.nest.get(TokenEvents).emit;
       [warnings, debugLog].forEach((lines) => lines.splice(0));
       emit('expiring-token.replayed', { userId, deviceId, refused: false });

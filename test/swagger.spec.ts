@@ -48,7 +48,7 @@ describe('The OpenAPI document', () => {
           'post /auth/login': '200 400 401 403 429 503',
           'post /auth/obtain-token': '200 400 401 403 429 503',
           'get /auth/token': '200 400 401 503',
-          'post /auth/refresh': '200 400 401 503',
+          'post /auth/refresh': '200 400 401 429 503',
           'post /auth/logout': '204 400 401 429 503',
           'post /auth/logout-all': '200 400 401 429 503',
           'get /auth/devices': '200 400 401 503',

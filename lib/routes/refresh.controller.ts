@@ -33,7 +33,7 @@ export class RefreshController {
     body: { type: RefreshModel, required: false },
     headers: refresh ? { [refresh.header]: 'The refresh token' } : {},
     response: { description: 'The pair', type: PairResponseModel },
-    errors: ['validation_failed', 'request_invalid', 'refresh_invalid', 'user_inactive', 'unavailable'],
+    errors: ['validation_failed', 'request_invalid', 'refresh_invalid', 'user_inactive', 'throttled', 'unavailable'],
     excluded: !refresh,
   }))
   async refresh(@Req() request: HttpRequest): Promise<TokenResponse> {

@@ -6,6 +6,7 @@ import { RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { isActiveUser, type UserStore } from '../users/user-store.js';
 import { RefreshTransactions } from './refresh.transactions.js';
+import type { Emit } from './events/token.events.js';
 import { type Identity, identifyToken, matchesDigest } from './secret/token-secret.js';
 import { rulesOf } from './token-purpose.js';
 import type { Token } from './token.entity.js';
@@ -13,6 +14,9 @@ import type { DeviceOptions, IssuedPair } from './token.interfaces.js';
 import { TokenPruner } from './token.pruner.js';
 import { TokenStore } from './token.store.js';
 import { UserTransactions } from './user.transactions.js';
+
+/** How many requests with one refresh token may wait: a page that opens many connections refreshes for each of them. */
+const MAX_WAITING = 60;
 
 /** Exchanges refresh tokens. */
 @Injectable()
@@ -42,9 +46,8 @@ export class TokenRefresher {
         const { id, userId } = await this.find(identity, signal);
         const isActive = isActiveUser(this.users, await this.users.findById(userId));
         const presentation = { ...request, refreshToken, isActive };
-        const pair = await this.transactions.runUntil(signal, userId, (emit) =>
-          this.scripts.refresh(id, presentation, emit),
-        );
+        const exchange = (emit: Emit) => this.scripts.refresh(id, presentation, emit);
+        const pair = await this.transactions.runUntil(signal, userId, exchange, { by: id, maxWaiting: MAX_WAITING });
         if (!pair) throw new ExpiringTokenException('refresh_invalid');
         this.pruner.scheduleSealedCleanup();
         return pair;
