@@ -4,6 +4,7 @@ import type { ExpiringTokenOptions } from './options/expiring-token.options.js';
 import { checkOneOf, checkPattern, formatValue, rejectOption } from './options/option-checks.js';
 import { type ExpiringTokenRoute, ROUTE_NAMES, ROUTES } from './routes/routes.js';
 import { Token } from './tokens/token.entity.js';
+import { User } from './users/user.entity.js';
 import type { UserStore } from './users/user-store.js';
 
 export type { ExpiringTokenRoute } from './routes/routes.js';
@@ -68,6 +69,13 @@ export interface ExpiringTokenStructuralOptions {
    * @defaultValue `Token`
    */
   tokenEntity?: Type<Token>;
+
+  /**
+   * Your subclass of the built-in {@link User}, which may have more columns. It cannot be combined with `users`.
+   *
+   * @defaultValue `User`
+   */
+  userEntity?: Type<User>;
 }
 
 /** All options of {@link ExpiringTokenModule.forRoot}. */
@@ -87,6 +95,7 @@ export const MODULE_EXTRAS_DEFAULTS = {
   globalGuard: false,
   dataSource: 'default',
   tokenEntity: Token,
+  userEntity: User,
 } satisfies Record<keyof ExpiringTokenStructuralOptions, unknown>;
 
 const isStructural = (option: string): boolean => Object.hasOwn(MODULE_EXTRAS_DEFAULTS, option);
@@ -104,7 +113,7 @@ export function resolveModuleOptions(options: ExpiringTokenStructuralOptions): R
     ...MODULE_EXTRAS_DEFAULTS,
     ...Object.fromEntries(given),
   };
-  const { users, imports, path, routes, isGlobal, globalGuard, dataSource, tokenEntity } = resolved;
+  const { users, imports, path, routes, isGlobal, globalGuard, dataSource, tokenEntity, userEntity } = resolved;
   if (users !== undefined && typeof users !== 'function') {
     rejectOption(
       'users',
@@ -123,6 +132,16 @@ export function resolveModuleOptions(options: ExpiringTokenStructuralOptions): R
   checkPattern('dataSource', dataSource, /./, "Give the name of a data source, such as 'default'.");
   if (tokenEntity !== Token && !(typeof tokenEntity === 'function' && tokenEntity.prototype instanceof Token)) {
     rejectOption('tokenEntity', tokenEntity, 'Give an entity class that extends Token.');
+  }
+  if (userEntity !== User && !(typeof userEntity === 'function' && userEntity.prototype instanceof User)) {
+    rejectOption('userEntity', userEntity, 'Give an entity class that extends User.');
+  }
+  if (userEntity !== User && users !== undefined) {
+    throw new ExpiringTokenOptionsError(
+      'userEntity',
+      'it is the entity of the built-in store, which the option users replaces',
+      'Leave out userEntity, or users.',
+    );
   }
   return { ...resolved, routes: [...new Set(served)] };
 }

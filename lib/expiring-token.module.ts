@@ -9,7 +9,7 @@ import {
 import { APP_GUARD, HttpAdapterHost, ModuleRef, ModulesContainer, RouterModule } from '@nestjs/core';
 import { getDataSourceToken, getRepositoryToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
-import { UserService } from './accounts/user.service.js';
+import { builtInUsers, UserService } from './accounts/user.service.js';
 import { AuthenticationLogger } from './authentication/authentication.logger.js';
 import { ExpiringTokenGuard } from './authentication/expiring-token.guard.js';
 import { ExpiringTokenStrategy } from './authentication/expiring-token.strategy.js';
@@ -71,15 +71,6 @@ import { UserTransactions } from './tokens/user.transactions.js';
 import { OpenConnections } from './transports/open-connections.js';
 import { UpgradeRequests } from './transports/upgrade-requests.js';
 import { setHashConcurrency } from './users/password-hash.js';
-import { typeOrmUsers } from './users/typeorm-users.js';
-import { User } from './users/user.entity.js';
-
-const BuiltInUsers = typeOrmUsers(User, {
-  id: 'id',
-  username: 'username',
-  password: 'password',
-  active: 'active',
-});
 
 const IMPORT_ONCE =
   'Import ExpiringTokenModule.forRoot() exactly once, and set isGlobal: true to use its exports in other modules.';
@@ -193,7 +184,7 @@ function assemble(definition: DynamicModule, resolve: () => ResolvedModuleOption
       ...ROUTE_PROVIDERS,
       ...(globalGuard ? [{ provide: APP_GUARD, useExisting: ExpiringTokenGuard }] : []),
     ],
-    exports: [...EXPORTS, ...(extras.users ? [] : [UserService]), ...repositories.map(({ provide }) => provide)],
+    exports: [...EXPORTS, extras.users ?? UserService, ...repositories.map(({ provide }) => provide)],
   };
 }
 
@@ -260,10 +251,10 @@ const databaseProviders = (extras: ResolvedModuleOptions): Provider[] => [
 ];
 
 /** The store of the users, and for the built-in store the service that manages them. */
-const userProviders = ({ users }: ResolvedModuleOptions): Provider[] =>
-  users
-    ? [users, { provide: USER_STORE, useExisting: users }]
-    : [BuiltInUsers, { provide: USER_STORE, useExisting: BuiltInUsers }, UserService];
+function userProviders({ users, userEntity }: ResolvedModuleOptions): Provider[] {
+  if (users) return [users, { provide: USER_STORE, useExisting: users }];
+  return [{ provide: USER_STORE, useClass: builtInUsers(userEntity) }, UserService];
+}
 
 /** The repositories that `@InjectRepository()` injects, as `TypeOrmModule.forFeature()` would provide them. */
 function repositoryProviders(extras: ResolvedModuleOptions) {

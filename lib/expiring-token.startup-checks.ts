@@ -11,7 +11,7 @@ import { Token } from './tokens/token.entity.js';
 import { User } from './users/user.entity.js';
 
 /** The structural options that decide which tables the module uses. */
-type EntityOptions = Pick<ResolvedModuleOptions, 'tokenEntity' | 'users'>;
+type EntityOptions = Pick<ResolvedModuleOptions, 'tokenEntity' | 'userEntity' | 'users'>;
 
 /**
  * Checks the data source that the option `dataSource` names, and returns it.
@@ -37,9 +37,9 @@ export function checkDataSource(dataSource: DataSource | undefined, name: string
 }
 
 /** Returns the entities whose tables the module reads and writes, by the option that chooses them. */
-export const entitiesOf = ({ tokenEntity, users }: EntityOptions): Record<string, Type> => ({
+export const entitiesOf = ({ tokenEntity, userEntity, users }: EntityOptions): Record<string, Type> => ({
   tokenEntity,
-  ...(users ? {} : { users: User }),
+  ...(users ? {} : { userEntity }),
 });
 
 /**
@@ -58,11 +58,14 @@ export function checkEntities(dataSource: DataSource, options: EntityOptions): D
       );
     }
   }
-  checkTokenColumns(dataSource.getMetadata(options.tokenEntity));
+  const { tokenEntity, userEntity, users } = options;
+  checkTokenColumns(dataSource.getMetadata(tokenEntity));
+  if (!users) checkAddedColumns('userEntity', dataSource.getMetadata(userEntity), User, 'UserService.create');
   return dataSource;
 }
 
-function checkTokenColumns({ name, columns, deleteDateColumn }: EntityMetadata): void {
+function checkTokenColumns(metadata: EntityMetadata): void {
+  const { name, deleteDateColumn } = metadata;
   if (deleteDateColumn) {
     throw new ExpiringTokenOptionsError(
       'tokenEntity',
@@ -70,17 +73,22 @@ function checkTokenColumns({ name, columns, deleteDateColumn }: EntityMetadata):
       'Remove the column: the module deletes rows for good.',
     );
   }
-  const columnsOfToken = new Set(
+  checkAddedColumns('tokenEntity', metadata, Token, 'a login');
+}
+
+/** Checks the columns that a subclass adds: this package inserts rows without values for them. */
+function checkAddedColumns(option: string, { name, columns }: EntityMetadata, base: Type, inserter: string): void {
+  const columnsOfBase = new Set(
     getMetadataArgsStorage()
-      .filterColumns(Token)
+      .filterColumns(base)
       .map(({ propertyName }) => propertyName),
   );
   for (const column of columns) {
     const hasValue = column.isNullable || column.isGenerated || column.default !== undefined;
-    if (!hasValue && !columnsOfToken.has(column.propertyName)) {
+    if (!hasValue && !columnsOfBase.has(column.propertyName)) {
       throw new ExpiringTokenOptionsError(
-        'tokenEntity',
-        `${name}.${column.propertyName} is neither nullable nor has a default, so a login could not insert a row`,
+        option,
+        `${name}.${column.propertyName} is neither nullable nor has a default, so ${inserter} could not insert a row`,
         'Add nullable: true or a default to its @Column().',
       );
     }

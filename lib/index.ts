@@ -42,6 +42,7 @@ export type {
   ExpiringTokenEvents,
   IssuedEvent,
   LoginFailedEvent,
+  PasswordChangedEvent,
   PrunedEvent,
   RefreshedEvent,
   ReplayedEvent,
@@ -65,7 +66,7 @@ export { Token } from './tokens/token.entity.js';
 export type { TokenPurpose } from './tokens/token-purpose.js';
 export type { Credentials, UserStore } from './users/user-store.js';
 export { hashPassword } from './users/password-hash.js';
-export { typeOrmUsers } from './users/typeorm-users.js';
+export { typeOrmUsers, type TypeOrmUsers } from './accounts/typeorm-users.js';
 export type { UserProperties } from './users/user-entity.js';
 export { User } from './users/user.entity.js';
 export { UserService } from './accounts/user.service.js';

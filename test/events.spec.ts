@@ -56,6 +56,11 @@ class Journal {
     this.emittedEvents.push(['pruned', event]);
   }
 
+  @OnEvent('expiring-token.password-changed')
+  passwordChanged(event: ExpiringTokenEvents['expiring-token.password-changed']) {
+    this.emittedEvents.push(['password-changed', event]);
+  }
+
   @OnEvent('expiring-token.login-failed')
   loginFailed(event: ExpiringTokenEvents['expiring-token.login-failed']) {
     this.emittedEvents.push(['login-failed', event]);
@@ -215,7 +220,10 @@ describe('An application with @nestjs/event-emitter', () => {
       const [one, two] = [await logIn(), await logIn()];
       await emittedEvents(app);
       await app.users.changePassword(userId, PASSWORD, { except: two.deviceId });
-      expect(await emittedEvents(app)).toEqual([['revoked', { userId, deviceId: one.deviceId, reason: 'password' }]]);
+      expect(await emittedEvents(app)).toEqual([
+        ['revoked', { userId, deviceId: one.deviceId, reason: 'password' }],
+        ['password-changed', { userId }],
+      ]);
       await app.users.setActive(userId, false);
       await app.users.delete(userId);
       expect(await emittedEvents(app)).toEqual([['revoked', { userId, deviceId: two.deviceId, reason: 'deleted' }]]);

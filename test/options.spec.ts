@@ -7,9 +7,12 @@ import {
   type ExpiringTokenOptionsFactory,
   ExpiringTokenService,
   Token,
+  typeOrmUsers,
+  User,
 } from 'nestjs-expiring-token';
 import { Column, DeleteDateColumn, Entity } from 'typeorm';
 import { describe, expect, it } from 'vitest';
+import { ACCOUNT, Account } from './fixtures/account.js';
 import { onEveryDatabase, TestEnvironment } from './fixtures/app.js';
 
 /** Compiles a module with these options and without a database. */
@@ -89,6 +92,7 @@ describe('An invalid option stops the start with an error that names the option,
     ['globalGuard', 1, '1', 'true, false'],
     ['dataSource', '', '""', 'name of a data source'],
     ['tokenEntity', class Other {}, '[class Other]', 'extends Token'],
+    ['userEntity', class Other {}, '[class Other]', 'extends User'],
   ];
 
   it.each(BAD)('%s: %o', async (option, value, shown, remedy) => {
@@ -261,7 +265,7 @@ describe('An application with a wrong setup does not start', () => {
         Test.createTestingModule({
           imports: [environment.typeOrm({ autoLoadEntities: false, entities: [Token] }), ExpiringTokenModule.forRoot()],
         }).compile(),
-      ).rejects.toThrow('users: User is not an entity of the data source');
+      ).rejects.toThrow('userEntity: User is not an entity of the data source');
     });
 
     it('with a token entity that has a column for soft deletion', async () => {
@@ -283,6 +287,26 @@ describe('An application with a wrong setup does not start', () => {
       }
       await expect(environment.boot({ options: { tokenEntity: TenantToken } })).rejects.toThrow(
         'tokenEntity: TenantToken.tenant is neither nullable nor has a default',
+      );
+    });
+
+    it('with a user entity with a required column that UserService.create cannot fill', async () => {
+      @Entity('tenant_user')
+      class TenantUser extends User {
+        @Column()
+        tenant: string;
+      }
+      await expect(environment.boot({ options: { userEntity: TenantUser } })).rejects.toThrow(
+        'userEntity: TenantUser.tenant is neither nullable nor has a default, so UserService.create could not insert a row',
+      );
+    });
+
+    it('with a user entity beside a store of the application', async () => {
+      @Entity('double_user')
+      class DoubleUser extends User {}
+      const users = typeOrmUsers(Account, ACCOUNT);
+      await expect(environment.boot({ options: { userEntity: DoubleUser, users } })).rejects.toThrow(
+        'userEntity: it is the entity of the built-in store, which the option users replaces. Leave out userEntity, or users.',
       );
     });
 

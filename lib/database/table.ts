@@ -132,10 +132,27 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
   }
 
   update(change: Partial<Columns>, criteria: Partial<Columns>): Statement {
+    return this.updateWith([], change, criteria);
+  }
+
+  /** As {@link update}, and like TypeORM's `Repository.update` it changes the version and the update date of the rows. */
+  change(change: Partial<Columns>, criteria: Partial<Columns>): Statement {
+    const { versionColumn, updateDateColumn } = this.metadata;
+    const version = versionColumn && this.quote(versionColumn.databaseName);
+    const updateDate = updateDateColumn && this.quote(updateDateColumn.databaseName);
+    const assignments = [version && `${version} = ${version} + 1`, updateDate && `${updateDate} = CURRENT_TIMESTAMP`];
+    return this.updateWith(
+      assignments.filter((assignment) => assignment !== undefined),
+      change,
+      criteria,
+    );
+  }
+
+  private updateWith(assignments: string[], change: Partial<Columns>, criteria: Partial<Columns>): Statement {
     const set = this.pairs(change, ' = ?');
     const where = this.conditions(criteria);
     return {
-      sql: `UPDATE ${this.name} SET ${set.sql.join(', ')} WHERE ${where.sql.join(' AND ')}`,
+      sql: `UPDATE ${this.name} SET ${[...set.sql, ...assignments].join(', ')} WHERE ${where.sql.join(' AND ')}`,
       values: [...set.values, ...where.values],
     };
   }

@@ -62,7 +62,7 @@ async function queued<T>(compute: () => Promise<T>): Promise<T> {
  * well-formed Unicode; `unavailable` if too many hashes wait
  * @example
  * ```ts
- * await accounts.save({ email, passwordHash: await hashPassword(password) });
+ * account.passwordHash = await hashPassword(password);
  * ```
  */
 export async function hashPassword(password: string): Promise<string> {

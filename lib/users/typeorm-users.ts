@@ -23,32 +23,23 @@ import {
 /** Some drivers return 1. Another truthy value, for example the buffer of a bit column, may mean false. */
 const isTrue = (value: unknown): boolean => value === true || value === 1;
 
-/**
- * Creates a {@link UserStore} over an application's own TypeORM entity, in the data source that the module uses.
- *
- * Names are compared exactly, even if the collation of the column treats `Ann` and `ann` as equal. Argon2id hashes that are weaker than
- * those of this package are replaced at the next login; stronger ones stay.
- *
- * @param entity - the entity class of the users
- * @param properties - the names of its properties
- * @returns a class for the option `users`. It can be extended
- * @throws ExpiringTokenOptionsError at start-up, if the entity has no such columns
- * @example
- * ```ts
- * ExpiringTokenModule.forRoot({
- *   users: typeOrmUsers(Account, { id: 'id', username: 'email', password: 'passwordHash', active: 'enabled' }),
- * })
- * ```
- */
-export function typeOrmUsers<User extends ObjectLiteral>(
+/** A store over a TypeORM entity: it has the optional methods of {@link UserStore}. */
+export interface TypeOrmUserStore<User> extends UserStore<User> {
+  findByIds(ids: readonly string[]): Promise<User[]>;
+  findByUsername(username: string): Promise<User | null>;
+  isActive(user: User): boolean;
+}
+
+/** Creates the class of a store over an entity: what `typeOrmUsers` returns, without the methods that change users. */
+export function typeOrmUserStore<User extends ObjectLiteral>(
   entity: Type<User>,
   properties: UserProperties<User>,
-): Type<UserStore<User>> {
+): Type<TypeOrmUserStore<User>> {
   const { id, username, password, active } = properties;
 
   @HideFromInspect()
   @Injectable()
-  class TypeOrmUserStore implements JoinableUserStore<User>, TransactionalUserStore<User> {
+  class UserStoreOverEntity implements TypeOrmUserStore<User>, JoinableUserStore<User>, TransactionalUserStore<User> {
     private readonly table: Table<User, ObjectLiteral>;
     private readonly selection: Selection<User, ObjectLiteral>;
     private readonly isLoadedFromRow: boolean;
@@ -151,7 +142,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
 
     /** Whether a subclass has its own `findById`. */
     private overridesFindById(): boolean {
-      return Reflect.get(this, 'findById') !== Reflect.get(TypeOrmUserStore.prototype, 'findById');
+      return Reflect.get(this, 'findById') !== Reflect.get(UserStoreOverEntity.prototype, 'findById');
     }
 
     /** Whether a TypeORM subscriber handles loaded entities. It may have been added after start-up. */
@@ -206,5 +197,5 @@ export function typeOrmUsers<User extends ObjectLiteral>(
     }
   }
 
-  return mixin(TypeOrmUserStore);
+  return mixin(UserStoreOverEntity);
 }

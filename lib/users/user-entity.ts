@@ -1,5 +1,6 @@
 import type { Type } from '@nestjs/common';
 import type { DataSource, EntityMetadata } from 'typeorm';
+import type { Row } from '../database/database.js';
 import { ExpiringTokenOptionsError } from '../errors/expiring-token-options.error.js';
 import { formatValue } from '../options/option-checks.js';
 
@@ -18,6 +19,19 @@ export interface UserProperties<User> {
 /** Whether the table may contain rows that TypeORM does not load: soft-deleted ones, or those of another class. */
 export const hasHiddenRows = ({ deleteDateColumn, inheritancePattern }: EntityMetadata): boolean =>
   deleteDateColumn !== undefined || inheritancePattern !== undefined;
+
+/** Whether a row is softly deleted, so that TypeORM does not load it. */
+export const isSoftDeleted = ({ deleteDateColumn }: EntityMetadata, row: Row): boolean =>
+  deleteDateColumn !== undefined && row[deleteDateColumn.databaseName] !== null;
+
+/** Whether a row is of the class of an entity, and not of another class in the same table. */
+export function isOfEntity(metadata: EntityMetadata, row: Row): boolean {
+  const { discriminatorColumn, parentEntityMetadata, childEntityMetadatas } = metadata;
+  // TypeORM loads every row as the class at the root of the inheritance.
+  if (!discriminatorColumn || !parentEntityMetadata) return true;
+  const classes = [metadata, ...childEntityMetadatas].map(({ discriminatorValue }) => discriminatorValue);
+  return classes.includes(row[discriminatorColumn.databaseName] as string);
+}
 
 /**
  * Whether an entity consists of the columns of its row alone, so that a statement of this package can load it. Relations,

@@ -51,11 +51,13 @@ import {
   Public,
   RequireToken,
   type RefreshOptions,
+  type PasswordChangedEvent,
   type ReusedEvent,
   Token,
   type TokenPurpose,
   typeOrmUsers,
   User,
+  type TypeOrmUsers,
   type UserProperties,
   UserService,
   type UserStore,
@@ -105,6 +107,21 @@ export class Accounts extends typeOrmUsers(Account, properties) {
   }
 }
 
+@Entity('customer')
+export class Customer extends User {
+  @Column({ type: 'varchar', nullable: true })
+  company!: string | null;
+}
+
+/** Calls the methods that `typeOrmUsers` adds to a store. */
+export async function changeAccounts(accounts: TypeOrmUsers<Account>, id: string): Promise<boolean[]> {
+  return [
+    await accounts.changePassword(id, 'another horse', { except: 'device' }),
+    await accounts.setActive(id, false, { revoke: true }),
+    await accounts.delete(id),
+  ];
+}
+
 /** A user store that the application implements itself. */
 @Injectable()
 export class Directory implements UserStore<{ dn: string }> {
@@ -144,6 +161,7 @@ const structural: Required<ExpiringTokenStructuralOptions> = {
   globalGuard: false,
   dataSource: 'accounts',
   tokenEntity: AccountToken,
+  userEntity: User,
 };
 
 const month: Duration = '30d';
@@ -218,6 +236,7 @@ export const registrations = [
   ExpiringTokenModule.forRoot(),
   ExpiringTokenModule.forRoot('30d'),
   ExpiringTokenModule.forRoot(86_400_000),
+  ExpiringTokenModule.forRoot({ userEntity: Customer }),
   ExpiringTokenModule.forRoot({ ...runtime, ...structural }),
   ExpiringTokenModule.forRoot({ ...disabled, users: Accounts, routes: false, dataSource: 'accounts' }),
   ExpiringTokenModule.forRootAsync({ ...structural, useFactory: () => disabled }),
@@ -344,11 +363,12 @@ export async function everyMethod(tokens: ExpiringTokenService, users: UserServi
   const changed: boolean = await users.changePassword(id, 'a third horse', { except: obtained.token.deviceId });
   const locked: boolean = await users.setActive(id, false);
   const event: ReusedEvent = { userId: id, deviceId: fields.deviceId };
+  const changedEvent: PasswordChangedEvent = event;
   const code: ExpiringTokenErrorCode = await tokens.authenticate(obtained.plainText).then(
     () => 'token_missing' as const,
     (error: ExpiringTokenException) => error.code,
   );
-  const deleted: boolean = await users.delete(event.userId);
+  const deleted: boolean = await users.delete(changedEvent.userId);
 
   const results = [known.username, purpose, devices.length, revoked, ended, expiry instanceof Date, taken, pruned];
   deepEqual(results, ['ben', 'access', 3, true, 1, true, 2, 0]);

@@ -53,12 +53,12 @@ export interface ReusedEvent extends DeviceEvent {}
 /**
  * Why a device was revoked:
  *
- * - `revoked`: a logout, the route `devices` or `ExpiringTokenService` revoked it
+ * - `revoked`: a logout, the route `devices`, `ExpiringTokenService` or `setActive` revoked it
  * - `replaced`: another token was obtained in its place
  * - `limit`: it was the least recently used one when a login exceeded the option `limit`
  * - `reused`: its refresh token was used again after its grace
- * - `password`: `UserService.changePassword`
- * - `deleted`: `UserService.delete`
+ * - `password`: `changePassword` of `UserService` or of a class of `typeOrmUsers`
+ * - `deleted`: `delete` of either
  */
 export type RevocationReason = 'revoked' | 'replaced' | 'limit' | 'reused' | 'password' | 'deleted';
 
@@ -75,6 +75,12 @@ export interface ExpiredEvent extends DeviceEvent {}
 export interface PrunedEvent {
   /** How many tokens, of all purposes. */
   count: number;
+}
+
+/** Payload of `expiring-token.password-changed`: `changePassword` set another password, or took the password away. */
+export interface PasswordChangedEvent {
+  /** What `UserStore.getId` returns for the user. */
+  userId: string;
 }
 
 /** Payload of `expiring-token.login-failed`. It does not contain the name that was typed, which sometimes is a password. */
@@ -114,6 +120,8 @@ export interface ExpiringTokenEvents {
   'expiring-token.expired': ExpiredEvent;
   /** Expired tokens were deleted. */
   'expiring-token.pruned': PrunedEvent;
+  /** A password was changed. */
+  'expiring-token.password-changed': PasswordChangedEvent;
   /** A login was rejected. */
   'expiring-token.login-failed': LoginFailedEvent;
 }
