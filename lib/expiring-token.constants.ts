@@ -9,6 +9,8 @@ export const RESOLVED_OPTIONS = Symbol('EXPIRING_TOKEN_RESOLVED_OPTIONS');
 export const DATA_SOURCE = Symbol('EXPIRING_TOKEN_DATA_SOURCE');
 /** Injection token of the `Database` on that data source. */
 export const DATABASE = Symbol('EXPIRING_TOKEN_DATABASE');
+/** Injection token of the namespace: the start of all names on servers that applications share. See the option `namespace`. */
+export const NAMESPACE = Symbol('EXPIRING_TOKEN_NAMESPACE');
 /** Injection token of the `UserStore`. */
 export const USER_STORE = Symbol('EXPIRING_TOKEN_USER_STORE');
 /**

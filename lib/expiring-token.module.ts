@@ -18,6 +18,7 @@ import { RequestOwner } from './authentication/request-owner.js';
 import { ResponseHeadersInterceptor } from './authentication/response-headers.interceptor.js';
 import { SocketAuthenticator } from './authentication/socket-authenticator.js';
 import type { Database } from './database/database.js';
+import { deriveNamespace } from './database/namespace.js';
 import { openDatabase } from './database/open-database.js';
 import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
 import { HideFromInspect } from './errors/hide-from-inspect.decorator.js';
@@ -26,6 +27,7 @@ import {
   DATA_SOURCE,
   DATABASE,
   MODULE_EXTRAS,
+  NAMESPACE,
   RESOLVED_OPTIONS,
   USER_STORE,
 } from './expiring-token.constants.js';
@@ -247,7 +249,13 @@ const databaseProviders = (extras: ResolvedModuleOptions): Provider[] => [
     // Nest resolves the options first, so an invalid option is reported before a missing data source.
     inject: [RESOLVED_OPTIONS, { token: getDataSourceToken(extras.dataSource), optional: true }],
   },
-  { provide: DATABASE, useFactory: openDatabase, inject: [DATA_SOURCE] },
+  {
+    provide: NAMESPACE,
+    useFactory: ({ namespace }: ResolvedOptions, dataSource: DataSource) =>
+      namespace ?? deriveNamespace(dataSource, extras.tokenEntity),
+    inject: [RESOLVED_OPTIONS, DATA_SOURCE],
+  },
+  { provide: DATABASE, useFactory: openDatabase, inject: [DATA_SOURCE, NAMESPACE] },
 ];
 
 /** The store of the users, and for the built-in store the service that manages them. */

@@ -346,7 +346,7 @@ async function attemptAt<T>(
 }
 
 const throttleOf = (loginThrottle: LoginThrottleOptions, users: Pick<UserStore, 'canonicalName'> = {}) =>
-  new LoginThrottle(resolveOptions({ loginThrottle }), users);
+  new LoginThrottle(resolveOptions({ loginThrottle }), 'test', users);
 
 describe('The login throttle', () => {
   afterEach(() => {
@@ -705,7 +705,7 @@ onRedis(() => {
       const keys = await redis.keys(`${keyPrefix}*`);
       expect(keys).toHaveLength(2);
       for (const key of keys) {
-        expect(key, key).toMatch(/^test-[\w-]+:expiring-token:login:(address|name):[\w-]{43}$/);
+        expect(key, key).toMatch(/^test-[\w-]+:expiring-token:[\w-]{22}:login:(address|name):[\w-]{43}$/);
         expect(await redis.pttl(key), key).toBeGreaterThan(0);
         expect(await redis.pttl(key), key).toBeLessThanOrEqual(2000);
       }
@@ -835,7 +835,7 @@ onRedis(() => {
       expect(await attempt(right)).toBe('wait 2');
       const { network } = parseClientAddress(address)!;
       const digest = createHash('sha256').update(network).digest('base64url');
-      const ttlMs = await connect('').pttl(`expiring-token:login:address:${digest}`);
+      const ttlMs = await connect('').pttl(`expiring-token:test:login:address:${digest}`);
       expect(ttlMs).toBeGreaterThan(0);
       expect(ttlMs).toBeLessThanOrEqual(1500);
       if ('destroy' in redis) redis.destroy();

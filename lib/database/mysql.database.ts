@@ -12,7 +12,7 @@ interface MysqlConnection {
 
 type MysqlCallback = (error: Error | null, result: Row[] | { affectedRows: number }) => void;
 
-/** At most 64 characters. The databases of a server share their locks, so the name is the same in all of them. */
+/** At most 64 characters. The databases of a server share their locks. */
 const lockName = (lock: string): string => hashLock(lock).toString('base64url');
 
 /** MySQL and MariaDB, through `mysql2`. */

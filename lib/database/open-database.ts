@@ -11,7 +11,7 @@ import { sqliteDialect } from './sqlite.dialect.js';
 /** The two halves of a supported database: how it words SQL, and how its driver runs a statement. */
 interface SupportedDatabase {
   readonly dialect: Dialect;
-  readonly Connection: new (dataSource: DataSource, dialect: Dialect) => Database;
+  readonly Connection: new (dataSource: DataSource, dialect: Dialect, namespace: string) => Database;
 }
 
 const mysql: SupportedDatabase = { dialect: mysqlDialect, Connection: MysqlDatabase };
@@ -30,8 +30,12 @@ export const SUPPORTED_DATABASES: readonly string[] = Object.keys(DATABASES);
 /** The dialect of a data source; undefined if the package does not support its type. */
 export const dialectOf = (dataSource: DataSource): Dialect | undefined => DATABASES[dataSource.options.type]?.dialect;
 
-/** Opens the database of a data source, whose type is one of {@link SUPPORTED_DATABASES}. */
-export function openDatabase(dataSource: DataSource): Database {
+/**
+ * Opens the database of a data source, whose type is one of {@link SUPPORTED_DATABASES}.
+ *
+ * @param namespace - the start of the names of locks, which other applications of the server do not use
+ */
+export function openDatabase(dataSource: DataSource, namespace: string): Database {
   const { dialect, Connection } = DATABASES[dataSource.options.type]!;
-  return new Connection(dataSource, dialect);
+  return new Connection(dataSource, dialect, namespace);
 }

@@ -28,8 +28,8 @@ export class PostgresDatabase extends ServerDatabase<PostgresClient> {
   /** False behind a pooler that may use another connection for each statement: prepared statements are lost there. */
   private usesPreparedStatements = true;
 
-  constructor(dataSource: DataSource, dialect: Dialect) {
-    super(dataSource, dialect);
+  constructor(dataSource: DataSource, dialect: Dialect, namespace: string) {
+    super(dataSource, dialect, namespace);
     const { master } = dataSource.driver as unknown as { master?: EventEmitter };
     // TypeORM adds its listener a moment after a connection is made. If the server ended the connection before that, the
     // event `error` without a listener would end the process.

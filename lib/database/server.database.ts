@@ -24,6 +24,7 @@ export abstract class ServerDatabase<Connection> implements Database {
   constructor(
     private readonly dataSource: DataSource,
     readonly dialect: Dialect,
+    private readonly namespace: string,
   ) {}
 
   async read(statement: Statement, signal: AbortSignal): Promise<Row[]> {
@@ -42,8 +43,9 @@ export abstract class ServerDatabase<Connection> implements Database {
   }
 
   transaction<T>(lock: string, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T> {
+    const name = `${this.namespace}:${lock}`;
     const transact = () =>
-      this.withConnection((_, connection) => this.transact(connection, lock, script(), signal), signal);
+      this.withConnection((_, connection) => this.transact(connection, name, script(), signal), signal);
     return retry(transact, RETRYABLE, signal);
   }
 

@@ -185,6 +185,18 @@ export interface ExpiringTokenOptions {
   prefix?: string;
 
   /**
+   * Start of all names that the package uses on servers which applications share: keys and channels of Redis, and locks of the
+   * database. 1 to 64 letters, digits, `.`, `:`, `_` or `-`. All processes of an application have the same namespace, and no two
+   * applications do.
+   *
+   * Set it if two applications share a Redis although their tokens are in databases of the same name on different servers, or if
+   * the processes of one application reach their database under different names.
+   *
+   * @defaultValue derived from database, schema and name of the table
+   */
+  namespace?: string;
+
+  /**
    * Time limit for each database step of a request: first the guard, then the handler. Password hashing is not counted. If a
    * step takes longer, the request is answered 503 `unavailable`.
    *

@@ -114,6 +114,7 @@ export function resolveOptions(options: ExpiringTokenOptions) {
     imported = [],
     cache = false,
     hashConcurrency,
+    namespace,
     prune = {},
     timeout = '2s',
     ...unknown
@@ -165,6 +166,10 @@ export function resolveOptions(options: ExpiringTokenOptions) {
     cache: parseCache(cache),
     hashConcurrency:
       hashConcurrency === undefined ? null : checkInteger('hashConcurrency', hashConcurrency, 1, MAX_CONCURRENT_HASHES),
+    namespace:
+      namespace === undefined
+        ? null
+        : checkPattern('namespace', namespace, /^[\w.:-]{1,64}$/, 'Give 1 to 64 letters, digits, ., :, _ or -.'),
     prune: parsePrune(prune),
     timeoutMs: parseDuration('timeout', timeout),
   });

@@ -4,9 +4,6 @@ import { describeError } from '../errors/describe-error.js';
 import { PackageLogger } from '../errors/package.logger.js';
 import { disconnect, isReady, type RedisClient, subscribe, untilReady } from './redis-client.js';
 
-/** The channel on which a process publishes the ids of users whose tokens changed. */
-const CHANNEL = 'expiring-token:revoked';
-
 /** The message that means all users, in place of the id of one. */
 const ALL_USERS = '';
 
@@ -31,7 +28,9 @@ export interface RevocationListener {
  */
 export class RevocationBus {
   private readonly logger = new PackageLogger();
-  private readonly heartbeatChannel = `expiring-token:pulse:${randomUUID()}`;
+  /** The channel on which processes publish the ids of users whose tokens changed. */
+  private readonly channel: string;
+  private readonly heartbeatChannel: string;
   private readonly subscriber: RedisClient;
   private readonly timer: NodeJS.Timeout;
   private state: 'starting' | 'up' | 'down' | 'closed' = 'starting';
@@ -42,14 +41,18 @@ export class RevocationBus {
   /**
    * @param ownsPublisher - whether {@link close} disconnects the client too
    * @param hasUnsentRevocations - whether tokens changed before the bus existed
+   * @param namespace - part of the names of the channels, which other applications do not use
    */
   constructor(
     private readonly publisher: RedisClient,
     private readonly ownsPublisher: boolean,
     private readonly listener: RevocationListener,
     private hasUnsentRevocations: boolean,
+    namespace: string,
   ) {
-    this.subscriber = subscribe(publisher, [CHANNEL, this.heartbeatChannel], {
+    this.channel = `expiring-token:${namespace}:revoked`;
+    this.heartbeatChannel = `expiring-token:${namespace}:pulse:${randomUUID()}`;
+    this.subscriber = subscribe(publisher, [this.channel, this.heartbeatChannel], {
       onSubscribed: () => void this.heartbeat(),
       onMessage: (channel, message) => this.receive(channel, message),
       onLost: (reason) => this.markDown(reason),
@@ -70,7 +73,7 @@ export class RevocationBus {
       return;
     }
     try {
-      await this.send(CHANNEL, userId);
+      await this.send(this.channel, userId);
     } catch (error) {
       this.hasUnsentRevocations = true;
       this.markDown(describeError(error));
@@ -90,7 +93,7 @@ export class RevocationBus {
 
   private receive(channel: string, message: string): void {
     if (this.state === 'closed') return;
-    if (channel === CHANNEL) {
+    if (channel === this.channel) {
       this.received++;
       return this.listener.onRevoked(message === ALL_USERS ? null : message);
     }
@@ -124,7 +127,7 @@ export class RevocationBus {
   private async sendUnsent(): Promise<void> {
     this.hasUnsentRevocations = false;
     try {
-      await this.send(CHANNEL, ALL_USERS);
+      await this.send(this.channel, ALL_USERS);
     } catch (error) {
       this.hasUnsentRevocations = true;
       throw error;

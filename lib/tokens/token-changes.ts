@@ -1,5 +1,5 @@
 import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
-import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import { NAMESPACE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { openRedis } from '../redis/redis-client.js';
 import { RevocationBus } from '../redis/revocation.bus.js';
@@ -42,6 +42,7 @@ export class RemoteChanges implements OnApplicationBootstrap, OnApplicationShutd
 
   constructor(
     @Inject(RESOLVED_OPTIONS) { cache }: ResolvedOptions,
+    @Inject(NAMESPACE) private readonly namespace: string,
     private readonly changes: TokenChanges,
   ) {
     this.redis = cache?.redis;
@@ -52,7 +53,7 @@ export class RemoteChanges implements OnApplicationBootstrap, OnApplicationShutd
     if (this.redis === undefined) return;
     const { client, isOwn } = await openRedis('cache.redis', this.redis);
     const onRevoked = (userId: string | null) => void this.changes.publish(userId, 'remote');
-    this.bus = new RevocationBus(client, isOwn, { onRevoked }, this.hasUnsent);
+    this.bus = new RevocationBus(client, isOwn, { onRevoked }, this.hasUnsent, this.namespace);
   }
 
   async onApplicationShutdown(): Promise<void> {

@@ -195,6 +195,7 @@ const runtime: Required<ExpiringTokenOptions> = {
   realm: 'api',
   expiredStatus: 400,
   prefix: 'ext_',
+  namespace: 'contract',
   timeout: '2s',
 };
 

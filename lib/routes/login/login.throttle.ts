@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
 import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { KeyedQueue } from '../../async/keyed-queue.js';
-import { RESOLVED_OPTIONS, USER_STORE } from '../../expiring-token.constants.js';
+import { NAMESPACE, RESOLVED_OPTIONS, USER_STORE } from '../../expiring-token.constants.js';
 import { PackageLogger } from '../../errors/package.logger.js';
 import { ExpiringTokenException } from '../../errors/expiring-token.exception.js';
 import { orUnavailable } from '../../errors/service-unavailable.js';
 import type { ResolvedOptions } from '../../options/resolve-options.js';
 import type { UserStore } from '../../users/user-store.js';
-import type { AttemptCounter, Slot } from './attempt-counter.js';
+import type { AttemptCounter, Slot, ThrottleOptions } from './attempt-counter.js';
 import { countedNameOf } from './canonical-name.js';
 import { parseClientAddress } from './client-network.js';
 import { MemoryCounter } from './memory.counter.js';
@@ -27,6 +27,9 @@ const WHOLE_ADDRESS = 'all';
 
 /** All addresses that cannot be read count as this one. */
 const UNKNOWN_NETWORK = 'unknown';
+
+const createCounter = (options: ThrottleOptions, namespace: string): AttemptCounter =>
+  options.redis === undefined ? new MemoryCounter(options) : new RedisCounter(options, namespace);
 
 /** An attempt to log in that may look at the password now. Exactly one of the methods is called, when the outcome is known. */
 export interface LoginAttempt {
@@ -94,9 +97,10 @@ export class LoginThrottle implements OnApplicationBootstrap, OnApplicationShutd
 
   constructor(
     @Inject(RESOLVED_OPTIONS) { loginThrottle }: ResolvedOptions,
+    @Inject(NAMESPACE) namespace: string,
     @Inject(USER_STORE) private readonly users: Pick<UserStore, 'canonicalName'>,
   ) {
-    this.counter = loginThrottle && new (loginThrottle.redis ? RedisCounter : MemoryCounter)(loginThrottle);
+    this.counter = loginThrottle && createCounter(loginThrottle, namespace);
   }
 
   async onApplicationBootstrap(): Promise<void> {

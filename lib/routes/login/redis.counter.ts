@@ -19,8 +19,6 @@ const CONNECT_TIMEOUT_MS = 1000;
 /** After Redis has failed, it is not used for this long. Otherwise each login would wait for it in turn. */
 const REDIS_PAUSE_MS = 1000;
 
-const KEY_PREFIX = 'expiring-token:login';
-
 /**
  * Takes a slot of the hash KEYS[1], whose fields hold how many slots each member has taken, for the member ARGV[3] if less than
  * ARGV[1] are taken. Returns 1 or 0 for taken or refused, and the time until the window ends. A key of another type, or without
@@ -61,7 +59,10 @@ export class RedisCounter implements AttemptCounter {
   private closeClient?: () => Promise<void>;
   private pausedUntilMs = 0;
 
-  constructor(private readonly options: ThrottleOptions) {
+  constructor(
+    private readonly options: ThrottleOptions,
+    private readonly namespace: string,
+  ) {
     this.memory = new MemoryCounter(options);
     if (typeof options.redis !== 'string') this.client = options.redis as CommandClient;
   }
@@ -125,7 +126,7 @@ export class RedisCounter implements AttemptCounter {
     key: string,
     ...parameters: (number | string)[]
   ): Promise<unknown> {
-    const [name, texts] = [`${KEY_PREFIX}:${key}`, parameters.map(String)];
+    const [name, texts] = [`expiring-token:${this.namespace}:login:${key}`, parameters.map(String)];
     return isIoredis(client)
       ? client.eval(script, 1, name, ...texts)
       : client.eval(script, { keys: [name], arguments: texts });
