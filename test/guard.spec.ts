@@ -5,13 +5,16 @@ import {
   type ExecutionContext,
   Get,
   Global,
+  Injectable,
   Module,
+  type PipeTransform,
   UseGuards,
 } from '@nestjs/common';
 import { APP_PIPE } from '@nestjs/core';
 import { AuthGuard } from '@nestjs/passport';
 import { getRepositoryToken } from '@nestjs/typeorm';
 import {
+  CurrentToken,
   CurrentUser,
   ExpiringTokenGuard,
   ExpiringTokenModule,
@@ -212,6 +215,12 @@ describe('A changed lifespan', () => {
   });
 });
 
+class UserIdPipe implements PipeTransform<User | null> {
+  transform(user: User | null) {
+    return { piped: user?.id ?? null };
+  }
+}
+
 describe('The decorators', () => {
   onEveryEnvironment((environment) => {
     it('@Public() needs no token, and @OptionalToken() a valid token or none', async () => {
@@ -225,6 +234,59 @@ describe('The decorators', () => {
       expect((await app.get('/optional', 'nonsense')).json.code).toBe('token_invalid');
       const basic = await app.send('/optional', { headers: [['Authorization', 'Basic eDp5']] });
       expect(basic.json).toEqual({ id: null });
+    });
+
+    it('@CurrentUser() and @CurrentToken() give one property, also through a pipe', async () => {
+      @Injectable()
+      class UpperCasePipe implements PipeTransform<string | null> {
+        transform(value: string | null) {
+          return value?.toUpperCase() ?? 'NOBODY';
+        }
+      }
+
+      @Controller('properties')
+      @OptionalToken()
+      @UseGuards(ExpiringTokenGuard)
+      class PropertiesController {
+        @Get()
+        get(
+          @CurrentUser('id') id: string | null,
+          @CurrentUser<User>('username', UpperCasePipe) name: string,
+          @CurrentUser(new UserIdPipe()) user: object,
+          @CurrentToken('deviceId') deviceId: string | null,
+          @CurrentUser('unknown') unknown: unknown,
+        ) {
+          return { id, name, user, deviceId, unknown };
+        }
+
+        // @ts-expect-error: users do not have this property
+        typo(@CurrentUser<User>('nmae') name: string) {
+          return name;
+        }
+
+        // @ts-expect-error: tokens do not have this property
+        typoOfToken(@CurrentToken('device') id: string) {
+          return id;
+        }
+      }
+      const app = await environment.boot({ controllers: [PropertiesController] });
+      const { id, username } = await app.createUser();
+      const { plainText, token } = await app.tokens.issue(id);
+      const { json } = await app.get('/properties', plainText);
+      expect(json).toEqual({
+        id,
+        name: username.toUpperCase(),
+        user: { piped: id },
+        deviceId: token.deviceId,
+        unknown: null,
+      });
+      expect((await app.get('/properties')).json).toEqual({
+        id: null,
+        name: 'NOBODY',
+        user: { piped: null },
+        deviceId: null,
+        unknown: null,
+      });
     });
 
     it('exempt routes from globalGuard, which otherwise protects every route but the login', async () => {

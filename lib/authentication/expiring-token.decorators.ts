@@ -1,4 +1,11 @@
-import { createParamDecorator, type ExecutionContext, SetMetadata } from '@nestjs/common';
+import {
+  createParamDecorator,
+  type ExecutionContext,
+  type PipeTransform,
+  SetMetadata,
+  type Type,
+} from '@nestjs/common';
+import type { Token } from '../tokens/token.entity.js';
 import type { HttpRequest } from '../transports/http-request.js';
 import { transportOf } from '../transports/transport-of.js';
 import { OPENING, TOKEN_REQUIRED } from './handler-requirements.js';
@@ -65,30 +72,65 @@ export const RequireToken = () => SetMetadata(TOKEN_REQUIRED, true);
 
 const requestOf = (context: ExecutionContext): HttpRequest => transportOf(context).getRequest(context);
 
+/** A pipe, as `@Body()` and `@Param()` take them. */
+type Pipe = Type<PipeTransform> | PipeTransform;
+
+/** Returns a property of an object, or the object itself without a name; null if there is none. */
+const select = (object: unknown, property: string | undefined): unknown =>
+  (property === undefined ? object : (object as Record<string, unknown> | null | undefined)?.[property]) ?? null;
+
+const injectUser = createParamDecorator((property: string | undefined, context) =>
+  select(requestOf(context).user, property),
+);
+
+const injectToken = createParamDecorator((property: string | undefined, context) =>
+  select(requestOf(context).authInfo?.token, property),
+);
+
 /**
  * Parameter decorator: the authenticated user, as `UserStore.findById` returned it; null if the request was accepted without
- * a token. Works in controllers, resolvers and gateways.
+ * a token. With the name of a property it is that property, and null if the user does not have it. Works in controllers,
+ * resolvers and gateways.
  *
+ * TypeScript cannot compare the type of the parameter with that of the property. It checks the name if you give the type of your
+ * users: `@CurrentUser<User>('id')`.
+ *
+ * @param propertyOrPipes - the name of a property, and pipes
  * @example
  * ```ts
  * @Get('me')
  * me(@CurrentUser() user: User) {
  *   return { id: user.id, username: user.username };
  * }
+ *
+ * @Get('notes')
+ * notes(@CurrentUser('id') userId: string) {
+ *   return this.notes.of(userId);
+ * }
  * ```
  */
-export const CurrentUser = createParamDecorator((_: unknown, context) => requestOf(context).user ?? null);
+export const CurrentUser = <User extends object = Record<string, unknown>>(
+  ...propertyOrPipes: [property: Extract<keyof User, string>, ...Pipe[]] | Pipe[]
+): ParameterDecorator => injectUser(...propertyOrPipes);
 
 /**
- * Parameter decorator: the row of the token in use, a {@link Token}; null if the request was accepted without a token. The
- * row does not contain the secret of the token.
+ * Parameter decorator: the row of the token in use, a {@link Token}; null if the request was accepted without a token. With the
+ * name of a property it is that property. The row does not contain the secret of the token.
  *
+ * @param propertyOrPipes - the name of a property, and pipes
  * @example
  * ```ts
  * @Get('session')
  * session(@CurrentToken() token: Token) {
  *   return { deviceId: token.deviceId, since: token.created };
  * }
+ *
+ * @Get('device')
+ * device(@CurrentToken('deviceId') deviceId: string) {
+ *   return { deviceId };
+ * }
  * ```
  */
-export const CurrentToken = createParamDecorator((_: unknown, context) => requestOf(context).authInfo?.token ?? null);
+export const CurrentToken = <Row extends Token = Token>(
+  ...propertyOrPipes: [property: Extract<keyof Row, string>, ...Pipe[]] | Pipe[]
+): ParameterDecorator => injectToken(...propertyOrPipes);
