@@ -1,5 +1,6 @@
 import { type ExecutionContext, Injectable, Module } from '@nestjs/common';
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
+import { RpcException } from '@nestjs/microservices';
 import { WsException } from '@nestjs/websockets';
 import { ExpiringTokenException, ExpiringTokenGuard, type HttpRequest, type User } from 'nestjs-expiring-token';
 import { describe, expect, it } from 'vitest';
@@ -23,7 +24,8 @@ describe('The transport of a context', () => {
     ['http', (error: unknown) => expect(error).toBe(exception)],
     ['graphql', (error: unknown) => expect(error).toMatchObject({ extensions: { code: 'token_expired' } })],
     ['ws', (error: unknown) => expect(error).toBeInstanceOf(WsException)],
-    ['rpc', (error: unknown) => expect(error).toBe(exception)],
+    ['rpc', (error: unknown) => expect(error).toBeInstanceOf(RpcException)],
+    ['other', (error: unknown) => expect(error).toBe(exception)],
   ])('of type %s converts an exception of the package, and no other error', async (type, expectConverted) => {
     const transport = transportOf(contextOf(type));
     expectConverted(await transport.toException(exception));
@@ -79,9 +81,9 @@ describe('The transport of a context', () => {
   });
 
   it('of another type has an error that names getRequest, and no response', () => {
-    const context = contextOf('rpc', {});
+    const context = contextOf('other', {});
     expect(() => transportOf(context).getRequest(context)).toThrow(
-      'ExpiringTokenGuard: rpc is not supported. Override getRequest for it.',
+      'ExpiringTokenGuard: other is not supported. Override getRequest for it.',
     );
     expect(transportOf(context).getResponse(context)).toBeUndefined();
   });
@@ -101,7 +103,7 @@ class MessagesModule {}
 describe('A subclass of the guard that overrides getRequest', () => {
   onEveryDatabase(
     (environment) => {
-      it('authenticates contexts of another type, and throws the exception of the package', async () => {
+      it('authenticates contexts of another type, and throws the exception of its transport', async () => {
         const app = await environment.boot({ imports: [MessagesModule], options: { isGlobal: true } });
         const guard = app.nest.get(MessageGuard, { strict: false });
         const user = await app.createUser();
@@ -109,8 +111,8 @@ describe('A subclass of the guard that overrides getRequest', () => {
         expect(await guard.canActivate(contextOf('rpc', message))).toBe(true);
         expect((message.user as User).id).toBe(user.id);
         const rejected = guard.canActivate(contextOf('rpc', { headers: {} }));
-        await expect(rejected).rejects.toBeInstanceOf(ExpiringTokenException);
-        await expect(rejected).rejects.toMatchObject({ code: 'token_missing' });
+        await expect(rejected).rejects.toBeInstanceOf(RpcException);
+        await expect(rejected).rejects.toMatchObject({ error: { code: 'token_missing' } });
       });
 
       it('still authenticates if a method of its own in JavaScript has the name of a step', async () => {
@@ -119,7 +121,7 @@ describe('A subclass of the guard that overrides getRequest', () => {
         const names = ['isAccepted', 'isAuthenticated', 'isPublic', 'isAllowed'];
         const subclassed = Object.assign(guard, Object.fromEntries(names.map((name) => [name, () => true])));
         await expect(subclassed.canActivate(contextOf('rpc', { headers: {} }))).rejects.toMatchObject({
-          code: 'token_missing',
+          error: { code: 'token_missing' },
         });
       });
     },

@@ -1,13 +1,6 @@
-import {
-  createParamDecorator,
-  type ExecutionContext,
-  type PipeTransform,
-  SetMetadata,
-  type Type,
-} from '@nestjs/common';
+import { createParamDecorator, type PipeTransform, SetMetadata, type Type } from '@nestjs/common';
 import type { Token } from '../tokens/token.entity.js';
-import type { HttpRequest } from '../transports/http-request.js';
-import { transportOf } from '../transports/transport-of.js';
+import { findRequest } from '../transports/transport-of.js';
 import { OPENING, TOKEN_REQUIRED } from './handler-requirements.js';
 
 /**
@@ -70,8 +63,6 @@ export const OptionalToken = () => SetMetadata(OPENING, 'optional');
  */
 export const RequireToken = () => SetMetadata(TOKEN_REQUIRED, true);
 
-const requestOf = (context: ExecutionContext): HttpRequest => transportOf(context).getRequest(context);
-
 /** A pipe, as `@Body()` and `@Param()` take them. */
 type Pipe = Type<PipeTransform> | PipeTransform;
 
@@ -80,17 +71,17 @@ const select = (object: unknown, property: string | undefined): unknown =>
   (property === undefined ? object : (object as Record<string, unknown> | null | undefined)?.[property]) ?? null;
 
 const injectUser = createParamDecorator((property: string | undefined, context) =>
-  select(requestOf(context).user, property),
+  select(findRequest(context)?.user, property),
 );
 
 const injectToken = createParamDecorator((property: string | undefined, context) =>
-  select(requestOf(context).authInfo?.token, property),
+  select(findRequest(context)?.authInfo?.token, property),
 );
 
 /**
  * Parameter decorator: the authenticated user, as `UserStore.findById` returned it; null if the request was accepted without
  * a token. With the name of a property it is that property, and null if the user does not have it. Works in controllers,
- * resolvers and gateways.
+ * resolvers, gateways and handlers of microservices.
  *
  * TypeScript cannot compare the type of the parameter with that of the property. It checks the name if you give the type of your
  * users: `@CurrentUser<User>('id')`.

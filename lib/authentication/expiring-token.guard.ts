@@ -1,6 +1,7 @@
 import { type CanActivate, type ExecutionContext, Injectable, SetMetadata } from '@nestjs/common';
 import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
+import { rememberRequest } from '../transports/call-requests.js';
 import { endsWithResponse, Handshake } from '../transports/handshake.js';
 import type { HttpRequest } from '../transports/http-request.js';
 import { transportOf } from '../transports/transport-of.js';
@@ -19,7 +20,8 @@ import { SocketAuthenticator } from './socket-authenticator.js';
  * requires. The nearest declaration wins, and the guard is one: see {@link Public}.
  *
  * The guard rejects with an {@link ExpiringTokenException}, and sets the challenge of RFC 6750 §3 on the HTTP response. In a
- * resolver the exception has the form of a GraphQL error with `extensions.code`, and in a gateway that of a `WsException`.
+ * resolver the exception has the form of a GraphQL error with `extensions.code`, in a gateway that of a `WsException`, and in a
+ * microservice that of an `RpcException`.
  *
  * A subclass can override `getNeed` and `getRequest`. It injects its own dependencies as properties, and does not declare a
  * constructor: the constructor of this class may change in any release.
@@ -53,6 +55,7 @@ export class ExpiringTokenGuard implements CanActivate {
     const need = this.getNeed(context);
     if (need === 'public') return true;
     const request = this.getRequest(context);
+    if (this.getRequest !== ExpiringTokenGuard.prototype.getRequest) rememberRequest(context, request);
     // A guard of this application accepted the request before. This is no method, because a subclass in JavaScript that happens
     // to have a method of the same name would replace the check without an error.
     if (GuardAuthInfo.isFrom(this.authenticator, request.authInfo) && endsWithResponse(request)) return true;
@@ -80,7 +83,8 @@ export class ExpiringTokenGuard implements CanActivate {
   /**
    * Extension point: returns the request to authenticate. For a GraphQL operation it is the request that contained the
    * operation, and for a socket or a subscription the handshake. Override it to support another type of context, for example
-   * `'rpc'`.
+   * the messages of a microservice (`'rpc'`): return `{ headers: { authorization } }`. `@CurrentUser()` and `@CurrentToken()`
+   * read the object that it returns.
    *
    * @throws Error for another type of context
    */
