@@ -41,7 +41,16 @@ export const SPECS = {
     'token-secret',
   ],
   /** They start other processes, or measure time. */
-  processes: ['background', 'cluster-example', 'command-line', 'optional-packages', 'races', 'supply-chain', 'timing'],
+  processes: [
+    'background',
+    'cluster-example',
+    'command-line',
+    'growth',
+    'optional-packages',
+    'races',
+    'supply-chain',
+    'timing',
+  ],
   /** What the repository says about the package: documents, manifest, sample application. */
   docs: [
     'architecture',

@@ -207,8 +207,93 @@ describe('A stolen refresh token replayed after the grace, while its owner refre
   });
 });
 
+describe('Repetitions of a refresh within the grace, simultaneous in two processes', () => {
+  onEverySharedDatabase((database) => {
+    it('get the same pair thirty times altogether, and each one is reported', { timeout: PATIENCE_MS }, () =>
+      withApps(database, { refresh: { grace: '60s' } }, async (one, two) => {
+        const users = await database.createUsers(ITERATIONS / 10);
+        await forEach(users, LANES, async (user) => {
+          const { refreshToken } = bodyOf(await one.login(user));
+          const first = await two.refresh(refreshToken);
+          const answers = await simultaneously(40, [one, two], (app) => app.refresh(refreshToken));
+          expect(outcomes(answers)).toEqual({ '2xx': 30, '401 refresh_invalid': 10 });
+          expect(new Set(answered(answers, 200).map(pairOf))).toEqual(new Set([pairOf(first)]));
+          expect(await database.count(user)).toEqual({ access: 2, refresh: 1, rotated: 1 });
+          expect(await use(one, first.json.token)).toBe('2xx');
+          expect(outcome(await one.refresh(first.json.refreshToken))).toBe('2xx');
+        });
+        const reports = await emitted('expiring-token.replayed');
+        expect(tally(reports.map(({ userId, refused }) => `${String(userId)} ${String(refused)}`))).toEqual(
+          Object.fromEntries(
+            users.flatMap((user) => [
+              [`${user} false`, 30],
+              [`${user} true`, 10],
+            ]),
+          ),
+        );
+        expect(await emitted('expiring-token.reused')).toEqual([]);
+        report(`R21 ${database.name}: 30 of 40 repetitions got the pair, 40 events (${users.length} iterations)`);
+      }),
+    );
+
+    it('are refused to another user agent, and the device goes on', { timeout: PATIENCE_MS }, () =>
+      withApps(database, { refresh: { grace: '60s' } }, async (one, two) => {
+        const users = await database.createUsers(ITERATIONS / 5);
+        const owner = [['User-Agent', 'the owner']] as const;
+        const thief = [['User-Agent', 'the thief']] as const;
+        await forEach(users, LANES, async (user) => {
+          let { refreshToken } = bodyOf(await one.login(user));
+          // The thief follows from rotation to rotation, and never gets a pair.
+          for (let rotation = 0; rotation < 3; rotation++) {
+            const first = await one.refresh(refreshToken, owner);
+            const [ofOwner, ofThief] = await Promise.all([
+              simultaneously(4, [two, one], (app) => app.refresh(refreshToken, owner)),
+              simultaneously(4, [one, two], (app) => app.refresh(refreshToken, thief)),
+            ]);
+            expect(new Set(ofOwner.map(pairOf))).toEqual(new Set([pairOf(first)]));
+            expect(outcomes(ofThief)).toEqual({ '401 refresh_invalid': 4 });
+            ({ refreshToken } = bodyOf(first));
+          }
+          expect(await database.count(user)).toEqual({ access: 4, refresh: 1, rotated: 3 });
+        });
+        const reports = await emitted('expiring-token.replayed');
+        expect(tally(reports.map(({ refused }) => String(refused)))).toEqual({
+          false: users.length * 12,
+          true: users.length * 12,
+        });
+        report(`R21 ${database.name}: 0 pairs for another user agent (${users.length * 12} attempts)`);
+      }),
+    );
+  });
+});
+
 describe('A refresh racing', () => {
   onEverySharedDatabase((database) => {
+    it('the renaming of its device leaves no token with the earlier name', { timeout: PATIENCE_MS }, () =>
+      withApps(database, { refresh: {} }, async (one, two) => {
+        const users = await database.createUsers(ITERATIONS);
+        await forEach(users, LANES, async (user) => {
+          const { refreshToken, deviceId } = bodyOf(await one.login(user));
+          const rename = (name: string) =>
+            two.call<{ name: string }>('tokens', 'rename', user, deviceId, name).then((device) => device.name);
+          const refreshTwice = async () => one.refresh(bodyOf(await one.refresh(refreshToken)).refreshToken);
+          const [refreshed, ...names] = await Promise.all([refreshTwice(), rename('first'), rename('last')]);
+          expect(outcome(refreshed)).toBe('2xx');
+          expect(names).toEqual(['first', 'last']);
+          const rows = await database.tokensOf(user);
+          expect(rows.map(({ purpose, name }) => `${purpose} ${name}`).toSorted()).toEqual([
+            'access last',
+            'access last',
+            'access last',
+            'refresh last',
+            'rotated last',
+            'rotated last',
+          ]);
+        });
+        report(`R22 ${database.name}: 0 tokens with the earlier name (${ITERATIONS} iterations)`);
+      }),
+    );
+
     it('the logout of its device leaves no token', { timeout: PATIENCE_MS }, () =>
       withApps(database, { refresh: {} }, async (one, two) => {
         const users = await database.createUsers(ITERATIONS);

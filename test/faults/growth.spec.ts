@@ -1,8 +1,10 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fillingStatements } from '../../bench/scale/fill.js';
+import { onEveryDatabase } from '../fixtures/app.js';
 import { AppProcess, type RemoteApp } from '../fixtures/app-process.js';
 import { figure } from '../fixtures/figures.js';
+import { bootGrowthApps, expectLinearGrowth, GROWTH_SHAPES, type GrowthApps } from '../fixtures/growth.js';
 import { extent } from '../fixtures/iterations.js';
 import { burst, limitMs, milliseconds, p99Ms, pace, statuses } from '../fixtures/load.js';
 import { onEverySharedDatabase, type SharedDatabase } from '../fixtures/shared-database.js';
@@ -84,5 +86,23 @@ describe('Pruning nine tenths of a table', () => {
       });
       await app.close();
     });
+  });
+});
+
+describe('A user with up to a hundred thousand', () => {
+  onEveryDatabase((environment) => {
+    let apps: GrowthApps;
+    beforeAll(async () => {
+      apps = await bootGrowthApps(environment);
+    });
+
+    it.each(GROWTH_SHAPES)(
+      '%s costs each route and each method no more than linearly',
+      { timeout: 900_000 },
+      async (shape) => {
+        const durations = await expectLinearGrowth(environment, apps, shape, [1000, 10_000, 100_000]);
+        console.log(`${environment.databaseName}, 100,000 ${shape}: ${durations}`);
+      },
+    );
   });
 });
