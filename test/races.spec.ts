@@ -290,7 +290,7 @@ describe('A refresh racing', () => {
             'rotated last',
           ]);
         });
-        report(`R22 ${database.name}: 0 tokens with the earlier name (${ITERATIONS} iterations)`);
+        report(`R5 ${database.name}, renaming: 0 tokens with the earlier name (${ITERATIONS} iterations)`);
       }),
     );
 

@@ -1,7 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { resolveOptions } from '../lib/options/resolve-options.js';
 import { lifetimesOf } from '../lib/tokens/token-lifetime.js';
-import { DEVICE_PURPOSES, PURPOSES, rulesOf, type TokenPurpose } from '../lib/tokens/token-purpose.js';
+import {
+  BOUNDED_PURPOSES,
+  DEVICE_PURPOSES,
+  PURPOSES,
+  rulesOf,
+  type TokenPurpose,
+} from '../lib/tokens/token-purpose.js';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -14,6 +20,16 @@ describe('The table of purposes', () => {
     ['isDerived', ['obtained']],
   ] as const)('says which tokens may do what: %s', (action, purposes) => {
     expect(PURPOSES.filter((purpose) => rulesOf(purpose)?.[action])).toEqual(purposes);
+  });
+
+  it('limits what a refresh adds to a device', () => {
+    expect(PURPOSES.map((purpose) => [purpose, rulesOf(purpose)?.maxPerDevice])).toEqual([
+      ['access', 5],
+      ['obtained', null],
+      ['refresh', null],
+      ['rotated', 10_000],
+    ]);
+    expect(BOUNDED_PURPOSES).toEqual(['access', 'rotated']);
   });
 
   it('lists the purposes that make a device', () => {
