@@ -30,9 +30,9 @@ function deviceOf(tokens: readonly Token[], app: TestApp): { shown: Device; last
     const lastUsedAt = isRounded
       ? new Date(Number(token.lastUsedAt) - (usedFor % lastUsedAccuracyMs))
       : token.lastUsedAt;
-    return { ...token, lastUsedAt } as Token;
+    return { purpose: token.purpose, created: token.created, lifespan: token.lifespan, lastUsedAt };
   });
-  const ends = shown.map((token) => expiryOf(token, lifetimes));
+  const ends = shown.map((age) => expiryOf(age, lifetimes));
   const uses = shown.map(({ lastUsedAt }) => lastUsedAt).filter((use) => use !== null);
   const createdAt = new Date(Math.min(...live.map(({ created }) => Number(created))));
   return {
