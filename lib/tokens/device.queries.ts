@@ -6,7 +6,7 @@ import { Table } from '../database/table.js';
 import { DATA_SOURCE, DATABASE, MODULE_EXTRAS, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import type { Device } from './device.js';
-import { expiredCondition, expirySql, shownLastUseSql, TokenValidity } from './token-lifetime.js';
+import { expirySql, liveCondition, shownLastUseSql, TokenValidity } from './token-lifetime.js';
 import { BOUNDED_PURPOSES, DEVICE_PURPOSES, PURPOSE_RULES } from './token-purpose.js';
 import { NEVER_MS, Token } from './token.entity.js';
 import type { TokenRow } from './token.queries.js';
@@ -30,7 +30,7 @@ const placesFor = (values: readonly unknown[]) => values.map(() => '?').join(', 
 export class DeviceQueries {
   private readonly dialect: Dialect;
   private readonly table: Table<Token, TokenRow>;
-  private readonly expired: (at: number) => Statement;
+  private readonly live: (at: number) => Statement;
   private readonly lastUse: string;
   private readonly expiry: string;
 
@@ -43,7 +43,7 @@ export class DeviceQueries {
   ) {
     this.dialect = dialect;
     this.table = new Table(dataSource, tokenEntity);
-    this.expired = expiredCondition(lifetimes);
+    this.live = liveCondition(lifetimes);
     this.lastUse = shownLastUseSql(lastUsedAccuracyMs);
     this.expiry = expirySql(lifetimes, this.lastUse);
   }
@@ -156,19 +156,19 @@ export class DeviceQueries {
     return this.table.statement(`SELECT ${columns} FROM {} WHERE ${sql}${rest}`, values);
   }
 
-  /** The condition, with names of properties, that a token is of a user and has one of these purposes, and is not expired. */
+  /** The condition, with names of properties, that a token is of a user and has one of these purposes, and is live. */
   private where(
     { userId, deviceId }: { userId: string; deviceId?: string },
     purposes: readonly string[],
     now: number,
   ): Statement {
-    const expired = this.expired(now);
+    const live = this.live(now);
     const ofDevice = deviceId === undefined ? [] : [this.table.driverValue('deviceId', deviceId)];
     return {
       sql:
         `{userId} = ?${deviceId === undefined ? '' : ' AND {deviceId} = ?'}` +
-        ` AND {purpose} IN (${placesFor(purposes)}) AND NOT ${expired.sql}`,
-      values: [this.table.driverValue('userId', userId), ...ofDevice, ...purposes, ...expired.values],
+        ` AND {purpose} IN (${placesFor(purposes)}) AND ${live.sql}`,
+      values: [this.table.driverValue('userId', userId), ...ofDevice, ...purposes, ...live.values],
     };
   }
 

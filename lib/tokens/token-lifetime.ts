@@ -69,6 +69,24 @@ export function expiredCondition(lifetimes: Lifetimes): (at: number) => Statemen
   return (at) => ({ sql, values: [at, at] });
 }
 
+/** The largest instant of a `Date`, in milliseconds since the epoch. */
+const MAX_INSTANT_MS = 8.64e15;
+
+/**
+ * {@link isLive} as an SQL condition, for `Table.statement`. As there, a row whose age cannot be computed is not live.
+ *
+ * @returns the condition that a token is live at an instant
+ */
+export function liveCondition(lifetimes: Lifetimes): (at: number) => Statement {
+  const expired = expiredCondition(lifetimes);
+  const isInstant = (value: string) => `${value} BETWEEN ${-MAX_INSTANT_MS} AND ${MAX_INSTANT_MS}`;
+  const isKnown = `${isInstant('{created}')} AND ${isInstant('COALESCE({lastUsedAt}, {created})')}`;
+  return (at) => {
+    const { sql, values } = expired(at);
+    return { sql: `(${isKnown} AND NOT ${sql})`, values };
+  };
+}
+
 /**
  * {@link expiryOf} as SQL, for `Table.statement`: when a token expires, in milliseconds since the epoch, or {@link NEVER_MS}.
  *
