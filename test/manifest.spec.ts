@@ -119,6 +119,8 @@ describe('The ranges of dependencies and peers', () => {
     ['@nestjs/core', '11.1.15', 'CVE-2026-33011'],
     ['@nestjs/core', '11.1.17', 'CVE-2026-35515, GHSA-36xv-jgw5-4q75'],
     ['@nestjs/core', '12.0.0-alpha.2', 'CVE-2026-35515, GHSA-36xv-jgw5-4q75'],
+    ['@nestjs/core', '11.2.7', 'a global guard that depends on the request is skipped'],
+    ['@nestjs/core', '12.1.2', 'a global guard that depends on the request is skipped'],
     ['@nestjs/platform-fastify', '11.1.10', 'CVE-2025-69211, GHSA-8wpr-639p-ccrj'],
     ['@nestjs/platform-fastify', '11.1.13', 'CVE-2026-2293, GHSA-r4wm-x892-vjmx'],
     ['@nestjs/platform-fastify', '11.1.15', 'CVE-2026-33011'],
@@ -142,7 +144,7 @@ describe('The ranges of dependencies and peers', () => {
 
   it.each([
     ['@nestjs/common', '11.0.16', '12.0.0'],
-    ['@nestjs/core', '11.1.18', '12.0.0'],
+    ['@nestjs/core', '11.2.8', '12.1.3'],
     ['@nestjs/platform-fastify', '11.1.27', '12.0.1'],
     ['typeorm', '0.3.31', '1.1.0'],
   ])('admit both major versions of %s, from %s and from %s on', (name, ...fixed) => {

@@ -1,8 +1,10 @@
-import { Controller, Get, VersioningType } from '@nestjs/common';
+import { Controller, Get, Post, VERSION_NEUTRAL, type VersioningOptions, VersioningType } from '@nestjs/common';
+import { RouterModule } from '@nestjs/core';
+import { ExpiringTokenModule } from 'nestjs-expiring-token';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Database } from '../lib/database/database.js';
 import { DATABASE } from '../lib/expiring-token.constants.js';
-import { warnings, onEveryEnvironment, PASSWORD, type TestApp } from './fixtures/app.js';
+import { type BootOptions, warnings, onEveryEnvironment, PASSWORD, type TestApp } from './fixtures/app.js';
 import { type Answer, bearer, rawRequest, type RequestOptions } from './fixtures/http.js';
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'];
@@ -163,6 +165,94 @@ describe('A body that is not JSON', () => {
       { databases: ['sqlite'] },
     );
   });
+});
+
+describe('The path of the routes', () => {
+  const routerModule = () => RouterModule.register([{ path: 'v1', module: ExpiringTokenModule }]);
+  const ofPackage = () => ExpiringTokenModule.forRoot({ prune: false, loginThrottle: false });
+  const VERSION = ['X-Version', '2'] as const;
+  const versioned = (options: VersioningOptions): BootOptions => ({ versioning: { defaultVersion: '2', ...options } });
+  const HEADER = versioned({ type: VersioningType.HEADER, header: VERSION[0] });
+  const MEDIA_TYPE = versioned({ type: VersioningType.MEDIA_TYPE, key: 'v=' });
+  const PLACES: [place: string, prefix: string, boot: () => BootOptions, headers?: RequestOptions['headers']][] = [
+    ['a RouterModule behind the package', '/v1/auth', () => ({ module: [ofPackage(), routerModule()] })],
+    ['a RouterModule before the package', '/v1/auth', () => ({ module: [routerModule(), ofPackage()] })],
+    ['a RouterModule and a global prefix', '/api/v1/auth', () => ({ imports: [routerModule()], globalPrefix: 'api' })],
+    ['an empty path', '', () => ({ options: { path: '' } })],
+    ['a path of several segments', '/a/b.c', () => ({ options: { path: '/a//b.c/' } })],
+    ['a version in the path', '/v2/auth', () => versioned({ type: VersioningType.URI })],
+    ['a version in a header', '/auth', () => HEADER, [VERSION]],
+    ['a version in the media type', '/auth', () => MEDIA_TYPE, [['Accept', 'application/json;v=2']]],
+    ['versions of other routes', '/auth', () => ({ versioning: { type: VersioningType.URI } })],
+    [
+      'neutral versions',
+      '/auth',
+      () => ({ versioning: { type: VersioningType.URI, defaultVersion: VERSION_NEUTRAL } }),
+    ],
+    [
+      'a global prefix that excludes the login',
+      '/auth',
+      () => ({ configure: (nest) => void nest.setGlobalPrefix('api', { exclude: ['auth/login', 'auth/token'] }) }),
+    ],
+  ];
+
+  /** A route of the application, whose errors belong to the application. */
+  @Controller({ path: 'hooks', version: VERSION_NEUTRAL })
+  class HooksController {
+    @Post()
+    receive() {
+      return {};
+    }
+  }
+
+  const JSON_TYPE = ['Content-Type', 'application/json'] as const;
+  const rawBody = '"my secret password';
+
+  onEveryEnvironment(
+    (environment) => {
+      describe.each(PLACES)('below %s', (_, prefix, boot, headers = []) => {
+        let app: TestApp;
+        beforeAll(async () => {
+          app = await environment.boot({ ...boot(), controllers: [HooksController] });
+        });
+
+        it(`begins with ${prefix || '/'}`, async () => {
+          const { username } = await app.createUser();
+          const body = { username, password: PASSWORD };
+          const { status, json } = await app.send(`${prefix}/login`, { method: 'POST', headers, body });
+          expect(status).toBe(200);
+          const own = [...headers, ...bearer(json.token)];
+          expect((await app.send(`${prefix}/token`, { headers: own })).json).toMatchObject({ deviceId: json.deviceId });
+        });
+
+        it('quotes no body that is not JSON, and logs none', async () => {
+          const before = warnings.length;
+          const paths = [
+            '/login',
+            '/auth/login',
+            '/v1/login',
+            '/v1/auth/login',
+            `${prefix}/login`,
+            `${prefix}/login?x=%`,
+          ];
+          for (const path of paths) {
+            const answer = await app.send(path, { method: 'POST', headers: [...headers, JSON_TYPE], rawBody });
+            expect([400, 404], path).toContain(answer.status);
+            for (const output of [answer.text, ...warnings.slice(before)])
+              expect(output, path).not.toMatch(/secret|"my/);
+          }
+        });
+      });
+
+      it("leaves the application's own errors as they are", async () => {
+        const app = await environment.boot({ controllers: [HooksController], options: { path: '' } });
+        const { status, json } = await app.send('/hooks', { method: 'POST', headers: [JSON_TYPE], rawBody });
+        expect(status).toBe(400);
+        expect(json.code).not.toBe('validation_failed');
+      });
+    },
+    { databases: ['sqlite'] },
+  );
 });
 
 describe('Another spelling of the path of a guarded route', () => {

@@ -7,6 +7,8 @@ import { type ApiResponse, SWAGGER } from './swagger-metadata.js';
 interface RouteDescription {
   summary?: string;
   body?: { type: Type; required: boolean };
+  /** The names of the parameters in the path of the route. */
+  pathParameters?: readonly string[];
   /** The headers that the route reads, each with its meaning. */
   headers?: Record<string, string>;
   /** The response of success. Left out if the application, or the plugin of `@nestjs/swagger`, describes it. */

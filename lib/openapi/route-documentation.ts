@@ -64,10 +64,15 @@ export class RouteDocumentation {
     }
     const describe = this.find<DescribeFunction>(DESCRIPTION, handler, controllers);
     if (!describe && (need === 'public' || !this.extras.globalGuard)) return;
-    const { summary, body, headers = {}, response, errors = [], excluded } = describe?.(this.options) ?? {};
+    const description = describe?.(this.options) ?? {};
+    const { summary, body, pathParameters = [], headers = {}, response, errors = [], excluded } = description;
     if (summary) Reflect.defineMetadata(SWAGGER.operation, { summary }, handler);
     if (excluded !== undefined) Reflect.defineMetadata(SWAGGER.excluded, { disable: excluded }, handler);
-    const parameters = [...Object.entries(headers).map(headerParameter), ...(body ? [{ in: 'body', ...body }] : [])];
+    const parameters = [
+      ...pathParameters.map(pathParameter),
+      ...Object.entries(headers).map(headerParameter),
+      ...(body ? [{ in: 'body', ...body }] : []),
+    ];
     if (parameters.length > 0) Reflect.defineMetadata(SWAGGER.parameters, parameters, handler);
     const refusals = this.refusalsOf([...GUARD_ERRORS[need], ...errors]);
     const responses = response
@@ -156,6 +161,9 @@ function findRoutes(modules: ModulesContainer): Iterable<Route> {
   }
   return routes.values();
 }
+
+/** A parameter in the path of a route. */
+const pathParameter = (name: string) => ({ in: 'path', name, required: true, schema: { type: 'string' } });
 
 /** A header that a route reads. */
 const headerParameter = ([name, description]: [string, string]) => ({

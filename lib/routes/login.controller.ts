@@ -1,13 +1,13 @@
-import { Controller, HttpCode, Post, Req, UseInterceptors } from '@nestjs/common';
+import { Controller, HttpCode, Post, Req } from '@nestjs/common';
 import { Public } from '../authentication/expiring-token.decorators.js';
-import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
 import type { ExpiringTokenErrorCode } from '../errors/expiring-token.exception.js';
-import { DescribeRoute, TagAuthentication } from '../openapi/describe-route.decorator.js';
+import { DescribeRoute } from '../openapi/describe-route.decorator.js';
 import { credentialsModel, PairResponseModel, TokenResponseModel } from '../openapi/models.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { TokenIssuer } from '../tokens/token.issuer.js';
 import type { HttpRequest } from '../transports/http-request.js';
 import { PasswordLogin } from './login/password-login.js';
+import { PackageRoutes } from './package-routes.decorator.js';
 import type { TokenResponse } from './token-response.js';
 
 /** The part of the documentation that both routes share. */
@@ -30,8 +30,7 @@ function describeLogin(options: ResolvedOptions) {
 /** `POST login`: always a new token for a new device. */
 @Public()
 @Controller()
-@TagAuthentication()
-@UseInterceptors(ResponseHeadersInterceptor)
+@PackageRoutes()
 export class LoginController {
   constructor(
     private readonly passwordLogin: PasswordLogin,
@@ -53,8 +52,7 @@ export class LoginController {
 /** `POST obtain-token`: the one token of a user that can be obtained again. */
 @Public()
 @Controller()
-@TagAuthentication()
-@UseInterceptors(ResponseHeadersInterceptor)
+@PackageRoutes()
 export class ObtainTokenController {
   constructor(
     private readonly passwordLogin: PasswordLogin,

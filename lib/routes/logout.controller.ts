@@ -1,18 +1,17 @@
-import { Controller, HttpCode, Post, Req, UseGuards, UseInterceptors } from '@nestjs/common';
+import { Controller, HttpCode, Post, Req, UseGuards } from '@nestjs/common';
 import { AuthenticationLogger } from '../authentication/authentication.logger.js';
 import { ExpiringTokenGuard } from '../authentication/expiring-token.guard.js';
-import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
-import { DescribeRoute, TagAuthentication } from '../openapi/describe-route.decorator.js';
+import { DescribeRoute } from '../openapi/describe-route.decorator.js';
 import { LogoutAllModel, RevokedModel } from '../openapi/models.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import { type AuthenticatedRequest, tokenOf } from '../transports/http-request.js';
+import { PackageRoutes } from './package-routes.decorator.js';
 import { readKeepCurrent } from './request-body.js';
 
 /** `POST logout` and `POST logout-all`. */
 @Controller()
-@TagAuthentication()
+@PackageRoutes()
 @UseGuards(ExpiringTokenGuard)
-@UseInterceptors(ResponseHeadersInterceptor)
 export class LogoutController {
   constructor(
     private readonly tokens: ExpiringTokenService,

@@ -1,22 +1,21 @@
-import { Controller, HttpCode, Inject, NotFoundException, Post, Req, UseInterceptors } from '@nestjs/common';
+import { Controller, HttpCode, Inject, NotFoundException, Post, Req } from '@nestjs/common';
 import { AuthenticationLogger } from '../authentication/authentication.logger.js';
 import { Public } from '../authentication/expiring-token.decorators.js';
-import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
-import { DescribeRoute, TagAuthentication } from '../openapi/describe-route.decorator.js';
+import { DescribeRoute } from '../openapi/describe-route.decorator.js';
 import { PairResponseModel, RefreshModel } from '../openapi/models.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import { type HttpRequest, utf8Header } from '../transports/http-request.js';
+import { PackageRoutes } from './package-routes.decorator.js';
 import { readRefreshToken } from './refresh-token.js';
 import { type TokenResponse, TokenResponses } from './token-response.js';
 
 /** `POST refresh`: a new pair of tokens for the device of a refresh token. */
 @Public()
 @Controller()
-@TagAuthentication()
-@UseInterceptors(ResponseHeadersInterceptor)
+@PackageRoutes()
 export class RefreshController {
   constructor(
     private readonly tokens: ExpiringTokenService,

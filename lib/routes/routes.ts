@@ -1,4 +1,4 @@
-import type { Type } from '@nestjs/common';
+import { Controller, type Type } from '@nestjs/common';
 import { DevicesController } from './devices.controller.js';
 import { LoginController, ObtainTokenController } from './login.controller.js';
 import { LogoutController } from './logout.controller.js';
@@ -9,8 +9,6 @@ import { TokenController } from './token.controller.js';
 export interface RouteDefinition {
   /** The controller that serves it. */
   controller: Type;
-  /** Pattern of the paths that may receive a body, below the option `path`. */
-  paths: string;
   /** The option without which the route does not exist. */
   requires?: 'refresh';
 }
@@ -20,15 +18,15 @@ const define = <Name extends string>(routes: Record<Name, RouteDefinition>) => r
 
 /**
  * All routes of the module, in the order of the documentation. This is the only list of them: the type and the default of the
- * option `routes`, the controllers of the module and the paths of {@link redactBodyParserErrors} are derived from it.
+ * option `routes` and the controllers of the module are derived from it.
  */
 export const ROUTES = define({
-  login: { controller: LoginController, paths: 'login' },
-  'obtain-token': { controller: ObtainTokenController, paths: 'obtain-token' },
-  token: { controller: TokenController, paths: 'token' },
-  refresh: { controller: RefreshController, paths: 'refresh', requires: 'refresh' },
-  logout: { controller: LogoutController, paths: 'logout(-all)?' },
-  devices: { controller: DevicesController, paths: 'devices/[^/]+' },
+  login: { controller: LoginController },
+  'obtain-token': { controller: ObtainTokenController },
+  token: { controller: TokenController },
+  refresh: { controller: RefreshController, requires: 'refresh' },
+  logout: { controller: LogoutController },
+  devices: { controller: DevicesController },
 });
 
 /** A route, or group of routes, that the module can serve. See {@link ExpiringTokenStructuralOptions.routes}. */
@@ -36,3 +34,17 @@ export type ExpiringTokenRoute = keyof typeof ROUTES;
 
 /** The names of all routes. */
 export const ROUTE_NAMES = Object.keys(ROUTES) as readonly ExpiringTokenRoute[];
+
+/**
+ * Returns the controllers of some routes, below a path. Each call creates classes of its own, because Nest reads the path of a
+ * controller from its class.
+ */
+export const createControllers = (path: string, routes: readonly ExpiringTokenRoute[]): Type[] =>
+  routes.map((route) => controllerAt(path, ROUTES[route].controller));
+
+function controllerAt(path: string, base: Type): Type {
+  // The name of the class is in log lines and in the operation ids of OpenAPI.
+  const { [base.name]: controller } = { [base.name]: class extends base {} };
+  Controller(`${path}/${Reflect.getMetadata('path', base)}`.replaceAll(/\/+/g, '/'))(controller!);
+  return controller!;
+}

@@ -1,10 +1,10 @@
-import { Controller, Get, Req, UseGuards, UseInterceptors } from '@nestjs/common';
+import { Controller, Get, Req, UseGuards } from '@nestjs/common';
 import { ExpiringTokenGuard } from '../authentication/expiring-token.guard.js';
-import { ResponseHeadersInterceptor } from '../authentication/response-headers.interceptor.js';
-import { DescribeRoute, TagAuthentication } from '../openapi/describe-route.decorator.js';
+import { DescribeRoute } from '../openapi/describe-route.decorator.js';
 import { CurrentTokenModel } from '../openapi/models.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
 import { type AuthenticatedRequest, tokenOf } from '../transports/http-request.js';
+import { PackageRoutes } from './package-routes.decorator.js';
 
 /** The token in use, as its client sees it. */
 export interface CurrentTokenResponse {
@@ -17,9 +17,8 @@ export interface CurrentTokenResponse {
 
 /** `GET token`: the token in use. */
 @Controller('token')
-@TagAuthentication()
+@PackageRoutes()
 @UseGuards(ExpiringTokenGuard)
-@UseInterceptors(ResponseHeadersInterceptor)
 export class TokenController {
   constructor(private readonly tokens: ExpiringTokenService) {}
 

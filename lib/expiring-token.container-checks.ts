@@ -1,0 +1,81 @@
+import { Scope } from '@nestjs/common';
+import { APP_GUARD, type ModulesContainer } from '@nestjs/core';
+import { ExpiringTokenGuard } from './authentication/expiring-token.guard.js';
+import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
+
+/** A module in Nest's container. */
+export type NestModule = ModulesContainer extends Map<string, infer Module> ? Module : never;
+/** A provider in Nest's container. */
+export type NestProvider = NestModule['providers'] extends Map<unknown, infer Wrapper> ? Wrapper : never;
+
+/** Returns the module with this instance. */
+export const moduleOf = (modules: ModulesContainer, instance: object): NestModule =>
+  [...modules.values()].find((module) => module.metatype === instance.constructor && module.instance === instance)!;
+
+const SCOPE_REMEDY =
+  'Give it the default scope. A request is at hand in your own guards and handlers; docs/users.md shows how a store finds the tenant.';
+
+/**
+ * Checks that Nest created all providers of a module of this package at the start. A provider that depends on the request does
+ * not exist then, and a guard that does not exist protects nothing.
+ *
+ * @param users - the class of the option `users`
+ * @throws ExpiringTokenOptionsError that names the provider with request scope
+ */
+export function checkScopes(own: NestModule, users: unknown): void {
+  for (const provider of own.providers.values()) {
+    const path = findRequestScope(provider);
+    if (path.length === 0) continue;
+    const isOfUsers = path.some(({ token }) => token === users);
+    throw new ExpiringTokenOptionsError(isOfUsers ? 'users' : 'forRootAsync', describePath(path), SCOPE_REMEDY);
+  }
+}
+
+/**
+ * Checks the guards of this package that the application registers for all its routes.
+ *
+ * @throws ExpiringTokenOptionsError if Nest could not create one, because it depends on the request
+ */
+export function checkGlobalGuards(modules: ModulesContainer): void {
+  for (const { providers } of modules.values()) {
+    for (const provider of providers.values()) {
+      if (!String(provider.name).startsWith(APP_GUARD) || provider.isDependencyTreeStatic()) continue;
+      const path = findRequestScope(provider);
+      if (!path.some(isPackageGuard)) continue;
+      throw new ExpiringTokenOptionsError('APP_GUARD', describePath(path), SCOPE_REMEDY);
+    }
+  }
+}
+
+const isPackageGuard = ({ metatype }: NestProvider): boolean =>
+  typeof metatype === 'function' &&
+  (metatype === ExpiringTokenGuard || metatype.prototype instanceof ExpiringTokenGuard);
+
+/** Returns the providers from this one to the one that has request scope; none if it does not depend on such a provider. */
+function findRequestScope(provider: NestProvider, visited = new Set<NestProvider>()): NestProvider[] {
+  if (provider.scope === Scope.REQUEST) return [provider];
+  if (visited.has(provider)) return [];
+  visited.add(provider);
+  for (const dependency of dependenciesOf(provider)) {
+    const path = findRequestScope(dependency, visited);
+    if (path.length > 0) return [provider, ...path];
+  }
+  return [];
+}
+
+function describePath(path: readonly NestProvider[]): string {
+  const names = path.map(({ name }) =>
+    typeof name === 'symbol' ? name.description : String(name).replace(/ \(UUID.*/, ''),
+  );
+  return names.length === 1
+    ? `${names[0]} has request scope`
+    : `${names[0]} depends on ${names.slice(1).join(', which depends on ')}, which has request scope`;
+}
+
+/** The providers that Nest injects into a provider, as parameters or properties. */
+export function dependenciesOf(provider: NestProvider): NestProvider[] {
+  // The list has no entry for a parameter that is optional and does not exist. Nest has no list for a provider without any.
+  const parameters = (provider.getCtorMetadata() as (NestProvider | undefined)[] | undefined) ?? [];
+  const properties = provider.getPropertiesMetadata() ?? [];
+  return [...parameters, ...properties.map(({ wrapper }) => wrapper)].filter((dependency) => dependency !== undefined);
+}
