@@ -52,7 +52,7 @@ abstract class Users implements UserStore<TestUser> {
 
 @Injectable({ scope: Scope.REQUEST })
 class Tenant {
-  constructor(@Inject(REQUEST) readonly request: unknown) {}
+  constructor(@Inject(REQUEST) readonly incoming: unknown) {}
 }
 
 @Injectable()
