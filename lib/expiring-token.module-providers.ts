@@ -28,6 +28,7 @@ import { repositoryProviders, repositoryTokens } from './expiring-token.reposito
 import { checkDataSource, checkEntities } from './expiring-token.startup-checks.js';
 import { RouteDocumentation } from './openapi/route-documentation.js';
 import { type ResolvedOptions, resolveOptions } from './options/resolve-options.js';
+import { LoginFailures } from './routes/login/login-failures.js';
 import { LoginThrottle } from './routes/login/login.throttle.js';
 import { LoginVerifier } from './routes/login/login.verifier.js';
 import { PasswordLogin } from './routes/login/password-login.js';
@@ -114,7 +115,14 @@ const AUTHENTICATION_PROVIDERS: Provider[] = [
   UpgradeRequests,
 ];
 
-const ROUTE_PROVIDERS: Provider[] = [LoginThrottle, LoginVerifier, PasswordLogin, RouteDocumentation, TokenResponses];
+const ROUTE_PROVIDERS: Provider[] = [
+  LoginFailures,
+  LoginThrottle,
+  LoginVerifier,
+  PasswordLogin,
+  RouteDocumentation,
+  TokenResponses,
+];
 
 const optionProviders = (extras: ResolvedModuleOptions): Provider[] => [
   { provide: MODULE_EXTRAS, useValue: extras },

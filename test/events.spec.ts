@@ -79,6 +79,18 @@ async function emittedEvents(app: TestApp): Promise<[name: string, event: object
   return app.nest.get(Journal).emittedEvents.splice(0);
 }
 
+/** Waits until work that was left for later turns of the event loop has begun. */
+async function emptyTurns(): Promise<void> {
+  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** The payloads of failed logins since the last call, when there are so many. Their users are looked up in the background. */
+async function loginFailures(app: TestApp, count: number): Promise<object[]> {
+  const { emittedEvents: events } = app.nest.get(Journal);
+  await vi.waitUntil(() => events.length >= count, { timeout: 5000, interval: 1 });
+  return (await emittedEvents(app)).filter(([name]) => name === 'login-failed').map(([, event]) => event);
+}
+
 const byDevice = (events: [string, object][]) =>
   events.toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
 
@@ -276,16 +288,36 @@ describe('An application with @nestjs/event-emitter', () => {
 describe('The event for a failed login', () => {
   onEveryEnvironment(
     (environment) => {
-      it('has the error code and the address, and never the name that was typed', async () => {
+      it('has the error code, the user and the address, and never the name that was typed', async () => {
         const app = await bootWith(environment, { loginThrottle: { limit: 1 } });
-        const { username } = await app.createUser();
+        const { id: userId, username } = await app.createUser();
         const address = '127.0.0.1';
         await app.login(username, 'wrong');
-        expect(await emittedEvents(app)).toEqual([['login-failed', { code: 'credentials_invalid', address }]]);
+        expect(await loginFailures(app, 1)).toEqual([{ code: 'credentials_invalid', userId, address }]);
         await app.post('/auth/obtain-token', { username, password: PASSWORD });
-        expect(await emittedEvents(app)).toEqual([['login-failed', { code: 'throttled', address }]]);
+        expect(await loginFailures(app, 1)).toEqual([{ code: 'throttled', userId, address }]);
+        await app.login(username.toUpperCase(), 'wrong');
+        expect(await loginFailures(app, 1)).toEqual([{ code: 'throttled', userId: null, address }]);
         await app.post('/auth/login', { username });
-        expect(await emittedEvents(app)).toEqual([]);
+        await app.login(username);
+        expect(await loginFailures(app, 1)).toEqual([{ code: 'throttled', userId, address }]);
+      });
+
+      it('has the address without the port that a proxy sends', async () => {
+        const app = await environment.boot({
+          imports: [EventEmitterModule.forRoot(), JournalModule],
+          proxies: 1,
+        });
+        for (const [forwarded, address] of [
+          ['192.0.2.1:4711', '192.0.2.1'],
+          ['[2001:DB8::1]:4711', '2001:db8::1'],
+          ['::ffff:192.0.2.1', '192.0.2.1'],
+          ['somewhere', 'somewhere'],
+        ]) {
+          const headers = [['X-Forwarded-For', forwarded!]] as const;
+          await app.send('/auth/login', { method: 'POST', headers, body: { username: 'nobody', password: 'wrong' } });
+          expect(await loginFailures(app, 1)).toEqual([{ code: 'credentials_invalid', userId: null, address }]);
+        }
       });
     },
     { databases: ['sqlite'] },
@@ -310,10 +342,72 @@ describe('The event for a failed login', () => {
         }
       }
 
+      /** A user store whose look-up by name ends when the test decides. */
+      @Injectable()
+      class SlowNames {
+        readonly lookUps: ((user: unknown) => void)[] = [];
+        findById = async () => null;
+        validateCredentials = async () => null;
+        getId = (user: { id: string }) => user.id;
+        findByUsername = () =>
+          new Promise<{ id: string } | null>((end) => this.lookUps.push(end as (user: unknown) => void));
+      }
+
+      it('neither delays the response nor keeps many look-ups waiting', async () => {
+        const app = await bootWith(environment, { users: SlowNames, timeout: '1m' });
+        const { lookUps } = app.nest.get(SlowNames);
+        const answers = await Promise.all(Array.from({ length: 100 }, () => app.login('ann')));
+        expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([401]));
+        // Those that need not wait for a look-up.
+        const unknown = await loginFailures(app, 68);
+        expect(unknown).toEqual(Array.from({ length: 68 }, () => expect.objectContaining({ userId: null })));
+        const found = new Set<unknown>();
+        for (let index = 0; index < 32; index++) {
+          await vi.waitUntil(() => lookUps.length > index, { timeout: 5000, interval: 1 });
+          expect(lookUps.length - index).toBeLessThanOrEqual(2);
+          lookUps[index]!({ id: `user ${index}` });
+        }
+        for (const event of await loginFailures(app, 32)) found.add((event as { userId: string }).userId);
+        expect(found.size).toBe(32);
+        expect(lookUps).toHaveLength(32);
+      });
+
+      it.each<[string, () => unknown]>([
+        ['rejects', () => Promise.reject(new Error('broken'))],
+        [
+          'throws',
+          () => {
+            throw new Error('broken');
+          },
+        ],
+        ['returns no object', () => 'ann'],
+        ['returns a user whose id cannot be one', () => ({ id: '' })],
+        ['hangs', () => new Promise(() => undefined)],
+      ])('has no user if the look-up %s, and the response is the same', async (_, findByUsername) => {
+        @Injectable()
+        class Names extends SlowNames {
+          override findByUsername = findByUsername as () => Promise<null>;
+        }
+        const app = await bootWith(environment, { users: Names, timeout: '200ms' });
+        expect((await app.login('ann')).status).toBe(401);
+        expect(await loginFailures(app, 1)).toEqual([
+          { code: 'credentials_invalid', userId: null, address: '127.0.0.1' },
+        ]);
+      });
+
+      it('causes no look-up if nothing listens to it', async () => {
+        for (const imports of [[], [EventEmitterModule.forRoot()]]) {
+          const app = await environment.boot({ options: { users: SlowNames }, imports });
+          expect((await app.login('ann')).status).toBe(401);
+          await emptyTurns();
+          expect(app.nest.get(SlowNames).lookUps, `${imports.length} modules`).toEqual([]);
+        }
+      });
+
       it('has no code if the user store threw its own exception, and is not emitted for an outage', async () => {
         const app = await bootWith(environment, { users: Directory });
         expect((await app.login('ann')).status).toBe(403);
-        expect(await emittedEvents(app)).toEqual([['login-failed', { code: null, address: '127.0.0.1' }]]);
+        expect(await loginFailures(app, 1)).toEqual([{ code: null, userId: null, address: '127.0.0.1' }]);
         app.nest.get(Directory).failure = new Error('the directory is down');
         expect((await app.login('ann')).status).toBe(503);
         expect(await emittedEvents(app)).toEqual([]);

@@ -3,11 +3,11 @@ import { AuthenticationLogger, nameInLog } from '../../authentication/authentica
 import { ExpiringTokenException } from '../../errors/expiring-token.exception.js';
 import { orUnavailable } from '../../errors/service-unavailable.js';
 import { USER_STORE } from '../../expiring-token.constants.js';
-import { TokenEvents } from '../../tokens/events/token.events.js';
 import { PasswordHashChanged } from '../../tokens/token.issuer.js';
 import type { HttpRequest } from '../../transports/http-request.js';
 import { checkUserId } from '../../users/user-id.js';
 import { isActiveUser, type UserStore } from '../../users/user-store.js';
+import { LoginFailures } from './login-failures.js';
 import { type LoginAttempt, LoginThrottle } from './login.throttle.js';
 
 /** An error below 500 is a judgement of the credentials, however the user store expresses it; an outage is not. */
@@ -29,7 +29,7 @@ export class LoginVerifier {
     @Inject(USER_STORE) private readonly users: UserStore,
     private readonly throttle: LoginThrottle,
     private readonly log: AuthenticationLogger,
-    private readonly events: TokenEvents,
+    private readonly failures: LoginFailures,
   ) {}
 
   /**
@@ -65,7 +65,7 @@ export class LoginVerifier {
     } catch (error) {
       await (isRejection(error) && !isThrottled(error) ? attempt?.failed() : attempt?.cancelled());
       this.log.refused('Login', request, error, { name: nameInLog(username) });
-      if (isRejection(error)) this.emitFailure(request, error);
+      if (isRejection(error)) this.failures.report(request, username, error);
       throw error;
     }
   }
@@ -93,10 +93,5 @@ export class LoginVerifier {
     if (!isActiveUser(this.users, user)) throw new ExpiringTokenException('credentials_invalid');
     checkUserId(this.users.getId(user));
     return user;
-  }
-
-  private emitFailure({ ip }: HttpRequest, error: unknown): void {
-    const code = error instanceof ExpiringTokenException ? error.code : null;
-    this.events.emit('expiring-token.login-failed', { code, address: ip ?? null });
   }
 }

@@ -87,7 +87,12 @@ export interface PasswordChangedEvent {
 export interface LoginFailedEvent {
   /** `credentials_invalid` or `throttled`; null if the user store threw its own exception. */
   code: ExpiringTokenErrorCode | null;
-  /** The client's address, as the framework determines it; null if it does not know one. */
+  /**
+   * The user whose name was sent. Null if `UserStore.findByUsername` does not find one, fails or does not exist, and for some
+   * events while very many logins fail.
+   */
+  userId: string | null;
+  /** The client's address without its port, as the framework determines it; null if it does not know one. */
   address: string | null;
 }
 

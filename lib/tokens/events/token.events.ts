@@ -54,6 +54,12 @@ export class TokenEvents implements OnApplicationBootstrap {
     this.emitter = [...(module?.providers.values() ?? [])].map(({ instance }) => instance).find(isEmitter);
   }
 
+  /** Whether the application listens to an event, which may be costly to prepare. */
+  hasListeners(name: keyof ExpiringTokenEvents): boolean {
+    const { emitter } = this;
+    return emitter !== undefined && emitter.listeners(name).length + emitter.listenersAny().length > 0;
+  }
+
   /** Logs and emits an event whose cause is committed already. Nothing is emitted without `@nestjs/event-emitter`. */
   readonly emit: Emit = (name, event) => {
     const { emitter } = this;
