@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 
 /** The entries of the package, as its `exports` have them. */
-const ENTRIES = ['lib/index.ts', 'lib/testing/index.ts', 'lib/migrations/index.ts'];
+const ENTRIES = ['lib/index.ts', 'lib/testing/index.ts', 'lib/migrations/entry/index.ts'];
 
 /** @type {Partial<import('typedoc').TypeDocOptions>} */
 export default {

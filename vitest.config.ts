@@ -10,7 +10,7 @@ export const shared = {
     // The first match is used.
     alias: {
       'nestjs-expiring-token/testing': source('lib/testing/index.ts'),
-      'nestjs-expiring-token/migrations': source('lib/migrations/index.ts'),
+      'nestjs-expiring-token/migrations': source('lib/migrations/entry/index.ts'),
       'nestjs-expiring-token': source('lib/index.ts'),
     },
   },

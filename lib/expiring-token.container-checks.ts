@@ -1,7 +1,8 @@
-import { Scope } from '@nestjs/common';
+import { Scope, type Type } from '@nestjs/common';
 import { APP_GUARD, type ModulesContainer } from '@nestjs/core';
 import { ExpiringTokenGuard } from './authentication/expiring-token.guard.js';
-import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
+import { TOKEN_GUARD } from './authentication/handler-requirements.js';
+import { ExpiringTokenOptionsError, LIST_COPIES } from './errors/expiring-token-options.error.js';
 
 /** A module in Nest's container. */
 export type NestModule = ModulesContainer extends Map<string, infer Module> ? Module : never;
@@ -14,6 +15,30 @@ export const moduleOf = (modules: ModulesContainer, instance: object): NestModul
 
 const SCOPE_REMEDY =
   'Give it the default scope. A request is at hand in your own guards and handlers; docs/users.md shows how a store finds the tenant.';
+
+/**
+ * Checks that the application has one copy of this package. The classes of another copy have the same names, but they do not
+ * find the providers of this one.
+ *
+ * @throws ExpiringTokenOptionsError if a module or a guard of another copy is in the container
+ */
+export function checkCopies(modules: ModulesContainer, own: Type): void {
+  for (const { metatype, providers, injectables } of modules.values()) {
+    const isOtherModule = metatype !== own && metatype.name === own.name;
+    const guard = [...providers.values(), ...injectables.values()].find(isGuardOfOtherCopy);
+    if (!isOtherModule && !guard) continue;
+    throw new ExpiringTokenOptionsError(
+      'imports',
+      isOtherModule
+        ? 'the application imports two copies of nestjs-expiring-token'
+        : `${metatype.name} uses the guard of another copy of nestjs-expiring-token`,
+      LIST_COPIES,
+    );
+  }
+}
+
+const isGuardOfOtherCopy = ({ metatype }: NestProvider): boolean =>
+  typeof metatype === 'function' && Reflect.hasMetadata(TOKEN_GUARD, metatype) && !isGuardClass(metatype);
 
 /**
  * Checks that Nest created all providers of a module of this package at the start. A provider that depends on the request does
@@ -47,9 +72,11 @@ export function checkGlobalGuards(modules: ModulesContainer): void {
   }
 }
 
-const isPackageGuard = ({ metatype }: NestProvider): boolean =>
+const isGuardClass = (metatype: unknown): boolean =>
   typeof metatype === 'function' &&
   (metatype === ExpiringTokenGuard || metatype.prototype instanceof ExpiringTokenGuard);
+
+const isPackageGuard = ({ metatype }: NestProvider): boolean => isGuardClass(metatype);
 
 /** Returns the providers from this one to the one that has request scope; none if it does not depend on such a provider. */
 function findRequestScope(provider: NestProvider, visited = new Set<NestProvider>()): NestProvider[] {

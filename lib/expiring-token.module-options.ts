@@ -1,5 +1,5 @@
 import type { ModuleMetadata, Type } from '@nestjs/common';
-import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
+import { ExpiringTokenOptionsError, LIST_COPIES } from './errors/expiring-token-options.error.js';
 import type { ExpiringTokenOptions } from './options/expiring-token.options.js';
 import { checkOneOf, checkPattern, formatValue, rejectOption } from './options/option-checks.js';
 import { type ExpiringTokenRoute, ROUTE_NAMES, ROUTES } from './routes/routes.js';
@@ -131,10 +131,14 @@ export function resolveModuleOptions(options: ExpiringTokenStructuralOptions): R
   checkOneOf('globalGuard', globalGuard, [true, false]);
   checkPattern('dataSource', dataSource, /./, "Give the name of a data source, such as 'default'.");
   if (tokenEntity !== Token && !(typeof tokenEntity === 'function' && tokenEntity.prototype instanceof Token)) {
-    rejectOption('tokenEntity', tokenEntity, 'Give an entity class that extends Token.');
+    rejectOption(
+      'tokenEntity',
+      tokenEntity,
+      `Give an entity class that extends Token. ${copiesHint(tokenEntity, Token)}`,
+    );
   }
   if (userEntity !== User && !(typeof userEntity === 'function' && userEntity.prototype instanceof User)) {
-    rejectOption('userEntity', userEntity, 'Give an entity class that extends User.');
+    rejectOption('userEntity', userEntity, `Give an entity class that extends User. ${copiesHint(userEntity, User)}`);
   }
   if (userEntity !== User && users !== undefined) {
     throw new ExpiringTokenOptionsError(
@@ -144,6 +148,14 @@ export function resolveModuleOptions(options: ExpiringTokenStructuralOptions): R
     );
   }
   return { ...resolved, routes: [...new Set(served)] };
+}
+
+/** The remedy if a class extends a class with the same name as the right one. */
+function copiesHint(given: unknown, base: Type): string {
+  for (let parent = given; typeof parent === 'function'; parent = Object.getPrototypeOf(parent)) {
+    if (parent.name === base.name) return LIST_COPIES;
+  }
+  return '';
 }
 
 /**

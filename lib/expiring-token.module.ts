@@ -5,7 +5,7 @@ import type { Database } from './database/database.js';
 import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
 import { HideFromInspect } from './errors/hide-from-inspect.decorator.js';
 import { DATA_SOURCE, DATABASE, MODULE_EXTRAS, RESOLVED_OPTIONS } from './expiring-token.constants.js';
-import { checkGlobalGuards, checkScopes, moduleOf } from './expiring-token.container-checks.js';
+import { checkCopies, checkGlobalGuards, checkScopes, moduleOf } from './expiring-token.container-checks.js';
 import { ASYNC_OPTIONS_TYPE, ConfigurableModuleClass } from './expiring-token.module-definition.js';
 import {
   type ExpiringTokenModuleOptions,
@@ -50,6 +50,7 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
     private readonly module: ModuleRef,
   ) {
     super();
+    checkCopies(modules, ExpiringTokenModule);
     if ([...modules.values()].filter(({ metatype }) => metatype === ExpiringTokenModule).length > 1) {
       throw new ExpiringTokenOptionsError(
         'strategy',

@@ -5,7 +5,7 @@ import type { Database } from './database/database.js';
 import { SUPPORTED_DATABASES } from './database/open-database.js';
 import { describeError } from './errors/describe-error.js';
 import { PackageLogger } from './errors/package.logger.js';
-import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
+import { ExpiringTokenOptionsError, LIST_COPIES } from './errors/expiring-token-options.error.js';
 import type { ResolvedModuleOptions } from './expiring-token.module-options.js';
 import { Token } from './tokens/token.entity.js';
 import { User } from './users/user.entity.js';
@@ -33,6 +33,13 @@ export function checkDataSource(dataSource: DataSource | undefined, name: string
       `Give the name of a data source of type ${SUPPORTED_DATABASES.join(', ')}.`,
     );
   }
+  if (!dataSource.isInitialized) {
+    throw new ExpiringTokenOptionsError(
+      'dataSource',
+      `${JSON.stringify(name)} is not initialized, so its entities are not known`,
+      'Remove manualInitialization from TypeOrmModule.forRoot(), or initialize the data source in its dataSourceFactory.',
+    );
+  }
   return dataSource;
 }
 
@@ -51,10 +58,13 @@ export const entitiesOf = ({ tokenEntity, userEntity, users }: EntityOptions): R
 export function checkEntities(dataSource: DataSource, options: EntityOptions): DataSource {
   for (const [option, entity] of Object.entries(entitiesOf(options))) {
     if (!dataSource.hasMetadata(entity)) {
+      const hasNamesake = dataSource.entityMetadatas.some(({ name }) => name === entity.name);
       throw new ExpiringTokenOptionsError(
         option,
-        `${entity.name} is not an entity of the data source`,
-        `Set autoLoadEntities: true in TypeOrmModule.forRoot(), or add ${entity.name} to its entities.`,
+        `${entity.name} is not an entity of the data source${hasNamesake ? ', which has another class with this name' : ''}`,
+        hasNamesake
+          ? `Add the class ${entity.name} that this package uses to its entities. ${LIST_COPIES}`
+          : `Set autoLoadEntities: true in TypeOrmModule.forRoot(), or add ${entity.name} to its entities.`,
       );
     }
   }

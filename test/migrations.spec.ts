@@ -1,9 +1,11 @@
+import { dirname, join } from 'node:path';
 import { Token, typeOrmUsers, User } from 'nestjs-expiring-token';
 import { CreateAuthToken1795564800000, migrations, tokenMigrations } from 'nestjs-expiring-token/migrations';
 import { Column, DataSource, DefaultNamingStrategy, Entity, Index } from 'typeorm';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ACCOUNT, Account } from './fixtures/account.js';
 import { warnings, onEveryDatabase, PASSWORD, TestEnvironment } from './fixtures/app.js';
+import { compile } from './fixtures/compile.js';
 import { createDatabase, isMissing, type TestDatabase } from './fixtures/databases.js';
 
 @Entity({ name: 'auth_token', withoutRowid: true })
@@ -113,6 +115,14 @@ describe('The migrations', () => {
         await dataSource.undoLastMigration();
         await dataSource.undoLastMigration();
         expect(await dataSource.createQueryRunner().hasTable(tablePath)).toBe(false);
+      });
+
+      it('are found by a glob over their files, each once', async () => {
+        const directory = dirname(await compile('lib/migrations/create-auth-token.migration.ts'));
+        const dataSource = await open({ migrations: [join(directory, '*.js')] });
+        const run = (await dataSource.runMigrations()).map((migration) => migration.name);
+        expect(run).toEqual(migrations.map((Migration) => new Migration().name));
+        expect(await pending(dataSource)).toEqual([]);
       });
 
       it('are marked as run if synchronize created the tables', async () => {

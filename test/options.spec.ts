@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { Injectable, Module } from '@nestjs/common';
+import { Controller, Injectable, Module, UseGuards } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import {
   ExpiringTokenModule,
@@ -10,10 +10,11 @@ import {
   typeOrmUsers,
   User,
 } from 'nestjs-expiring-token';
-import { Column, DeleteDateColumn, Entity } from 'typeorm';
-import { describe, expect, it } from 'vitest';
+import { Column, DeleteDateColumn, Entity, PrimaryColumn } from 'typeorm';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { ACCOUNT, Account } from './fixtures/account.js';
 import { onEveryDatabase, TestEnvironment } from './fixtures/app.js';
+import { compile } from './fixtures/compile.js';
 
 /** Compiles a module with these options and without a database. */
 const start = (options: unknown) =>
@@ -308,6 +309,65 @@ describe('An application with a wrong setup does not start', () => {
       await expect(environment.boot({ options: { userEntity: DoubleUser, users } })).rejects.toThrow(
         'userEntity: it is the entity of the built-in store, which the option users replaces. Leave out userEntity, or users.',
       );
+    });
+
+    it('with a data source that is not initialized', async () => {
+      await expect(environment.boot({ typeOrm: { manualInitialization: true } })).rejects.toThrow(
+        'dataSource: "default" is not initialized, so its entities are not known. Remove manualInitialization',
+      );
+    });
+
+    it('with users that are registered for another data source', async () => {
+      @Entity()
+      class Person {
+        @PrimaryColumn()
+        id: string;
+        @Column()
+        name: string;
+        @Column()
+        password: string;
+      }
+      const users = typeOrmUsers(Person, { id: 'id', username: 'name', password: 'password' });
+      const starting = environment.boot({ options: { users, dataSource: 'people' }, typeOrm: { name: 'people' } });
+      await expect(starting).rejects.toThrow("import TypeOrmModule.forFeature([Person], 'people')");
+    });
+
+    describe('with two copies of the package', () => {
+      let copy: typeof import('nestjs-expiring-token');
+      beforeAll(async () => {
+        copy = await import(/* @vite-ignore */ await compile('lib/index.ts'));
+      });
+      const LIST = 'npm ls nestjs-expiring-token';
+
+      it('that are both imported', async () => {
+        expect(copy.ExpiringTokenModule).not.toBe(ExpiringTokenModule);
+        const module = [ExpiringTokenModule.forRoot({ isGlobal: true }), copy.ExpiringTokenModule.forRoot()];
+        const starting = environment.boot({ module });
+        await expect(starting).rejects.toThrow('the application imports two copies of nestjs-expiring-token');
+        await expect(environment.boot({ module })).rejects.toThrow(LIST);
+      });
+
+      it('one of which has the guard', async () => {
+        @Controller()
+        @UseGuards(copy.ExpiringTokenGuard)
+        class NotesController {}
+        @Module({ controllers: [NotesController] })
+        class NotesModule {}
+        const starting = environment.boot({ options: { isGlobal: true }, imports: [NotesModule] });
+        await expect(starting).rejects.toThrow('NotesModule uses the guard of another copy of nestjs-expiring-token');
+      });
+
+      it('one of which has the entities', async () => {
+        const typeOrm = { autoLoadEntities: false, entities: [copy.Token, copy.User] };
+        const starting = environment.boot({ typeOrm });
+        await expect(starting).rejects.toThrow(
+          'tokenEntity: Token is not an entity of the data source, which has another',
+        );
+        await expect(environment.boot({ typeOrm })).rejects.toThrow(LIST);
+        class OwnToken extends copy.Token {}
+        const options = { tokenEntity: OwnToken } as unknown as ExpiringTokenModuleOptions;
+        await expect(environment.boot({ options })).rejects.toThrow(LIST);
+      });
     });
 
     it('with the module imported twice, which would register the Passport strategy twice', async () => {

@@ -54,6 +54,8 @@ async function migrate(name, dataSource) {
 }
 
 await migrate('sqlite', sqlite);
+const glob = 'node_modules/nestjs-expiring-token/dist/migrations/*.js';
+await migrate('sqlite, by a glob', new DataSource({ ...sqlite.options, database: 'glob.sqlite', migrations: [glob] }));
 for (const [type, address] of Object.entries({
   postgres: process.env.TEST_POSTGRES_URL ?? 'postgres://postgres@127.0.0.1:5432/postgres',
   mariadb: process.env.TEST_MARIADB_URL ?? 'mysql://root@127.0.0.1:3306/mysql',

@@ -15,3 +15,7 @@ export class ExpiringTokenOptionsError extends Error {
     super(`ExpiringTokenModule: ${option}: ${problem}. ${remedy}`);
   }
 }
+
+/** The remedy for two copies of the package, whose classes have the same names and are different. */
+export const LIST_COPIES =
+  'If the package is installed twice, "npm ls nestjs-expiring-token" lists the copies: all must be one.';

@@ -1,5 +1,5 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
-import { authTable } from './auth-table.js';
+import { authTable } from './tables/auth-table.js';
 
 // The table as it was on the day of this migration, written out, because the entity will change and this must not. For the
 // same reason a dialect never changes the type of a released kind of column.

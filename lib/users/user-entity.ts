@@ -56,6 +56,12 @@ export function isLoadedFromRow(
   );
 }
 
+/** The second parameter of `forFeature()` for a data source with a name; TypeORM 1 has it among the options only. */
+function nameParameter({ options }: DataSource): string {
+  const { name = 'default' } = options as { name?: string };
+  return name === 'default' ? '' : `, '${name}'`;
+}
+
 /**
  * Checks, at start-up, that users can be read from an entity.
  *
@@ -70,7 +76,7 @@ export function checkUserEntity<User>(
     throw new ExpiringTokenOptionsError(
       'users',
       `${entity.name} is not an entity of the data source`,
-      `Add ${entity.name} to its entities, or set autoLoadEntities and import TypeOrmModule.forFeature([${entity.name}]).`,
+      `Add ${entity.name} to its entities, or set autoLoadEntities and import TypeOrmModule.forFeature([${entity.name}]${nameParameter(dataSource)}).`,
     );
   }
   const { id, username, password, active } = properties;

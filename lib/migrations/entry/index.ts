@@ -1,6 +1,6 @@
 import type { MigrationInterface } from 'typeorm';
-import { CreateAuthToken1795564800000 } from './create-auth-token.migration.js';
-import { CreateAuthUser1795564800001 } from './create-auth-user.migration.js';
+import { CreateAuthToken1795564800000 } from '../create-auth-token.migration.js';
+import { CreateAuthUser1795564800001 } from '../create-auth-user.migration.js';
 
 export { CreateAuthToken1795564800000, CreateAuthUser1795564800001 };
 

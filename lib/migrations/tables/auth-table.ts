@@ -1,6 +1,6 @@
 import { type EntityMetadata, type QueryRunner, Table, type TableColumnOptions } from 'typeorm';
-import type { ColumnKind } from '../database/dialect.js';
-import { dialectOf, SUPPORTED_DATABASES } from '../database/open-database.js';
+import type { ColumnKind } from '../../database/dialect.js';
+import { dialectOf, SUPPORTED_DATABASES } from '../../database/open-database.js';
 
 type ColumnMetadata = EntityMetadata['columns'][number];
 
