@@ -7,7 +7,7 @@ import { JwtService } from '@nestjs/jwt';
 import { Test } from '@nestjs/testing';
 import { TypeOrmModule, type TypeOrmModuleOptions } from '@nestjs/typeorm';
 import { hashSync } from 'bcryptjs';
-import { CurrentToken, CurrentUser, ExpiringTokenModule, Public, Token } from 'nestjs-expiring-token';
+import { CurrentToken, CurrentUser, ExpiringTokenModule, Public, Token, User } from 'nestjs-expiring-token';
 import { DataSource } from 'typeorm';
 import ts from 'typescript';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -212,7 +212,7 @@ const literalOf = ({ defaultValue }: Documented): string | undefined => /^`([^`]
 const literals = (options: readonly Documented[]): [name: string, value: unknown][] =>
   options.flatMap((option) => {
     const code = literalOf(option);
-    return code === undefined ? [] : [[option.name, runInNewContext(`(${code})`, { Token })]];
+    return code === undefined ? [] : [[option.name, runInNewContext(`(${code})`, { Token, User })]];
   });
 
 const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1);
