@@ -67,6 +67,8 @@ export type { TokenPurpose } from './tokens/token-purpose.js';
 export type { Credentials, UserStore } from './users/user-store.js';
 export { hashPassword } from './users/password-hash.js';
 export { typeOrmUsers, type TypeOrmUsers } from './accounts/typeorm-users.js';
+export type { VerifyHash } from './users/password-verifier.js';
+export type { TypeOrmUsersOptions } from './users/typeorm-users.js';
 export type { UserProperties } from './users/user-entity.js';
 export { User } from './users/user.entity.js';
 export { UserService } from './accounts/user.service.js';

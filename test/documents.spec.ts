@@ -131,7 +131,7 @@ describe('The TypeScript examples in the documentation', () => {
     const { Account } = await import(compiled('docs/users.md', 'accounts.js'));
     const { BcryptAccounts } = await import(compiled('docs/users.md', 'bcrypt-accounts.js'));
     const forFeature = TypeOrmModule.forFeature([Account]);
-    app = await start([ExpiringTokenModule.forRoot({ users: BcryptAccounts, imports: [forFeature] })]);
+    app = await start([forFeature, ExpiringTokenModule.forRoot({ users: BcryptAccounts })]);
     const origin = await app.getUrl();
     const accounts = app.get(DataSource).getRepository<{ email: string; passwordHash: string }>('Account');
     await accounts.save({ email: ANN.username, passwordHash: hashSync(ANN.password, 4) });
@@ -203,6 +203,7 @@ const GROUPS = {
   loginThrottle: optionsOf('LoginThrottleOptions'),
   cache: optionsOf('CacheOptions'),
   prune: optionsOf('PruneOptions'),
+  passwords: optionsOf('PasswordOptions'),
 };
 
 /** The default value, if it is written as code and not in words. */

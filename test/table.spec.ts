@@ -43,6 +43,6 @@ describe('An SQL statement of the package', () => {
       const calls = [finders, repositories].flatMap((pattern) => [...code.matchAll(new RegExp(pattern, 'gi'))]);
       return [...new Set(calls.map(({ 1: method }) => `${file}: ${method}`))];
     });
-    expect(usedMethods).toEqual(['users/typeorm-users.ts: findOneBy', 'users/typeorm-users.ts: findBy']);
+    expect(usedMethods).toEqual(['users/typeorm-users.ts: find']);
   });
 });

@@ -195,6 +195,16 @@ const BROKEN: [promise: string, broken: Partial<UserStore<Member>>, complaint: R
     /accepted the name "Ann-Élise "/,
   ],
   [
+    'gives isActive the same user at a login as on a request',
+    {
+      validateCredentials: async (credentials) => {
+        const member = await store.validateCredentials(credentials);
+        return member && { ...member, active: undefined as never };
+      },
+    },
+    /returned another user than findById/,
+  ],
+  [
     'returns from isActive whether a user may log in',
     { isActive: () => true },
     /returned true for the user of inactiveId/,

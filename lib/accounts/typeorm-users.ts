@@ -17,7 +17,7 @@ import { checkNewPassword } from '../users/credentials.js';
 import { hashPassword } from '../users/password-hash.js';
 import { isOfEntity, isSoftDeleted, type UserProperties } from '../users/user-entity.js';
 import { isUserId } from '../users/user-id.js';
-import { typeOrmUserStore, type TypeOrmUserStore } from '../users/typeorm-users.js';
+import { typeOrmUserStore, type TypeOrmUserStore, type TypeOrmUsersOptions } from '../users/typeorm-users.js';
 
 /** A `UserStore` that also changes its users, each together with the tokens of the user in one transaction. */
 export interface TypeOrmUsers<User> extends TypeOrmUserStore<User> {
@@ -68,8 +68,9 @@ export interface TypeOrmUsers<User> extends TypeOrmUserStore<User> {
  *
  * @param entity - the entity class of the users
  * @param properties - the names of its properties
+ * @param options - see {@link TypeOrmUsersOptions}
  * @returns a class for the option `users`. It can be extended
- * @throws ExpiringTokenOptionsError at start-up, if the entity has no such columns
+ * @throws ExpiringTokenOptionsError at start-up, if the entity has no such columns, or columns that cannot be used as such
  * @example
  * ```ts
  * @Injectable()
@@ -86,12 +87,13 @@ export interface TypeOrmUsers<User> extends TypeOrmUserStore<User> {
 export function typeOrmUsers<User extends ObjectLiteral>(
   entity: Type<User>,
   properties: UserProperties<User>,
+  { verify }: TypeOrmUsersOptions = {},
 ): Type<TypeOrmUsers<User>> {
   const { id, password: passwordProperty, active: activeProperty } = properties;
 
   @HideFromInspect()
   @Injectable()
-  class UsersOverEntity extends typeOrmUserStore(entity, properties) implements TypeOrmUsers<User> {
+  class UsersOverEntity extends typeOrmUserStore(entity, properties, { verify }) implements TypeOrmUsers<User> {
     readonly #database: Database;
     readonly #options: ResolvedOptions;
     readonly #table: Table<User, ObjectLiteral>;

@@ -3,6 +3,7 @@ import type { DataSource } from 'typeorm';
 import type { TransactionScript } from '../database/database.js';
 import { Table } from '../database/table.js';
 import { uuidV7 } from '../database/uuid-v7.js';
+import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
 import {
   CLOCK,
@@ -62,7 +63,11 @@ export class UserService {
       return table.read(rows[0]!);
     };
     const duplicate = () => new ConflictException('User name is taken');
-    return this.transactions.run(user.id, insert, { duplicate });
+    const unstorable = () =>
+      new ExpiringTokenException('validation_failed', {
+        message: 'username contains a character that the database cannot store',
+      });
+    return this.transactions.run(user.id, insert, { duplicate, unstorable });
   }
 
   /**

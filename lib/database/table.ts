@@ -10,7 +10,10 @@ import type { AliasedTable, ComparedColumn, SqlValue, Statement } from './dialec
 
 type ColumnMetadata = EntityMetadata['columns'][number];
 
-const isSelected = ({ isSelect }: ColumnMetadata): boolean => isSelect;
+/** A `@VirtualColumn()` is a subquery of TypeORM, and not a column of the table. */
+const isStored = ({ isVirtualProperty }: ColumnMetadata): boolean => !isVirtualProperty;
+
+const isSelected = (column: ColumnMetadata): boolean => column.isSelect && isStored(column);
 
 /** A table in a statement over several tables, and how to read its rows. */
 export interface Selection<Entity, Columns> extends AliasedTable {
@@ -41,7 +44,10 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
   ) {
     this.metadata = dataSource.getMetadata(entity);
     this.name = this.metadata.tablePath.split('.').map(this.quote).join('.');
-    this.columns = this.metadata.columns.map((column) => this.quote(column.databaseName)).join(', ');
+    this.columns = this.metadata.columns
+      .filter(isStored)
+      .map((column) => this.quote(column.databaseName))
+      .join(', ');
     this.read = this.reader(({ databaseName }) => databaseName, isSelected);
   }
 

@@ -15,14 +15,13 @@ export type DriverErrorKind = 'duplicate' | 'value' | 'comparison' | 'conflict' 
 const CODES: Record<Exclude<DriverErrorKind, 'other'>, readonly string[]> = {
   duplicate: ['23505', 'ER_DUP_ENTRY', 'SQLITE_CONSTRAINT_PRIMARYKEY', 'SQLITE_CONSTRAINT_UNIQUE'],
   value: [
-    '22001',
-    '22003',
-    '22021',
-    '22P02',
+    // PostgreSQL: all data exceptions, for example a character that the encoding of the database lacks.
+    '22*',
     'ER_DATA_TOO_LONG',
     'ER_TRUNCATED_WRONG_VALUE*',
     'ER_WARN_DATA_OUT_OF_RANGE',
     'ER_INVALID_CHARACTER_STRING',
+    'ER_CANNOT_CONVERT_STRING',
     'ER_CANT_AGGREGATE_*COLLATIONS',
     'SQLITE_TOOBIG',
     'SQLITE_MISMATCH',

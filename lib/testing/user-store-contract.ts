@@ -216,6 +216,19 @@ export function userStoreContract<User>(
       }
     }),
 
+    requirement('gives isActive the same user at a login as on a request', async ({ store, users }) => {
+      if (!store.isActive) return;
+      for (const credentials of users) {
+        const user = await logIn(store, credentials);
+        const found = await store.findById(store.getId(user));
+        assert.deepEqual(
+          user,
+          found,
+          'validateCredentials returned another user than findById, for example without a relation or a computed property',
+        );
+      }
+    }),
+
     requirement('returns from isActive whether a user may log in', async ({ store, users, inactiveId }) => {
       for (const credentials of users) {
         const user = await logIn(store, credentials);

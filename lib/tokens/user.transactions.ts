@@ -29,6 +29,8 @@ export interface ApplicationCondition<T> {
 export interface UserScriptOptions<T> {
   /** The error if a unique key is taken. Without it the keys are random ids, and the script runs again. */
   duplicate?: () => Error;
+  /** The error if the database cannot store a value. Without it, the error of the driver is thrown. */
+  unstorable?: () => Error;
   /** The script ends access, so it runs before all other changes of the user. */
   isRevocation?: boolean;
   /** The id of the token that the change was requested with, of which a bounded number waits. */
@@ -136,10 +138,11 @@ export class UserTransactions {
     signal: AbortSignal,
     userId: string,
     script: UserScript<T>,
-    { condition, duplicate }: UserScriptOptions<T>,
+    options: UserScriptOptions<T>,
   ): Promise<[T, EmittedEvent[]]> {
+    const { condition } = options;
     await condition?.check();
-    const [result, events] = await this.transact(signal, userId, script, duplicate);
+    const [result, events] = await this.transact(signal, userId, script, options);
     try {
       await condition?.check();
     } catch (error) {
@@ -156,7 +159,7 @@ export class UserTransactions {
     signal: AbortSignal,
     userId: string,
     script: UserScript<T>,
-    duplicate?: () => Error,
+    { duplicate, unstorable }: Pick<UserScriptOptions<T>, 'duplicate' | 'unstorable'> = {},
   ): Promise<[T, EmittedEvent[]]> {
     let events: EmittedEvent[] = [];
     const attempt = () => {
@@ -168,7 +171,10 @@ export class UserTransactions {
     try {
       return [await (duplicate ? transact() : retry(transact, ['duplicate'], signal)), events];
     } catch (error) {
-      throw duplicate && classifyDriverError(error) === 'duplicate' ? duplicate() : error;
+      const kind = classifyDriverError(error);
+      if (kind === 'duplicate' && duplicate) throw duplicate();
+      if (kind === 'value' && unstorable) throw unstorable();
+      throw error;
     }
   }
 }

@@ -45,8 +45,15 @@ export function setHashConcurrency(concurrency: number): void {
 
 const logger = new PackageLogger();
 
-/** @throws ExpiringTokenException `unavailable` if too many hashes wait */
-async function queued<T>(compute: () => Promise<T>): Promise<T> {
+/** Logs that a stored hash cannot be verified. */
+export const logUnverifiable = (): void => logger.error(UNVERIFIABLE);
+
+/**
+ * Computes a hash as soon as fewer than the allowed number are computed.
+ *
+ * @throws ExpiringTokenException `unavailable` if too many hashes wait
+ */
+export async function queued<T>(compute: () => Promise<T>): Promise<T> {
   if (limit.pendingCount >= MAX_WAITING) throw new ExpiringTokenException('unavailable');
   return limit(compute);
 }
@@ -81,7 +88,7 @@ export const verifyPassword = (stored: unknown, password: string): Promise<boole
       const matches = await verify(stored, password).catch(() => null);
       if (matches !== null) return matches;
     }
-    if (stored !== null && stored !== undefined) logger.error(UNVERIFIABLE);
+    if (stored !== null && stored !== undefined) logUnverifiable();
     await verify(DUMMY_HASH, password);
     return false;
   });
@@ -90,11 +97,13 @@ export const verifyPassword = (stored: unknown, password: string): Promise<boole
  * Hashes a password that matches a hash once more if that hash is weaker than new ones: if it fills less memory in all of its
  * passes. No parameter becomes less: a hash of few kibibytes and many passes keeps its number of passes.
  *
- * @param stored - a hash that was verified
+ * @param stored - a hash that was verified. One of another kind counts as weaker
  * @returns the new hash, or null if the hash is not weaker
  */
 export async function strengthenHash(stored: string, password: string): Promise<string | null> {
-  const [memoryCost, timeCost, parallelism] = PHC.exec(stored)!.slice(1).map(Number) as [number, number, number];
+  const parameters = PHC.exec(stored);
+  if (!parameters) return hashWith(COST, password);
+  const [memoryCost, timeCost, parallelism] = parameters.slice(1).map(Number) as [number, number, number];
   if (memoryCost * timeCost >= COST.memoryCost * COST.timeCost) return null;
   const cost: Cost = {
     memoryCost: Math.max(memoryCost, COST.memoryCost),

@@ -1,14 +1,17 @@
 import { Inject, Injectable, mixin, type Type } from '@nestjs/common';
-import { type DataSource, type FindOptionsWhere, In, type ObjectLiteral } from 'typeorm';
+import { type DataSource, type FindManyOptions, type FindOptionsWhere, In, type ObjectLiteral } from 'typeorm';
 import type { Database, Row, TransactionScript } from '../database/database.js';
 import { classifyDriverError } from '../errors/driver-errors.js';
 import { type Selection, Table } from '../database/table.js';
 import { withTimeout } from '../async/with-timeout.js';
 import { DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
+import { PackageLogger } from '../errors/package.logger.js';
 import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
-import { checkUserEntity, hasHiddenRows, isLoadedFromRow, type UserProperties } from './user-entity.js';
-import { strengthenHash, verifyPassword } from './password-hash.js';
+import { checkUserEntity } from './user-entity-checks.js';
+import { isLoadedFromRow, isOfEntity, isSoftDeleted, type UserProperties } from './user-entity.js';
+import { strengthenHash } from './password-hash.js';
+import { PasswordVerifier, type VerifyHash } from './password-verifier.js';
 import {
   type Credentials,
   type JoinableUserStore,
@@ -20,8 +23,26 @@ import {
   VERIFY_AGAIN,
 } from './user-store.js';
 
+const logger = new PackageLogger();
+
+/** The id of nobody in a column of UUIDs (RFC 9562 §5.9). */
+const NIL_UUID = '00000000-0000-0000-0000-000000000000';
+
 /** Some drivers return 1. Another truthy value, for example the buffer of a bit column, may mean false. */
 const isTrue = (value: unknown): boolean => value === true || value === 1;
+
+/** Options of `typeOrmUsers`. */
+export interface TypeOrmUsersOptions {
+  /**
+   * Checks hashes of another kind than Argon2id, for example by bcrypt. A hash that it accepts is replaced by an Argon2id hash.
+   *
+   * Each login then computes a hash of either kind, so that its duration tells neither whether a user exists nor which kind of hash
+   * is stored. This holds as soon as the process has seen one hash of the other kind, and as long as all of these cost the same.
+   *
+   * @defaultValue none: only Argon2id hashes are verified
+   */
+  verify?: VerifyHash;
+}
 
 /** A store over a TypeORM entity: it has the optional methods of {@link UserStore}. */
 export interface TypeOrmUserStore<User> extends UserStore<User> {
@@ -34,6 +55,7 @@ export interface TypeOrmUserStore<User> extends UserStore<User> {
 export function typeOrmUserStore<User extends ObjectLiteral>(
   entity: Type<User>,
   properties: UserProperties<User>,
+  { verify }: TypeOrmUsersOptions = {},
 ): Type<TypeOrmUserStore<User>> {
   const { id, username, password, active } = properties;
 
@@ -43,7 +65,7 @@ export function typeOrmUserStore<User extends ObjectLiteral>(
     private readonly table: Table<User, ObjectLiteral>;
     private readonly selection: Selection<User, ObjectLiteral>;
     private readonly isLoadedFromRow: boolean;
-    private readonly hasHiddenRows: boolean;
+    private readonly passwords = new PasswordVerifier(verify);
     /** The hash that was verified for a user. */
     private readonly verifiedHashes = new WeakMap<User, unknown>();
 
@@ -55,23 +77,22 @@ export function typeOrmUserStore<User extends ObjectLiteral>(
       checkUserEntity(dataSource, entity, properties);
       this.table = new Table(dataSource, entity);
       this.selection = this.table.selection('u', ({ isSelect, isVirtual }) => isSelect && !isVirtual);
-      const { metadata } = this.table;
-      this.isLoadedFromRow = isLoadedFromRow(dataSource, metadata, database.dialect.columnTypesDecodedDifferently);
-      this.hasHiddenRows = hasHiddenRows(metadata);
+      this.isLoadedFromRow = isLoadedFromRow(
+        dataSource,
+        this.table.metadata,
+        database.dialect.columnTypesDecodedDifferently,
+      );
     }
 
     async findById(userId: string): Promise<User | null> {
-      const criteria = { [id]: userId } as FindOptionsWhere<User>;
-      const user = await this.read((signal) =>
-        this.database.readEntities((manager) => manager.getRepository(entity).findOneBy(criteria), signal),
-      );
+      const [user] =
+        (await this.read((signal) => this.readEntities({ [id]: userId } as FindOptionsWhere<User>, signal))) ?? [];
       // MySQL compares a number with text by its leading digits: it finds id 1 for '1abc'.
       return user && this.getId(user) === userId ? user : null;
     }
 
     async findByUsername(name: string): Promise<User | null> {
-      const row = await this.findRow(name);
-      return row ? this.table.read(row) : null;
+      return this.load(await this.findRow(name));
     }
 
     async findByIds(ids: readonly string[]): Promise<User[]> {
@@ -80,14 +101,11 @@ export function typeOrmUserStore<User extends ObjectLiteral>(
         const users = await Promise.all(ids.map((userId) => this.findById(userId)));
         return users.filter((user) => user !== null);
       }
-      const criteria = { [id]: In(ids) } as FindOptionsWhere<User>;
-      return this.runWithTimeout((signal) =>
-        this.database.readEntities((manager) => manager.getRepository(entity).findBy(criteria), signal),
-      );
+      return this.runWithTimeout((signal) => this.readEntities({ [id]: In(ids) } as FindOptionsWhere<User>, signal));
     }
 
     [USER_JOIN](userId: string): UserJoin<User> | null {
-      if (this.overridesFindById() || !this.isLoadedFromRow || this.hasAfterLoadSubscriber()) return null;
+      if (!this.isReadFromRow()) return null;
       const { dialect } = this.database;
       const comparable = dialect.castText(userId, this.table.comparedColumn(id));
       if (comparable === null) return null;
@@ -107,15 +125,16 @@ export function typeOrmUserStore<User extends ObjectLiteral>(
       let row = await this.findRow(name);
       for (;;) {
         const stored = hashOf(row);
-        const isRight = await verifyPassword(stored, plain);
+        const isRight = await this.passwords.verify(stored, plain);
         // The password may have been changed while this hash waited in the queue: then the new one counts. The row is read
         // again in any case: the response time must not reveal whether the user exists.
         row = await this.findRow(name);
         if (typeof stored === 'string' && hashOf(row) !== stored) continue;
-        if (!isRight || !row) return null;
-        const user = this.table.read(row);
+        const user = await this.load(isRight ? row : undefined);
+        if (!user || !row) return null;
         // The login succeeds even if this fails. For an inactive user, who is rejected, no second hash is computed.
-        const strengthen = () => this.strengthen(user, stored as string, plain).catch(() => stored);
+        const storedId = this.table.readColumn(row, id);
+        const strengthen = () => this.strengthen(storedId, stored as string, plain).catch(() => stored);
         this.verifiedHashes.set(user, this.isActive(user) ? await strengthen() : stored);
         return user;
       }
@@ -124,8 +143,7 @@ export function typeOrmUserStore<User extends ObjectLiteral>(
     *[VERIFY_AGAIN](user: User): TransactionScript<VerifiedState> {
       const { rows } = yield this.table.select({ [id]: user[id] });
       const row = rows.find((candidate) => String(this.table.readColumn(candidate, id)) === String(user[id]));
-      const deletion = this.table.metadata.deleteDateColumn?.propertyName;
-      if (!row || (deletion && this.table.readColumn(row, deletion) !== null)) return 'inactive';
+      if (!row || !this.isVisible(row)) return 'inactive';
       // The column, and not `isActive` of a subclass, which may need relations that the row does not contain.
       if (active !== undefined && !isTrue(this.table.readColumn(row, active))) return 'inactive';
       const verified = this.verifiedHashes.get(user);
@@ -145,9 +163,26 @@ export function typeOrmUserStore<User extends ObjectLiteral>(
       return Reflect.get(this, 'findById') !== Reflect.get(UserStoreOverEntity.prototype, 'findById');
     }
 
-    /** Whether a TypeORM subscriber handles loaded entities. It may have been added after start-up. */
-    private hasAfterLoadSubscriber(): boolean {
-      return this.dataSource.subscribers.some((subscriber) => 'afterLoad' in subscriber);
+    /** Whether users can be read from their rows. A subscriber may have been added after start-up. */
+    private isReadFromRow(): boolean {
+      const hasSubscriber = this.dataSource.subscribers.some((subscriber) => 'afterLoad' in subscriber);
+      return this.isLoadedFromRow && !hasSubscriber && !this.overridesFindById();
+    }
+
+    /**
+     * Returns the user of a row as a request gets it: read from the row, or by `findById` with eager relations, listeners and
+     * what a subclass adds. Without a row it looks up nobody, which takes as long.
+     */
+    private async load(row: Row | undefined): Promise<User | null> {
+      if (this.isReadFromRow()) return row ? this.table.read(row) : null;
+      const nobody = this.table.comparedColumn(id).type === 'uuid' ? NIL_UUID : '0';
+      const user = await this.findById(row ? String(this.table.readColumn(row, id)) : nobody);
+      return row ? user : null;
+    }
+
+    /** Whether TypeORM loads a row. */
+    private isVisible(row: Row): boolean {
+      return isOfEntity(this.table.metadata, row) && !isSoftDeleted(this.table.metadata, row);
     }
 
     /** Finds the row whose name is exactly equal, among those that the collation of the column treats as equal. */
@@ -155,29 +190,40 @@ export function typeOrmUserStore<User extends ObjectLiteral>(
       // PostgreSQL rejects NUL in text, so no user name contains it.
       if (name.includes('\0')) return undefined;
       const select = this.table.select({ [username]: name });
-      const rows = await this.read((signal) => this.database.read(select, signal));
-      const visibleIds = this.hasHiddenRows ? await this.findVisibleIds(name) : null;
-      const isVisible = (row: Row) => !visibleIds || visibleIds.has(String(this.table.readColumn(row, id)));
-      return rows?.find((row) => this.table.readColumn(row, username) === name && isVisible(row));
+      const rows = (await this.read((signal) => this.database.read(select, signal))) ?? [];
+      const exact = rows.filter((row) => this.table.readColumn(row, username) === name && this.isVisible(row));
+      if (exact.length > 1) {
+        logger.error(
+          `Two rows of ${entity.name} have the same ${username}, so neither can log in: make the column unique, or rename one user`,
+        );
+        return undefined;
+      }
+      return exact[0];
     }
 
-    /** Returns the ids of the users that TypeORM loads for a name. */
-    private async findVisibleIds(name: string): Promise<Set<string>> {
-      const criteria = { [username]: name } as FindOptionsWhere<User>;
-      const users = await this.read((signal) =>
-        this.database.readEntities((manager) => manager.getRepository(entity).findBy(criteria), signal),
-      );
-      return new Set(users?.map((user) => String(user[id])));
+    /**
+     * Reads users in TypeORM's way, and never from its query cache: a user who was deactivated or deleted would stay in it.
+     * Eager relations are joined if TypeORM caches every query, because it would cache queries for relations too.
+     */
+    private readEntities(criteria: FindOptionsWhere<User>, signal: AbortSignal): Promise<User[]> {
+      const { cache } = this.dataSource.options;
+      const cachesAll = typeof cache === 'object' && cache.alwaysEnabled === true;
+      const options: FindManyOptions<User> = {
+        where: criteria,
+        cache: false,
+        ...(cachesAll ? { relationLoadStrategy: 'join' as const } : {}),
+      };
+      return this.database.readEntities((manager) => manager.getRepository(entity).find(options), signal);
     }
 
     /**
      * Replaces the hash that was verified if it is weaker than new ones, unless it was changed in the meantime. Returns the
      * hash of the row, as far as it is known.
      */
-    private async strengthen(user: User, stored: string, plain: string): Promise<string> {
+    private async strengthen(storedId: unknown, stored: string, plain: string): Promise<string> {
       const stronger = await strengthenHash(stored, plain);
       if (stronger === null) return stored;
-      const change = this.table.update({ [password]: stronger }, { [id]: user[id], [password]: stored });
+      const change = this.table.update({ [password]: stronger }, { [id]: storedId, [password]: stored });
       const affected = await this.runWithTimeout((signal) => this.database.write(change, signal));
       return affected === 1 ? stronger : stored;
     }

@@ -1,8 +1,5 @@
-import type { Type } from '@nestjs/common';
 import type { DataSource, EntityMetadata } from 'typeorm';
 import type { Row } from '../database/database.js';
-import { ExpiringTokenOptionsError } from '../errors/expiring-token-options.error.js';
-import { formatValue } from '../options/option-checks.js';
 
 /** The names of the entity's properties that `typeOrmUsers` reads. */
 export interface UserProperties<User> {
@@ -15,10 +12,6 @@ export interface UserProperties<User> {
   /** A boolean: whether the user may log in and use tokens. If it is left out, every user may. */
   active?: keyof User & string;
 }
-
-/** Whether the table may contain rows that TypeORM does not load: soft-deleted ones, or those of another class. */
-export const hasHiddenRows = ({ deleteDateColumn, inheritancePattern }: EntityMetadata): boolean =>
-  deleteDateColumn !== undefined || inheritancePattern !== undefined;
 
 /** Whether a row is softly deleted, so that TypeORM does not load it. */
 export const isSoftDeleted = ({ deleteDateColumn }: EntityMetadata, row: Row): boolean =>
@@ -52,50 +45,7 @@ export function isLoadedFromRow(
       (column) => !column.isVirtualProperty && !excludedTypes.includes(driver.normalizeType(column)),
     ) &&
     metadata.expression === undefined &&
-    !hasHiddenRows(metadata)
+    metadata.deleteDateColumn === undefined &&
+    metadata.inheritancePattern === undefined
   );
-}
-
-/** The second parameter of `forFeature()` for a data source with a name; TypeORM 1 has it among the options only. */
-function nameParameter({ options }: DataSource): string {
-  const { name = 'default' } = options as { name?: string };
-  return name === 'default' ? '' : `, '${name}'`;
-}
-
-/**
- * Checks, at start-up, that users can be read from an entity.
- *
- * @throws ExpiringTokenOptionsError if the entity is not registered, lacks a column, or does not select one
- */
-export function checkUserEntity<User>(
-  dataSource: DataSource,
-  entity: Type<User>,
-  properties: UserProperties<User>,
-): void {
-  if (!dataSource.hasMetadata(entity)) {
-    throw new ExpiringTokenOptionsError(
-      'users',
-      `${entity.name} is not an entity of the data source`,
-      `Add ${entity.name} to its entities, or set autoLoadEntities and import TypeOrmModule.forFeature([${entity.name}]${nameParameter(dataSource)}).`,
-    );
-  }
-  const { id, username, password, active } = properties;
-  for (const [role, property] of Object.entries({ id, username, password, active })) {
-    if (role === 'active' && property === undefined) continue;
-    const column = property && dataSource.getMetadata(entity).findColumnWithPropertyName(property);
-    if (!column) {
-      throw new ExpiringTokenOptionsError(
-        'users',
-        `${entity.name} has no column ${formatValue(property)} for ${role}`,
-        'Give typeOrmUsers the names of properties of the entity.',
-      );
-    }
-    if (!column.isSelect && role !== 'password') {
-      throw new ExpiringTokenOptionsError(
-        'users',
-        `${entity.name}.${property} has select: false`,
-        'Remove it: only the password may have select: false.',
-      );
-    }
-  }
 }

@@ -58,9 +58,11 @@ import {
   typeOrmUsers,
   User,
   type TypeOrmUsers,
+  type TypeOrmUsersOptions,
   type UserProperties,
   UserService,
   type UserStore,
+  type VerifyHash,
 } from 'nestjs-expiring-token';
 import { migrations, tokenMigrations } from 'nestjs-expiring-token/migrations';
 import { actingAs, ExpiringTokenTestingModule, TestClock, userStoreContract } from 'nestjs-expiring-token/testing';
@@ -99,9 +101,12 @@ const properties: UserProperties<Account> = {
   active: 'enabled',
 };
 
+const verify: VerifyHash = (hash, password) => hash === password;
+const typeOrmUsersOptions: Required<TypeOrmUsersOptions> = { verify };
+
 /** A user store for an entity of the application, with an additional rule. */
 @Injectable()
-export class Accounts extends typeOrmUsers(Account, properties) {
+export class Accounts extends typeOrmUsers(Account, properties, typeOrmUsersOptions) {
   override isActive(account: Account): boolean {
     return account.enabled && account.email.endsWith('@example.org');
   }
