@@ -58,6 +58,16 @@ describe('The limit of devices', () => {
       expect(await namesOf(app, user.id)).toEqual(['e', 'd', 'a']);
     });
 
+    it('ends the older one of devices that were last used at the same instant', async () => {
+      const user = await app.createUser();
+      const { json } = await logIn(app, user.username, 'a');
+      app.clock.advance(HOUR_MS);
+      await app.get('/me', json.token);
+      await app.usesWritten();
+      for (const name of ['b', 'c', 'd']) await logIn(app, user.username, name);
+      expect(new Set(await namesOf(app, user.id))).toEqual(new Set(['b', 'c', 'd']));
+    });
+
     it('revokes nothing for a token whose purpose makes no device', async () => {
       const user = await app.createUser();
       for (const name of ['a', 'b', 'c']) await app.tokens.issue(user.id, { name });
