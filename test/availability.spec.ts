@@ -78,9 +78,11 @@ describe('A database that cannot be queried', () => {
 
     it('is answered 503 too if a change fails after the token was read, and nothing is changed', async () => {
       const rows = await app.countTokens();
-      const changing = vi.spyOn(app.nest.get<Database>(DATABASE), 'transaction').mockRejectedValue(new Error('gone'));
+      const changing = (['transaction', 'write'] as const).map((method) =>
+        vi.spyOn(app.nest.get<Database>(DATABASE), method).mockRejectedValue(new Error('gone')),
+      );
       (await Promise.all(everyChange())).forEach(expectUnavailable);
-      changing.mockRestore();
+      for (const method of changing) method.mockRestore();
       expect(await app.countTokens()).toBe(rows);
       expect((await app.get('/auth/token', token)).json.name).toBeNull();
     });
