@@ -86,7 +86,11 @@ function exported(module: NestModule, token: InjectionToken): NestProvider[] {
 function findNamesake(modules: ModulesContainer, dataSource: DataSource, token: InjectionToken, entity: Type) {
   const providers = [...modules.values()].filter((module) => module.providers.has(token));
   if (providers.length === 1) return undefined;
-  return dataSource.entityMetadatas.find((metadata) => nameOf(metadata) === entity.name && metadata.target !== entity);
+  // An entity with the same table is that of another copy of this package.
+  const { tableName } = dataSource.getMetadata(entity);
+  return dataSource.entityMetadatas.find(
+    (metadata) => nameOf(metadata) === entity.name && metadata.target !== entity && metadata.tableName !== tableName,
+  );
 }
 
 const nameOf = ({ target }: EntityMetadata): string => (typeof target === 'string' ? target : target.name);

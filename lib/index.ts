@@ -59,6 +59,7 @@ export type {
   IssuedToken,
   IssueOptions,
   LoggedIn,
+  LogInOptions,
   PruneJob,
   PruneProgress,
 } from './tokens/token.interfaces.js';

@@ -15,8 +15,6 @@ import { seedTokens } from './fixtures/seed-tokens.js';
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
-const latest = (instants: readonly Date[]) => new Date(Math.max(...instants.map(Number)));
-
 /** What the tokens of one device make by the rule of validity; undefined if none of them is live. */
 function deviceOf(tokens: readonly Token[], app: TestApp): { shown: Device; lastSeen: number } | undefined {
   const { lifetimes } = app.nest.get(TokenValidity);
@@ -24,25 +22,31 @@ function deviceOf(tokens: readonly Token[], app: TestApp): { shown: Device; last
   const live = tokens.filter((token) => rulesOf(token.purpose)?.isDevice && isLive(token, lifetimes, app.clock.now));
   const [first] = live;
   if (!first) return undefined;
-  const shown = live.map((token) => {
-    const usedFor = Number(token.lastUsedAt) - Number(token.created);
-    const isRounded = token.purpose === 'refresh' && token.lastUsedAt !== null;
-    const lastUsedAt = isRounded
-      ? new Date(Number(token.lastUsedAt) - (usedFor % lastUsedAccuracyMs))
-      : token.lastUsedAt;
-    return { purpose: token.purpose, created: token.created, lifespan: token.lifespan, lastUsedAt };
+  const createdMs = Math.min(...live.map(({ created }) => Number(created)));
+  const canRefresh = live.some(({ purpose }) => purpose === 'refresh');
+  const rounded = (sinceMs: number, atMs: number) =>
+    !Number.isFinite(atMs) || atMs <= sinceMs ? atMs : atMs - ((atMs - sinceMs) % lastUsedAccuracyMs);
+  const ends = live.map((token) => {
+    const { purpose, created, lifespan } = token;
+    const isRefresh = purpose === 'refresh';
+    const use = token.lastUsedAt && Number(token.lastUsedAt);
+    const usedFor = use === null ? 0 : use - Number(created);
+    const lastUsedAt = use === null ? null : new Date(isRefresh ? use - (usedFor % lastUsedAccuracyMs) : use);
+    const end = expiryOf({ purpose, created, lifespan, lastUsedAt }, lifetimes);
+    const endMs = end ? Number(end) : Infinity;
+    return canRefresh && !isRefresh ? rounded(createdMs, endMs) : endMs;
   });
-  const ends = shown.map((age) => expiryOf(age, lifetimes));
-  const uses = shown.map(({ lastUsedAt }) => lastUsedAt).filter((use) => use !== null);
-  const createdAt = new Date(Math.min(...live.map(({ created }) => Number(created))));
+  const uses = live.flatMap(({ lastUsedAt }) => (lastUsedAt ? [Number(lastUsedAt)] : []));
+  const lastUseMs = Math.max(...uses);
+  const createdAt = new Date(createdMs);
   return {
     shown: {
       id: first.deviceId,
       name: first.name,
       userAgent: first.userAgent,
       createdAt,
-      lastUsedAt: uses.length > 0 ? latest(uses) : null,
-      expiresAt: ends.some((end) => end === null) ? null : latest(ends as Date[]),
+      lastUsedAt: uses.length > 0 ? new Date(canRefresh ? rounded(createdMs, lastUseMs) : lastUseMs) : null,
+      expiresAt: Math.max(...ends) === Infinity ? null : new Date(Math.max(...ends)),
     },
     lastSeen: Math.max(Number(createdAt), ...live.map(({ lastUsedAt }) => Number(lastUsedAt))),
   };

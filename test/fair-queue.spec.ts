@@ -1,5 +1,7 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { FairQueue, type QueuedTask } from '../lib/async/fair-queue.js';
+
+afterEach(() => vi.restoreAllMocks());
 
 const MINUTE_MS = 60_000;
 const { signal } = new AbortController();
@@ -89,7 +91,8 @@ describe('FairQueue', () => {
     aborting.abort();
     expect(queue.waiting('user', false)).toBe(2);
     expect(queue.waiting('user', true)).toBe(1);
-    expect(queue.waiting('user', false, 'a')).toBe(2);
+    expect(queue.waiting('user', false, 'a')).toBe(1);
+    expect(queue.waiting('user', true, 'a')).toBe(1);
     expect(queue.waiting('user', false, 'b')).toBe(1);
     expect(queue.waiting('another user', false)).toBe(0);
     end();
@@ -98,20 +101,30 @@ describe('FairQueue', () => {
     expect(queue.waiting('user', false)).toBe(0);
   });
 
-  it('starts no task that could not finish in the time that it has left', async () => {
+  it.each([
+    ['more than twice the average duration', 200, 61, true],
+    ['less than twice the average duration', 200, 59, false],
+    ['half of its time, if twice the average is longer', 100, 51, true],
+    ['less than half of its time', 100, 50, false],
+  ])('starts a task only if enough time is left: %s', async (_, timeoutMs, leftMs, isStarted) => {
+    let nowMs = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => nowMs);
     const queue = new FairQueue();
     const started: string[] = [];
-    for (let round = 0; round < 20; round++) {
-      await queue.run('slow', taskOf(), () => new Promise((resolve) => setTimeout(resolve, 20)));
-    }
+    for (let round = 0; round < 100; round++) await queue.run('slow', taskOf(), async () => void (nowMs += 30));
     const end = occupy(queue);
-    const late = noting(queue, started, 'late', { timeoutMs: 30 });
+    const task = noting(queue, started, 'task', { timeoutMs });
     const patient = noting(queue, started, 'patient');
+    // The running task starts, and takes as long as the average.
+    nowMs += timeoutMs - leftMs - 30;
+    await new Promise(setImmediate);
+    nowMs += 30;
     end();
-    await expect(late).rejects.toThrow('too many changes of one user wait');
+    if (isStarted) await task;
+    else await expect(task).rejects.toThrow('too many changes of one user wait');
     await patient;
-    expect(started).toEqual(['patient']);
-    await noting(queue, started, 'nothing waits before it', { timeoutMs: 30 });
-    expect(started).toEqual(['patient', 'nothing waits before it']);
+    expect(started).toEqual(isStarted ? ['task', 'patient'] : ['patient']);
+    await noting(queue, started, 'nothing waits before it', { timeoutMs: 1 });
+    expect(started.at(-1)).toBe('nothing waits before it');
   });
 });

@@ -1,7 +1,16 @@
 import { Injectable } from '@nestjs/common';
 import { EventEmitter2, EventEmitterModule } from '@nestjs/event-emitter';
-import { type Credentials, Token, type UserStore } from 'nestjs-expiring-token';
+import {
+  type Credentials,
+  hashPassword,
+  Token,
+  type TypeOrmUsers,
+  typeOrmUsers,
+  User,
+  type UserStore,
+} from 'nestjs-expiring-token';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { uuidV7 } from '../lib/database/uuid-v7.js';
 import { USER_STORE } from '../lib/expiring-token.constants.js';
 import { onEveryDatabase, onOneEnvironment, PASSWORD, type TestApp, type TestEnvironment } from './fixtures/app.js';
 import type { Answer } from './fixtures/http.js';
@@ -136,6 +145,82 @@ describe('A login', () => {
   });
 });
 
+const OverUser = typeOrmUsers(User, { id: 'id', username: 'username', password: 'password', active: 'active' });
+
+/** What a test does while a login is verified. */
+let meanwhile: () => Promise<unknown> = async () => undefined;
+
+/** Passes on other credentials, and loads the user again. */
+@Injectable()
+class ReloadingUsers extends OverUser {
+  override async validateCredentials({ username, password }: Credentials) {
+    const user = await super.validateCredentials({ username: username.trim(), password });
+    await meanwhile();
+    return user && this.findById(this.getId(user));
+  }
+}
+
+/** Returns one object per user to all logins. */
+@Injectable()
+class SharingUsers extends OverUser {
+  private readonly shared = new Map<string, User>();
+
+  override async validateCredentials(credentials: Credentials) {
+    const user = await super.validateCredentials(credentials);
+    if (!user) return null;
+    if (!this.shared.has(user.id)) this.shared.set(user.id, user);
+    await meanwhile();
+    return this.shared.get(user.id)!;
+  }
+}
+
+describe('A subclass of typeOrmUsers', () => {
+  onEveryDatabase((environment) => {
+    afterEach(() => {
+      meanwhile = async () => undefined;
+    });
+
+    it.each([
+      ['loads the user again', ReloadingUsers],
+      ['returns the same object to several logins', SharingUsers],
+    ])('that %s rejects a login whose password changed, and accepts the new one', async (_, users) => {
+      const app = await environment.boot({ options: { users, refresh: {} } });
+      const store = app.nest.get<TypeOrmUsers<User>>(USER_STORE);
+      const username = `user-${Math.random()}`;
+      const id = uuidV7(Date.now());
+      await app.dataSource.getRepository(User).insert({ id, username, password: await hashPassword(PASSWORD) });
+      expect((await app.login(username)).status).toBe(200);
+      let changes = 0;
+      meanwhile = async () => {
+        if (changes++ > 0) return;
+        await store.changePassword(id, 'a new password');
+        // The owner logs in before the login with the old password ends.
+        expect((await app.login(username, 'a new password')).status).toBe(200);
+        await app.tokens.revokeAll(id);
+      };
+      expect(await app.login(username)).toMatchObject({ status: 401, json: { code: 'credentials_invalid' } });
+      expect(await app.tokens.list(id)).toEqual([]);
+      expect((await app.login(username, 'a new password')).status).toBe(200);
+    });
+
+    it('that logs in by a route of its own passes the credentials on', async () => {
+      const app = await environment.boot({ options: {} });
+      const user = await app.createUser();
+      const store = app.nest.get<UserStore<User>>(USER_STORE);
+      const credentials = { username: user.username, password: PASSWORD };
+      expect(await store.validateCredentials(credentials)).not.toBeNull();
+      await expect(app.tokens.logIn(user.id, { credentials })).resolves.toBeDefined();
+      await app.users.changePassword(user.id, 'a new password');
+      for (const method of ['logIn', 'obtain'] as const) {
+        await expect(app.tokens[method](user.id, { credentials }), method).rejects.toMatchObject({
+          code: 'credentials_invalid',
+        });
+      }
+      expect(await app.tokens.list(user.id)).toEqual([]);
+    });
+  });
+});
+
 interface Member {
   id: string;
   password: string;
@@ -209,6 +294,22 @@ describe('A user store with isStillValid', () => {
   });
 
   onOneEnvironment((environment) => {
+    it.each([1, 2])(
+      'that never answers the %i. question does not keep the user from ending access',
+      async (question) => {
+        const app = await environment.boot({ options: { users: Members, timeout: '300ms' } });
+        const members = app.nest.get<Members>(USER_STORE);
+        const { plainText } = (await app.tokens.logIn(members.ann.id)).access;
+        const asked = vi.spyOn(members, 'isStillValid');
+        for (let answered = 1; answered < question; answered++) asked.mockResolvedValueOnce(true);
+        asked.mockReturnValueOnce(new Promise(() => undefined));
+        expect((await app.login('ann')).status).toBe(503);
+        expect((await app.post('/auth/logout-all', undefined, plainText)).status).toBe(200);
+        expect(await app.tokens.list(members.ann.id)).toEqual([]);
+        expect((await app.login('ann')).status).toBe(200);
+      },
+    );
+
     it('counts the rejected login as a failed one', async () => {
       const app = await environment.boot({ options: { users: Members, loginThrottle: { limit: 3 } } });
       vi.spyOn(app.nest.get<Members>(USER_STORE), 'isStillValid').mockResolvedValue(false);

@@ -287,26 +287,17 @@ describe('A device with a refresh token', () => {
       expect(await codeOf(app, login.token)).toBe('token_expired');
     });
 
-    it('keeps at most ten thousand exchanged refresh tokens, the newest ones', async () => {
+    it('is ended, and reported, when it has refreshed twenty thousand times, and no exchanged token is forgotten before', async () => {
       const user = await app.createUser();
-      const login = await logIn(app, user.username);
-      const { deviceId } = login;
+      const { deviceId, refreshToken } = await logIn(app, user.username);
       const seed = { userId: user.id, deviceId, purpose: 'rotated', newest: app.clock.now - SECOND_MS } as const;
-      await seedTokens(app.dataSource, environment.databaseName, { ...seed, rows: 10_005 });
+      await seedTokens(app.dataSource, environment.databaseName, { ...seed, rows: 19_999 });
       const count = () => app.dataSource.getRepository(Token).countBy({ deviceId, purpose: 'rotated' });
-      expect(await count()).toBe(10_005);
-      const { json } = await refresh(app, login.refreshToken);
-      expect(await count()).toBe(10_000);
-      const [oldest] = await app.dataSource.getRepository(Token).find({
-        where: { deviceId, purpose: 'rotated' },
-        order: { created: 'ASC' },
-        take: 1,
-      });
-      // The last one that was just exchanged, and the newest 9,999 others.
-      expect(oldest!.created).toEqual(new Date(app.clock.now - SECOND_MS - 9_998));
-      await refresh(app, json.refreshToken);
-      expect(await count()).toBe(10_000);
-      expect((await refresh(app, login.refreshToken)).status, 'reuse is still recognized').toBe(401);
+      const { json: pair } = await refresh(app, refreshToken);
+      expect(await count()).toBe(20_000);
+      warnings.splice(0);
+      expect(await refresh(app, pair.refreshToken)).toMatchObject({ status: 401, json: { code: 'refresh_invalid' } });
+      expect(warnings).toEqual([expect.stringContaining('its device was revoked')]);
       expect(await rowsOf(app, deviceId)).toEqual([]);
     });
 
@@ -338,6 +329,24 @@ describe('A device with a refresh token', () => {
       clock.advance(1);
       expect(await coarse.tokens.list(user.id)).toEqual([]);
       expect((await refresh(coarse, refreshToken)).json).toEqual(INVALID);
+    });
+
+    it('shows nothing in the list of devices when its owner refreshes and uses the new token', async () => {
+      const quiet = await environment.boot({
+        options: { refresh: { idle: '7d' }, lifespan: '8d', lastUsedAccuracy: '30m' },
+      });
+      const user = await quiet.createUser();
+      const { token, refreshToken } = await logIn(quiet, user.username);
+      const list = async () => (await quiet.get('/auth/devices', token)).json;
+      await list();
+      await quiet.usesWritten();
+      const before = await list();
+      quiet.clock.advance(7 * 60 * SECOND_MS + 1);
+      const { json: pair } = await refresh(quiet, refreshToken);
+      expect(await list()).toEqual(before);
+      expect((await quiet.get('/me', pair.token)).status).toBe(200);
+      await quiet.usesWritten();
+      expect(await list()).toEqual(before);
     });
 
     it('is revoked also if a listener of the event throws, which is logged', async () => {

@@ -27,9 +27,9 @@ describe('The table of purposes', () => {
       ['access', 5],
       ['obtained', null],
       ['refresh', null],
-      ['rotated', 10_000],
+      ['rotated', null],
     ]);
-    expect(BOUNDED_PURPOSES).toEqual(['access', 'rotated']);
+    expect(BOUNDED_PURPOSES).toEqual(['access']);
   });
 
   it('lists the purposes that make a device', () => {

@@ -118,6 +118,19 @@ describe('Two applications on one Express instance', () => {
     expect((await third.get('/passport', await applications[1][0].token())).status).toBe(401);
   });
 
+  it('accept nobody in a third application on it, which does not import the module', async () => {
+    const one = await onShared('one');
+    @Module({ controllers: [EveryGuardController] })
+    class WithoutModule {}
+    const other = await NestFactory.create(WithoutModule, new ExpressAdapter(shared.getInstance()), { logger: false });
+    other.setGlobalPrefix('without');
+    await other.init();
+    const token = await one.token();
+    expect((await one.get('/one/chain', token)).status).toBe(200);
+    expect((await one.get('/without/chain', token)).status).toBe(500);
+    await other.close();
+  });
+
   it.each([0, 1])('do not take over the routes of the other one after application %i was closed', async (closed) => {
     const applications = [await onShared('one'), await onShared('two')] as const;
     const prefixes = ['/one', '/two'] as const;

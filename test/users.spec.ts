@@ -66,6 +66,10 @@ describe('UserService', () => {
         '\ufe0f',
         '\u{e0100}',
         '\u{e0061}',
+        // Line and paragraph separator, a Braille pattern without dots.
+        '\u2028',
+        '\u2029',
+        '\u2800',
       ];
       for (const character of invisible) {
         await expect(app.users.create(`an${character}n`, PASSWORD), JSON.stringify(character)).rejects.toMatchObject({

@@ -1,5 +1,5 @@
 import type { User } from 'nestjs-expiring-token';
-import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { UserTransactions } from '../lib/tokens/user.transactions.js';
 import { onEveryEnvironment, type TestApp } from './fixtures/app.js';
 import type { Answer } from './fixtures/http.js';
@@ -65,13 +65,45 @@ describe('The changes of a user', () => {
       return { before, after: outcomes(answers), later: await Promise.all(later) };
     }
 
-    it.each<[string, () => Promise<Answer>]>([
-      ['PATCH', () => rename(stolen)],
-      ['DELETE', () => remove(stolen, '01b8e094-9b2e-7000-8000-000000000000')],
-    ])('are rejected if more than ten wait that one token requested: %s', async (method, send) => {
-      const { before, after } = await whileOccupied(Array.from({ length: WAITING + 5 }, () => send));
+    it('are rejected if more than ten wait that one token requested', async () => {
+      const { before, after } = await whileOccupied(Array.from({ length: WAITING + 5 }, () => () => rename(stolen)));
       expect(before).toEqual({ '429 throttled': 5 });
-      expect(after).toEqual({ '429 throttled': 5, [method === 'PATCH' ? '200' : '404 device_not_found']: WAITING });
+      expect(after).toEqual({ '429 throttled': 5, 200: WAITING });
+    });
+
+    it.each<[string, () => Promise<Answer>, string]>([
+      ['an unknown device', () => remove(stolen, '01b8e094-9b2e-7000-8000-000000000000'), '404 device_not_found'],
+      ['all devices but the only one', () => app.post('/auth/logout-all', { keepCurrent: true }, stolen.token), '200'],
+    ])('are not delayed by revocations that would end nothing: %s', async (_, send, expected) => {
+      await app.tokens.revoke(user.id, owned.deviceId);
+      const { before } = await whileOccupied(Array.from({ length: WAITING + 5 }, () => send));
+      expect(before).toEqual({ [expected]: WAITING + 5 });
+    });
+
+    it('do not keep the same token from ending access', async () => {
+      const { later } = await whileOccupied(
+        Array.from({ length: WAITING + 5 }, () => () => rename(stolen)),
+        () => [app.post('/auth/logout-all', undefined, stolen.token)],
+      );
+      expect(outcomes(later)).toEqual({ 200: 1 });
+    });
+
+    it('are still made for a token of which none waits, while 500 wait that others requested', async () => {
+      const end = occupy();
+      const flood = Array.from({ length: 510 }, () =>
+        app.tokens.rename(user.id, stolen.deviceId, 'renamed').catch(({ code }: { code: string }) => code),
+      );
+      const mine = rename(owned);
+      const queue = app.nest.get(UserTransactions)['queue'];
+      await vi.waitUntil(() => queue.waiting(user.id, false) > 500, { timeout: 10_000, interval: 1 });
+      end();
+      expect((await mine).status).toBe(200);
+      expect(
+        tally((await Promise.all(flood)).map((outcome) => String(typeof outcome === 'string' && outcome))),
+      ).toEqual({
+        unavailable: 10,
+        false: 500,
+      });
     });
 
     it('that are rejected say when to try again', async () => {
@@ -101,6 +133,17 @@ describe('The changes of a user', () => {
       expect(outcomes(later)).toEqual({ 204: 1 });
       // The device was revoked before it could be renamed.
       expect(after).toEqual({ '404 device_not_found': WAITING });
+    });
+
+    it('end although two applications name the same device again and again', async () => {
+      const other = await environment.boot({ options: { refresh: {} } });
+      const names = Array.from({ length: 30 }, (_, index) => `name ${index}`);
+      const renames = names.map((name, index) =>
+        (index % 2 ? app : other).tokens.rename(user.id, owned.deviceId, name),
+      );
+      await Promise.all(renames);
+      const device = (await app.tokens.list(user.id)).find(({ id }) => id === owned.deviceId);
+      expect(names).toContain(device!.name);
     });
 
     it('that two tokens request take turns', async () => {

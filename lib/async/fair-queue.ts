@@ -28,7 +28,7 @@ interface Lanes {
 /** How much of the average duration is the last task's. */
 const LAST_TASK_SHARE = 0.2;
 
-/** A task is started only if this many times the average duration of a task is left. */
+/** A task is started only if this many times the average duration of a task is left, or half of its time. */
 const REQUIRED_DURATIONS = 2;
 
 /**
@@ -44,13 +44,13 @@ export class FairQueue {
   /** The average duration of the tasks that succeeded, of all keys. */
   private averageMs = 0;
 
-  /** The number of tasks that wait: with this key, and if a principal is given, on its behalf. */
+  /** The number of urgent tasks that wait with this key, or of the others; if a principal is given, on its behalf. */
   waiting(key: string, isUrgent: boolean, principal?: string): number {
     const lanes = this.keys.get(key);
     if (!lanes) return 0;
-    const live = (tasks: readonly Waiting[]) => tasks.filter(({ signal }) => !signal.aborted).length;
-    if (principal === undefined) return sum([...(isUrgent ? lanes.urgent : lanes.usual).values()].map(live));
-    return sum([lanes.urgent, lanes.usual].map((lane) => live(lane.get(principal) ?? [])));
+    const lane = isUrgent ? lanes.urgent : lanes.usual;
+    if (principal !== undefined) return live(lane.get(principal)).length;
+    return sum([...lane.values()].map((tasks) => live(tasks).length));
   }
 
   /** Runs a task when it is its turn. A task of a key for which nothing runs or waits starts immediately. */
@@ -75,9 +75,7 @@ export class FairQueue {
     await new Promise<void>((start, reject) => {
       const lane = task.isUrgent ? lanes.urgent : lanes.usual;
       const waiting = { ...task, sinceMs: performance.now(), start, reject };
-      const tasks = lane.get(task.principal);
-      if (tasks) tasks.push(waiting);
-      else lane.set(task.principal, [waiting]);
+      lane.set(task.principal, [...live(lane.get(task.principal)), waiting]);
     });
   }
 
@@ -92,7 +90,7 @@ export class FairQueue {
 
   private canFinish({ signal, sinceMs, timeoutMs }: Waiting): boolean {
     const leftMs = timeoutMs - (performance.now() - sinceMs);
-    return !signal.aborted && leftMs > REQUIRED_DURATIONS * this.averageMs;
+    return !signal.aborted && leftMs > Math.min(REQUIRED_DURATIONS * this.averageMs, timeoutMs / 2);
   }
 }
 
@@ -107,5 +105,8 @@ function takeNext({ urgent, usual }: Lanes): Waiting | undefined {
   if (tasks.length > 0) lane.set(principal, tasks);
   return next;
 }
+
+/** The tasks whose callers still wait. */
+const live = (tasks: readonly Waiting[] = []): Waiting[] => tasks.filter(({ signal }) => !signal.aborted);
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);

@@ -24,7 +24,7 @@ type RequestOfServer = HttpRequest & { app?: unknown; server?: unknown };
 /** By instance. */
 const servers = new WeakMap<object, HttpServer>();
 
-/** By request, if several applications share the instance: the application whose handler was called. */
+/** By request: the application whose handler was called. */
 const ownersByRequest = new WeakMap<object, RequestOwner>();
 
 /** By request: the response of a handler with `@Sse()`. */
@@ -57,7 +57,9 @@ export function ownerOf(request: RequestOfServer): RequestOwner {
   const server = instances.map(findServer).find((each) => each !== undefined);
   // An object of the application that only looks like a request refers to no instance.
   const [only, ...others] = server?.owners ?? (instances.length === 0 ? running : []);
-  if (only && others.length === 0) return only;
+  // A request of an instance is marked when it reaches the handler of an application that imports the module. Without the
+  // mark, the handler belongs to another application on the same instance.
+  if (only && others.length === 0 && (instances.length === 0 || !only.marks)) return only;
   throw new Error(
     "AuthGuard('expiring-token') cannot tell which application of this process received the request, so it rejects it. " +
       'Import ExpiringTokenModule in each application that uses this guard, or use ExpiringTokenGuard.',
@@ -71,6 +73,8 @@ export function ownerOf(request: RequestOfServer): RequestOwner {
 @Injectable()
 export class RequestOwner implements CanActivate, OnModuleInit, OnApplicationShutdown {
   private server?: HttpServer;
+  /** Whether this application marks the requests of its handlers. */
+  readonly marks: boolean;
 
   constructor(
     private readonly authenticator: RequestAuthenticator,
@@ -82,6 +86,7 @@ export class RequestOwner implements CanActivate, OnModuleInit, OnApplicationShu
     // this time, Nest has registered none. If a release of Nest hides the configuration, shared instances are rejected.
     const config = contexts['guardsContextCreator']?.['config'] as ApplicationConfig | undefined;
     config?.addGlobalGuard(this);
+    this.marks = config !== undefined;
   }
 
   onModuleInit(): void {
@@ -101,7 +106,7 @@ export class RequestOwner implements CanActivate, OnModuleInit, OnApplicationShu
 
   /** @returns true: this guard rejects no request */
   canActivate(context: ExecutionContext): boolean {
-    if (this.server && this.server.owners.size > 1) this.mark(context);
+    this.mark(context);
     if (isEventStream(context)) {
       const http = context.switchToHttp();
       eventStreams.set(http.getRequest<object>(), http.getResponse<object>());

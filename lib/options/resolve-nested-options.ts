@@ -69,7 +69,7 @@ export function parseRefresh(value: ExpiringTokenOptions['refresh']) {
  */
 function checkRedis(option: string, redis: unknown, methods: readonly string[]): void {
   const isClient = typeof redis === 'object' && redis !== null && methods.every((method) => method in redis);
-  const isUrl = typeof redis === 'string' && /^rediss?:\/\//.test(redis);
+  const isUrl = typeof redis === 'string' && /^rediss?:\/\//.test(redis) && URL.canParse(redis);
   if (redis !== undefined && !isUrl && !isClient) {
     rejectOption(option, redis, "Give a URL such as 'redis://localhost:6379', or a client made by ioredis or redis.");
   }

@@ -6,8 +6,8 @@ import { Table } from '../database/table.js';
 import { DATA_SOURCE, DATABASE, MODULE_EXTRAS, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import type { Device } from './device.js';
-import { expirySql, liveCondition, shownLastUseSql, TokenValidity } from './token-lifetime.js';
-import { BOUNDED_PURPOSES, DEVICE_PURPOSES, PURPOSE_RULES } from './token-purpose.js';
+import { expirySql, liveCondition, roundedLastUseSql, roundedSince, TokenValidity } from './token-lifetime.js';
+import { BOUNDED_PURPOSES, DEVICE_PURPOSES, PURPOSE_RULES, REFRESHING_PURPOSES } from './token-purpose.js';
 import { NEVER_MS, Token } from './token.entity.js';
 import type { TokenRow } from './token.queries.js';
 
@@ -31,8 +31,10 @@ export class DeviceQueries {
   private readonly dialect: Dialect;
   private readonly table: Table<Token, TokenRow>;
   private readonly live: (at: number) => Statement;
-  private readonly lastUse: string;
-  private readonly expiry: string;
+  private readonly lastUsedAccuracyMs: number;
+  /** SQL for the instant until which a device can refresh, and until which its other tokens are valid. */
+  private readonly refreshExpiry: string;
+  private readonly otherExpiry: string;
 
   constructor(
     @Inject(DATABASE) { dialect }: Pick<Database, 'dialect'>,
@@ -44,15 +46,19 @@ export class DeviceQueries {
     this.dialect = dialect;
     this.table = new Table(dataSource, tokenEntity);
     this.live = liveCondition(lifetimes);
-    this.lastUse = shownLastUseSql(lastUsedAccuracyMs);
-    this.expiry = expirySql(lifetimes, this.lastUse);
+    this.lastUsedAccuracyMs = lastUsedAccuracyMs;
+    const ofRefreshing = `{purpose} IN (${REFRESHING_PURPOSES.map((purpose) => `'${purpose}'`).join(', ')})`;
+    const lastRefresh = roundedLastUseSql(lastUsedAccuracyMs);
+    this.refreshExpiry = `CASE WHEN ${ofRefreshing} THEN ${expirySql(lifetimes, lastRefresh)} END`;
+    this.otherExpiry = `CASE WHEN NOT ${ofRefreshing} THEN ${expirySql(lifetimes)} END`;
   }
 
   /** The live devices of a user, or one of them, newest first. The rows are for {@link devices}. */
   list(userId: string, now: number, device: { deviceId?: string } = {}): Statement {
     return this.select(
-      `{deviceId}, MIN({created}) AS first_created, MAX(${this.lastUse}) AS last_use,` +
-        ` MAX(${this.expiry}) AS expiry, MAX({name}) AS label, MAX({userAgent}) AS agent`,
+      `{deviceId}, MIN({created}) AS first_created, MAX({lastUsedAt}) AS last_use,` +
+        ` MAX(${this.refreshExpiry}) AS refresh_expiry, MAX(${this.otherExpiry}) AS expiry,` +
+        ' MAX({name}) AS label, MAX({userAgent}) AS agent',
       { userId, ...device },
       now,
       ` GROUP BY {deviceId} ORDER BY first_created DESC, {deviceId} DESC LIMIT ${MAX_LISTED_DEVICES}`,
@@ -120,6 +126,12 @@ export class DeviceQueries {
     );
   }
 
+  /** How many refresh tokens of a device were exchanged, and are still kept to recognize their reuse, as the column `found`. */
+  countExchanged({ userId, deviceId }: Pick<Token, 'userId' | 'deviceId'>, now: number): Statement {
+    const { sql, values } = this.where({ userId, deviceId }, ['rotated'], now);
+    return this.table.statement(`SELECT COUNT(*) AS found FROM {} WHERE ${sql}`, values);
+  }
+
   /** Deletes tokens by their ids. */
   deleteTokens(ids: readonly string[]): Statement[] {
     // Sorted, and found by the primary key alone, as in `TokenQueries.deleteExpired`: so the two cannot deadlock.
@@ -127,17 +139,29 @@ export class DeviceQueries {
     return this.anyOf('id', ids.toSorted()).map(({ sql, values }) => ({ sql: start + sql, values }));
   }
 
-  /** The devices in rows of {@link list}. */
+  /**
+   * The devices in rows of {@link list}. If a device can refresh, its instants are rounded: they would tell the thief of a
+   * refresh token when its owner refreshes, after which the thief has to ask within the grace.
+   */
   devices(rows: readonly Row[]): Device[] {
-    const instant = (milliseconds: unknown) => (milliseconds === null ? null : new Date(Number(milliseconds)));
-    return rows.map((row) => ({
-      id: this.table.readColumn(row, 'deviceId') as string,
-      name: row.label as string | null,
-      userAgent: row.agent as string | null,
-      createdAt: instant(row.first_created)!,
-      lastUsedAt: instant(row.last_use),
-      expiresAt: Number(row.expiry) >= NEVER_MS ? null : instant(row.expiry),
-    }));
+    return rows.map((row) => {
+      const createdMs = Number(row.first_created);
+      const canRefresh = row.refresh_expiry !== null;
+      const shown = (instant: unknown): number | null => {
+        if (instant === null) return null;
+        return canRefresh ? roundedSince(createdMs, Number(instant), this.lastUsedAccuracyMs) : Number(instant);
+      };
+      const expiryMs = Math.max(Number(row.refresh_expiry), shown(row.expiry) ?? 0);
+      const lastUseMs = shown(row.last_use);
+      return {
+        id: this.table.readColumn(row, 'deviceId') as string,
+        name: row.label as string | null,
+        userAgent: row.agent as string | null,
+        createdAt: new Date(createdMs),
+        lastUsedAt: lastUseMs === null ? null : new Date(lastUseMs),
+        expiresAt: expiryMs >= NEVER_MS ? null : new Date(expiryMs),
+      };
+    });
   }
 
   /** The ids in rows of {@link ids} and {@link leastRecentlyUsed}. */

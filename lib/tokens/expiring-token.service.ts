@@ -20,6 +20,7 @@ import type {
   IssuedToken,
   IssueOptions,
   LoggedIn,
+  LogInOptions,
   PruneJob,
 } from './token.interfaces.js';
 import { TokenIssuer } from './token.issuer.js';
@@ -74,10 +75,12 @@ export class ExpiringTokenService {
    * refresh token.
    *
    * @param userId - what `UserStore.getId` returns for the user
-   * @throws ExpiringTokenException `user_inactive` if the user does not exist or is not active; `limit_reached`
+   * @param options - what is known of the device; `credentials`, if the caller verified them
+   * @throws ExpiringTokenException `user_inactive` if the user does not exist or is not active; `credentials_invalid` if the
+   * credentials are no longer valid; `limit_reached`
    */
-  async logIn(userId: string, options: DeviceOptions = {}): Promise<LoggedIn> {
-    return this.issuer.logIn(await this.issuer.findActiveUser(userId), null, options);
+  async logIn(userId: string, { credentials, ...device }: LogInOptions = {}): Promise<LoggedIn> {
+    return this.issuer.logIn(await this.issuer.findActiveUser(userId), credentials ?? null, device);
   }
 
   /**
@@ -86,10 +89,12 @@ export class ExpiringTokenService {
    * arrive simultaneously.
    *
    * @param userId - what `UserStore.getId` returns for the user
-   * @throws ExpiringTokenException `user_inactive` if the user does not exist or is not active; `limit_reached`
+   * @param options - what is known of the device; `credentials`, if the caller verified them
+   * @throws ExpiringTokenException `user_inactive` if the user does not exist or is not active; `credentials_invalid` if the
+   * credentials are no longer valid; `limit_reached`
    */
-  async obtain(userId: string, options: DeviceOptions = {}): Promise<IssuedToken> {
-    return this.issuer.obtain(await this.issuer.findActiveUser(userId), null, options);
+  async obtain(userId: string, { credentials, ...device }: LogInOptions = {}): Promise<IssuedToken> {
+    return this.issuer.obtain(await this.issuer.findActiveUser(userId), credentials ?? null, device);
   }
 
   /**
@@ -168,7 +173,7 @@ export class ExpiringTokenService {
    */
   async revoke(userId: string, id: string, { by }: ChangeOptions = {}): Promise<boolean> {
     checkUserId(userId);
-    if (!isUuid(id)) return false;
+    if (!isUuid(id) || !(await this.store.hasTokens(userId, { deviceId: id }))) return false;
     return this.transactions.run(userId, (emit) => this.scripts.revoke(userId, id, 'revoked', emit), {
       isRevocation: true,
       by: by?.id,
@@ -186,6 +191,7 @@ export class ExpiringTokenService {
   async revokeAll(userId: string, options: ChangeOptions & { except?: string } = {}): Promise<number> {
     checkUserId(userId);
     const except = checkExcept(options.except);
+    if (!(await this.store.hasTokens(userId, {}, except))) return 0;
     return this.transactions.run(userId, (emit) => this.scripts.revokeAll(userId, except, 'revoked', emit), {
       isRevocation: true,
       by: options.by?.id,

@@ -21,6 +21,12 @@ import { TokenTransactions } from './token.transactions.js';
  */
 const MAX_REPLAYS = 30;
 
+/**
+ * How often a device can refresh within the time for which an exchanged token is kept, the option `refresh.idle`: what the holder
+ * of one token can store is bounded. With the default of a week, a client that refreshes every 40 seconds does not reach it.
+ */
+export const MAX_EXCHANGES = 20_000;
+
 /** The request that presents a refresh token. */
 interface Presentation extends Pick<DeviceOptions, 'userAgent'> {
   /** The token itself, which opens what was sealed under it. */
@@ -73,6 +79,7 @@ export class RefreshTransactions {
     if (found.token.purpose === 'rotated') return yield* this.repeat(found, presentation, emit);
     if (!presentation.isActive) throw new ExpiringTokenException('user_inactive');
     if (!this.validity.isLive(found.token)) throw new ExpiringTokenException('refresh_invalid');
+    if (yield* this.isExhausted(found.token)) return yield* this.endReused(found.token, emit);
     const pair = yield* this.rotate(found.token, presentation);
     const { userId, deviceId, purpose, name, userAgent } = pair.access.token;
     emit('expiring-token.refreshed', { userId, deviceId, purpose, name, userAgent, via: 'refresh' });
@@ -92,9 +99,7 @@ export class RefreshTransactions {
   ): TransactionScript<IssuedPair | null> {
     const { userId, deviceId } = token;
     if (!sealed || !sealedUntil || !(this.clock() < sealedUntil.getTime())) {
-      yield* this.tokens.revoke(userId, deviceId, 'reused', emit);
-      emit('expiring-token.reused', { userId, deviceId });
-      return null;
+      return yield* this.endReused(token, emit);
     }
     const exchange = openExchange(sealed, refreshToken);
     const pair = yield* this.successors(exchange);
@@ -105,6 +110,19 @@ export class RefreshTransactions {
     const replays = exchange.replays + 1;
     yield this.queries.reseal(token.id, sealExchange({ ...exchange, replays }, refreshToken));
     return pair;
+  }
+
+  /** Revokes the device of a refresh token that may be stolen. */
+  private *endReused({ userId, deviceId }: Token, emit: Emit): TransactionScript<null> {
+    yield* this.tokens.revoke(userId, deviceId, 'reused', emit);
+    emit('expiring-token.reused', { userId, deviceId });
+    return null;
+  }
+
+  /** Whether a device has refreshed too often. No exchanged token is deleted before it expires: its reuse would go unnoticed. */
+  private *isExhausted(token: Token): TransactionScript<boolean> {
+    const { rows } = yield this.devices.countExchanged(token, this.clock());
+    return Number(rows[0]?.found) >= MAX_EXCHANGES;
   }
 
   /** The pair that a rotated token was exchanged for. */

@@ -3,7 +3,7 @@ import type { Statement } from '../database/dialect.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { Lifetime, ResolvedOptions } from '../options/resolve-options.js';
 import { NEVER_MS } from './token.entity.js';
-import { PURPOSE_RULES, type PurposeRules, PURPOSES, REFRESHING_PURPOSES, type TokenPurpose } from './token-purpose.js';
+import { PURPOSE_RULES, type PurposeRules, PURPOSES, type TokenPurpose } from './token-purpose.js';
 
 /** The lifetime of each purpose. */
 export type Lifetimes = Readonly<Record<TokenPurpose, Lifetime>>;
@@ -102,16 +102,18 @@ export function expirySql(lifetimes: Lifetimes, lastUse = '{lastUsedAt}'): strin
 }
 
 /**
- * The last use of a token as clients may see it, as SQL for `Table.statement`. That of a refresh token is rounded: it is the
- * instant of the last refresh, after which a thief of the same token would have to ask within the grace.
- *
- * @param accuracyMs - the option `lastUsedAccuracy`
+ * The last use of a token, rounded down to a multiple of the option `lastUsedAccuracy` after its creation, as SQL for
+ * `Table.statement`.
  */
-export function shownLastUseSql(accuracyMs: number): string {
-  const purposes = REFRESHING_PURPOSES.map((purpose) => `'${purpose}'`).join(', ');
-  const rounded = `{lastUsedAt} - ({lastUsedAt} - {created}) % ${accuracyMs}`;
-  return `CASE WHEN {purpose} IN (${purposes}) THEN ${rounded} ELSE {lastUsedAt} END`;
-}
+export const roundedLastUseSql = (accuracyMs: number): string =>
+  `{lastUsedAt} - ({lastUsedAt} - {created}) % ${accuracyMs}`;
+
+/**
+ * Rounds an instant down to a multiple of the option `lastUsedAccuracy` after another one. {@link NEVER_MS} stays. All values
+ * are in milliseconds.
+ */
+export const roundedSince = (sinceMs: number, atMs: number, accuracyMs: number): number =>
+  atMs >= NEVER_MS || atMs <= sinceMs ? atMs : atMs - ((atMs - sinceMs) % accuracyMs);
 
 /** SQL for one limit of the lifetime of a token's purpose. */
 function limitSql(lifetimes: Lifetimes, limit: keyof Lifetime): string {

@@ -56,8 +56,7 @@ export const PURPOSE_RULES: Readonly<Record<TokenPurpose, PurposeRules>> = {
     isDevice: false,
     isDerived: false,
     lifetime: 'rotated',
-    // A client that refreshes once a minute reaches it after a week, when the oldest ones expire.
-    maxPerDevice: 10_000,
+    maxPerDevice: null,
   },
 };
 

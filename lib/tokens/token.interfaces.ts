@@ -1,5 +1,6 @@
 import type { Duration } from '../options/duration.js';
 import type { PruneOptions } from '../options/nested.options.js';
+import type { Credentials } from '../users/user-store.js';
 import type { Token } from './token.entity.js';
 
 /** A new token: its value, which can be shown only now, and its row. */
@@ -40,6 +41,15 @@ export interface DeviceOptions {
   name?: string | null;
   /** Its user agent. */
   userAgent?: string | null;
+}
+
+/** Options of a login. */
+export interface LogInOptions extends DeviceOptions {
+  /**
+   * The object that `UserStore.validateCredentials` accepted. Then no token is issued if the password changes before the
+   * token is inserted: pass it in a login route of your own.
+   */
+  credentials?: Credentials;
 }
 
 /** Options of a new token. */

@@ -7,12 +7,12 @@ import { RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { checkUserId } from '../users/user-id.js';
 import {
+  CREDENTIAL_CHECKS,
   type Credentials,
   isActiveUser,
   type TransactionalUserStore,
   type UserStore,
   type VerifiedState,
-  VERIFY_AGAIN,
 } from '../users/user-store.js';
 import type { Emit } from './events/token.events.js';
 import type { DeviceOptions, IssuedToken, LoggedIn } from './token.interfaces.js';
@@ -23,11 +23,14 @@ import { type ApplicationCondition, UserTransactions } from './user.transactions
  * The stored hash of the password is not the one that was verified. The password may be another one now, or another login may
  * have replaced the hash by a stronger one: only a new verification can say.
  */
-export class PasswordHashChanged extends ExpiringTokenException {
+class PasswordHashChanged extends ExpiringTokenException {
   constructor() {
     super('credentials_invalid');
   }
 }
+
+/** How often a login is verified at most. A second time is needed after another login replaced the hash by a stronger one. */
+const MAX_VERIFICATIONS = 3;
 
 /**
  * Issues tokens to users who were just verified. What was verified must still hold when the token is issued: a login with
@@ -49,7 +52,6 @@ export class TokenIssuer {
    * @param credentials - null if the user was not verified by credentials
    * @throws ExpiringTokenException `credentials_invalid` if they are no longer valid, or without credentials `user_inactive`;
    * `limit_reached`; `unavailable`
-   * @throws PasswordHashChanged if the credentials must be verified again
    */
   logIn(user: unknown, credentials: Credentials | null, device: DeviceOptions): Promise<LoggedIn> {
     return this.issue(
@@ -92,24 +94,73 @@ export class TokenIssuer {
   ): Promise<T> {
     const userId = this.users.getId(user);
     checkUserId(userId);
-    const invalid = () => new ExpiringTokenException(credentials ? 'credentials_invalid' : 'user_inactive');
+    const condition = this.conditionOf(userId, user, credentials, accessOf);
+    let hash: unknown = credentials ? await this.verifiedHash(user, credentials) : undefined;
+    for (let verification = 1; ; verification++) {
+      const verified = hash;
+      const check = (emit: Emit) => this.checkAndIssue(user, credentials, verified, script(userId, emit));
+      try {
+        return await this.transactions.run(userId, check, { condition });
+      } catch (error) {
+        if (!(error instanceof PasswordHashChanged) || !credentials || verification === MAX_VERIFICATIONS) throw error;
+        hash = await this.verifyOnceMore(user, credentials);
+      }
+    }
+  }
+
+  private *checkAndIssue<T>(
+    user: unknown,
+    credentials: Credentials | null,
+    hash: unknown,
+    script: TransactionScript<T>,
+  ): TransactionScript<T> {
+    const checks = this.users[CREDENTIAL_CHECKS];
+    const state: VerifiedState = checks ? yield* checks.verifyAgain(user, hash) : 'valid';
+    if (state === 'inactive') throw invalid(credentials);
+    if (state === 'changed') throw new PasswordHashChanged();
+    return yield* script;
+  }
+
+  /** The hash that must not change until the token is issued; undefined if the store does not compare hashes of its own. */
+  private async verifiedHash(user: unknown, credentials: Credentials): Promise<unknown> {
+    const checks = this.users[CREDENTIAL_CHECKS];
+    if (!checks) return undefined;
+    const hash = checks.verifiedHash(user, credentials);
+    return hash === undefined && !this.users.isStillValid ? this.verifyOnceMore(user, credentials) : hash;
+  }
+
+  /**
+   * Verifies credentials again, after the hash was read. If the hash is still the same when the token is issued, the password
+   * did not change since before this verification.
+   */
+  private async verifyOnceMore(user: unknown, credentials: Credentials): Promise<unknown> {
+    const { users } = this;
+    return orUnavailable(async () => {
+      const hash = await users[CREDENTIAL_CHECKS]!.currentHash(user);
+      const verified = await users.validateCredentials(credentials);
+      if (!isActiveUser(users, verified) || users.getId(verified) !== users.getId(user)) throw invalid(credentials);
+      return users[CREDENTIAL_CHECKS]!.verifiedHash(verified, credentials) ?? hash;
+    });
+  }
+
+  /** What a store of the application is asked, which no statement can check. */
+  private conditionOf<T>(
+    userId: string,
+    user: unknown,
+    credentials: Credentials | null,
+    accessOf: (issued: T) => IssuedToken,
+  ): ApplicationCondition<T> | undefined {
     const { users, scripts } = this;
-    const verified = function* (emit: Emit): TransactionScript<T> {
-      const state: VerifiedState = users[VERIFY_AGAIN] ? yield* users[VERIFY_AGAIN](user) : 'valid';
-      if (state === 'inactive') throw invalid();
-      if (state === 'changed') throw new PasswordHashChanged();
-      return yield* script(userId, emit);
+    if (!credentials || !users.isStillValid) return undefined;
+    return {
+      async check() {
+        const isStillValid: unknown = await users.isStillValid!(user, credentials);
+        if (isStillValid !== true) throw invalid(credentials);
+      },
+      undo: (issued, emit) => scripts.revoke(userId, accessOf(issued).token.deviceId, 'revoked', emit),
     };
-    const condition: ApplicationCondition<T> | undefined =
-      credentials && users.isStillValid
-        ? {
-            check: async () => {
-              const isStillValid: unknown = await users.isStillValid!(user, credentials);
-              if (isStillValid !== true) throw invalid();
-            },
-            undo: (issued, emit) => scripts.revoke(userId, accessOf(issued).token.deviceId, 'revoked', emit),
-          }
-        : undefined;
-    return this.transactions.run(userId, verified, { condition });
   }
 }
+
+const invalid = (credentials: Credentials | null): ExpiringTokenException =>
+  new ExpiringTokenException(credentials ? 'credentials_invalid' : 'user_inactive');

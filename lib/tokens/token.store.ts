@@ -3,6 +3,7 @@ import { withTimeout } from '../async/with-timeout.js';
 import type { Database, Row } from '../database/database.js';
 import type { Statement } from '../database/dialect.js';
 import { classifyDriverError } from '../errors/driver-errors.js';
+import { orUnavailable } from '../errors/service-unavailable.js';
 import { CLOCK, type Clock, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import type { UserJoin } from '../users/user-store.js';
@@ -11,9 +12,12 @@ import { DeviceQueries } from './device.queries.js';
 import type { TokenPurpose } from './token-purpose.js';
 import { type ExpiryClass, type PruneCursor, type StoredToken, TokenQueries, type TokenRow } from './token.queries.js';
 
+/** For a third one to find anything, two refreshes of the device would have to end between two statements of a rename. */
+const MAX_FURTHER_RENAMES = 2;
+
 /**
- * Runs single statements over tokens, outside of transactions. Each has the time limit of the option `timeout`, except where a signal is passed. What
- * takes several statements is a script in `TokenTransactions`.
+ * Runs single statements over tokens, outside of transactions. Each has the time limit of the option
+ * `timeout`, except where a signal is passed. What takes several statements is a script in `TokenTransactions`.
  */
 @Injectable()
 export class TokenStore {
@@ -41,6 +45,17 @@ export class TokenStore {
   }
 
   /**
+   * Whether a user has any token, valid or not. A revocation that would delete nothing is answered by this: it does not wait
+   * for other changes, and others do not wait for it.
+   *
+   * @param except - rows that do not count
+   * @throws ExpiringTokenException `unavailable`
+   */
+  hasTokens(userId: string, device: { deviceId?: string }, except: { deviceId?: string } = {}): Promise<boolean> {
+    return orUnavailable(async () => (await this.read(this.queries.any({ userId, ...device }, except))).length > 0);
+  }
+
+  /**
    * Names a device, without the lock of its user.
    *
    * @returns the device; undefined if it is not live
@@ -50,8 +65,10 @@ export class TokenStore {
       const write = (statement: Statement) => this.database.write(statement, signal);
       await write(this.deviceQueries.rename(userId, deviceId, name));
       // A refresh that ran meanwhile may have inserted tokens with the earlier name. Each further statement finds those of the
-      // refreshes that it waited for, so that none is left when it finds nothing.
-      while ((await write(this.deviceQueries.renameOthers(userId, deviceId, name))) > 0);
+      // refreshes that it waited for. Their number is bounded: another process may give the device another name meanwhile.
+      for (let further = 0; further < MAX_FURTHER_RENAMES; further++) {
+        if ((await write(this.deviceQueries.renameOthers(userId, deviceId, name))) === 0) return;
+      }
     });
     const [device] = await this.devices(userId, { deviceId });
     return device;

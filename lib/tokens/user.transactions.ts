@@ -1,7 +1,7 @@
-import { HttpException, Inject, Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { FairQueue } from '../async/fair-queue.js';
 import { retry } from '../async/retry.js';
-import { withTimeout } from '../async/with-timeout.js';
+import { raceAbort, withTimeout } from '../async/with-timeout.js';
 import type { Database, TransactionScript } from '../database/database.js';
 import { classifyDriverError } from '../errors/driver-errors.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
@@ -44,8 +44,13 @@ export interface UserScriptOptions<T> {
 /** How many changes that were requested with one token may wait. */
 const MAX_WAITING_PER_TOKEN = 10;
 
-/** How many changes of one user may wait altogether: as many revocations, and as many others. */
+/**
+ * How many changes of one user may wait altogether: as many revocations, and as many others. A token of which nothing waits may
+ * always add one, so that the holder of many tokens cannot keep the owner out.
+ */
 const MAX_WAITING_PER_USER = 500;
+
+const isIssued = ([name]: EmittedEvent): boolean => name === 'expiring-token.issued';
 
 /** `Retry-After` of a change that was rejected because too many wait: they are made within a second. */
 const RETRY_AFTER_SECONDS = 1;
@@ -119,10 +124,14 @@ export class UserTransactions {
         retryAfterSeconds: RETRY_AFTER_SECONDS,
       });
     }
-    if (queue.waiting(userId, isRevocation) >= MAX_WAITING_PER_USER) throw new ExpiringTokenException('unavailable');
+    const isFull = queue.waiting(userId, isRevocation) >= MAX_WAITING_PER_USER;
+    if (isFull && (by === '' || queue.waiting(userId, isRevocation, by) > 0)) {
+      throw new ExpiringTokenException('unavailable');
+    }
     const task = { isUrgent: isRevocation, principal: by, timeoutMs: this.options.timeoutMs, signal };
     try {
-      return await queue.run(userId, task, change);
+      // The next change starts when the time of this one is over, even if this one never ends.
+      return await queue.run(userId, task, () => raceAbort(signal, change()));
     } finally {
       // Even if it failed: the commit may have succeeded although its answer was lost.
       await this.changes.publish(userId);
@@ -143,16 +152,29 @@ export class UserTransactions {
     const { condition } = options;
     await condition?.check();
     const [result, events] = await this.transact(signal, userId, script, options);
+    if (!condition) return [result, events];
     try {
-      await condition?.check();
+      await raceAbort(signal, condition.check());
     } catch (error) {
-      // An outage says nothing about the condition. Nobody knows the new token, so it does no harm.
-      if (error instanceof HttpException) {
-        await this.transact(signal, userId, (emit) => condition!.undo(result, emit));
-      }
+      await this.takeBack(userId, condition, result, events);
       throw error;
     }
     return [result, events];
+  }
+
+  /** Undoes what nobody will be given. A token that existed before, which an obtain returns again, stays. */
+  private async takeBack<T>(
+    userId: string,
+    condition: ApplicationCondition<T>,
+    result: T,
+    events: readonly EmittedEvent[],
+  ): Promise<void> {
+    for (const event of events.filter((each) => !isIssued(each))) this.events.emit(...event);
+    if (!events.some(isIssued)) return;
+    // With a time limit of its own: that of the change may be over.
+    await withTimeout(this.options.timeoutMs, (signal) =>
+      this.transact(signal, userId, () => condition.undo(result, () => undefined)),
+    );
   }
 
   private async transact<T>(

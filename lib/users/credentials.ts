@@ -28,8 +28,11 @@ export function checkCredential(field: string, value: unknown): string {
   return value;
 }
 
-/** Characters that are not visible, or change the direction of others: with them, two names look the same. */
-const INVISIBLE = /[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]/u;
+/**
+ * Characters that are not visible, separate lines, or change the direction of others: with them, two names look the same. U+2800
+ * is a Braille pattern without dots.
+ */
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u2800\p{Default_Ignorable_Code_Point}]/u;
 
 /**
  * Checks the name of a new user, and returns it: no invisible characters, and no white space around it, which some databases

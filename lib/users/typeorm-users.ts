@@ -13,6 +13,8 @@ import { isLoadedFromRow, isOfEntity, isSoftDeleted, type UserProperties } from 
 import { strengthenHash } from './password-hash.js';
 import { PasswordVerifier, type VerifyHash } from './password-verifier.js';
 import {
+  CREDENTIAL_CHECKS,
+  type CredentialChecks,
   type Credentials,
   type JoinableUserStore,
   type TransactionalUserStore,
@@ -20,7 +22,6 @@ import {
   type UserJoin,
   type UserStore,
   type VerifiedState,
-  VERIFY_AGAIN,
 } from './user-store.js';
 
 const logger = new PackageLogger();
@@ -66,8 +67,16 @@ export function typeOrmUserStore<User extends ObjectLiteral>(
     private readonly selection: Selection<User, ObjectLiteral>;
     private readonly isLoadedFromRow: boolean;
     private readonly passwords = new PasswordVerifier(verify);
-    /** The hash that was verified for a user. */
-    private readonly verifiedHashes = new WeakMap<User, unknown>();
+    /** By the credentials that were accepted, and not by user: a subclass may return the same object to several logins. */
+    private readonly accepted = new WeakMap<Credentials, { id: string; hash: string }>();
+    readonly [CREDENTIAL_CHECKS]: CredentialChecks<User> = {
+      verifiedHash: (user, credentials) => {
+        const accepted = this.accepted.get(credentials);
+        return accepted?.id === String(user[id]) ? accepted.hash : undefined;
+      },
+      currentHash: (user) => this.currentHash(user),
+      verifyAgain: (user, hash) => this.verifyAgain(user, hash),
+    };
 
     constructor(
       @Inject(DATA_SOURCE) private readonly dataSource: DataSource,
@@ -120,7 +129,8 @@ export function typeOrmUserStore<User extends ObjectLiteral>(
       };
     }
 
-    async validateCredentials({ username: name, password: plain }: Credentials): Promise<User | null> {
+    async validateCredentials(credentials: Credentials): Promise<User | null> {
+      const { username: name, password: plain } = credentials;
       const hashOf = (found: Row | undefined) => found && this.table.readColumn(found, password);
       let row = await this.findRow(name);
       for (;;) {
@@ -134,20 +144,13 @@ export function typeOrmUserStore<User extends ObjectLiteral>(
         if (!user || !row) return null;
         // The login succeeds even if this fails. For an inactive user, who is rejected, no second hash is computed.
         const storedId = this.table.readColumn(row, id);
-        const strengthen = () => this.strengthen(storedId, stored as string, plain).catch(() => stored);
-        this.verifiedHashes.set(user, this.isActive(user) ? await strengthen() : stored);
+        const verified = stored as string;
+        const hash = this.isActive(user)
+          ? await this.strengthen(storedId, verified, plain).catch(() => verified)
+          : verified;
+        this.accepted.set(credentials, { id: String(storedId), hash });
         return user;
       }
-    }
-
-    *[VERIFY_AGAIN](user: User): TransactionScript<VerifiedState> {
-      const { rows } = yield this.table.select({ [id]: user[id] });
-      const row = rows.find((candidate) => String(this.table.readColumn(candidate, id)) === String(user[id]));
-      if (!row || !this.isVisible(row)) return 'inactive';
-      // The column, and not `isActive` of a subclass, which may need relations that the row does not contain.
-      if (active !== undefined && !isTrue(this.table.readColumn(row, active))) return 'inactive';
-      const verified = this.verifiedHashes.get(user);
-      return verified === undefined || this.table.readColumn(row, password) === verified ? 'valid' : 'changed';
     }
 
     getId(user: User): string {
@@ -156,6 +159,25 @@ export function typeOrmUserStore<User extends ObjectLiteral>(
 
     isActive(user: User): boolean {
       return active === undefined || isTrue(user[active]);
+    }
+
+    private *verifyAgain(user: User, hash: unknown): TransactionScript<VerifiedState> {
+      const { rows } = yield this.table.select({ [id]: user[id] });
+      const row = this.rowOf(user, rows);
+      if (!row) return 'inactive';
+      // The column, and not `isActive` of a subclass, which may need relations that the row does not contain.
+      if (active !== undefined && !isTrue(this.table.readColumn(row, active))) return 'inactive';
+      return hash === undefined || this.table.readColumn(row, password) === hash ? 'valid' : 'changed';
+    }
+
+    private async currentHash(user: User): Promise<unknown> {
+      const select = this.table.select({ [id]: user[id] });
+      const row = this.rowOf(user, await this.runWithTimeout((signal) => this.database.read(select, signal)));
+      return row ? this.table.readColumn(row, password) : null;
+    }
+
+    private rowOf(user: User, rows: readonly Row[]): Row | undefined {
+      return rows.find((row) => String(this.table.readColumn(row, id)) === String(user[id]) && this.isVisible(row));
     }
 
     /** Whether a subclass has its own `findById`. */

@@ -79,8 +79,8 @@ export interface UserStore<User = unknown> {
   isStillValid?(user: User, credentials: Credentials): Promise<boolean>;
 }
 
-/** Name of the method by which a store of this package checks again what it verified, in the transaction that issues a token. */
-export const VERIFY_AGAIN = Symbol('expiring-token:verify-again');
+/** Name of the property with the checks that a store of this package makes when a token is issued. */
+export const CREDENTIAL_CHECKS = Symbol('expiring-token:credential-checks');
 
 /**
  * What became of a user since `validateCredentials` or `findById` returned it. `changed`: the stored hash is not the one that
@@ -88,9 +88,28 @@ export const VERIFY_AGAIN = Symbol('expiring-token:verify-again');
  */
 export type VerifiedState = 'valid' | 'changed' | 'inactive';
 
-/** A store that can check, in a transaction of this package, whether what it verified still holds. */
+/** Checks whether what a store verified still holds when a token is issued. */
+export interface CredentialChecks<User = unknown> {
+  /**
+   * Returns the hash that `validateCredentials` accepted. It is undefined if that is not known, because a subclass passed on
+   * other credentials or returned another user.
+   */
+  verifiedHash(user: User, credentials: Credentials): unknown;
+
+  /** Returns the hash that a user has now; null for none. */
+  currentHash(user: User): Promise<unknown>;
+
+  /**
+   * Checks a user again, in the transaction that issues the token.
+   *
+   * @param hash - that was verified; undefined if no password was verified
+   */
+  verifyAgain(user: User, hash: unknown): TransactionScript<VerifiedState>;
+}
+
+/** A store whose users are in the same database as the tokens, so that it can check them in a transaction of this package. */
 export interface TransactionalUserStore<User = unknown> extends UserStore<User> {
-  [VERIFY_AGAIN](user: User): TransactionScript<VerifiedState>;
+  readonly [CREDENTIAL_CHECKS]: CredentialChecks<User>;
 }
 
 /** Name of the method by which a store of this package describes how to select users together with their tokens. */

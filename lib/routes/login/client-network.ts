@@ -1,6 +1,6 @@
 import ipaddr from 'ipaddr.js';
 
-/** A client's address, without port and zone. An IPv4-mapped address (RFC 4291 §2.5.5.2) is an IPv4 address here. */
+/** A client's address, without port and zone. An IPv6 address that contains an IPv4 address is that address here. */
 export interface ClientAddress {
   /** In its canonical form (RFC 5952). */
   readonly address: string;
@@ -31,9 +31,11 @@ export function parseClientAddress(text: string): ClientAddress | null {
   if (ipaddr.IPv4.isValidFourPartDecimal(address)) return { address, network: address };
   if (ipv4 !== undefined || !ipaddr.IPv6.isValid(address)) return null;
   const parsed = ipaddr.IPv6.parse(address);
-  if (parsed.isIPv4MappedAddress()) {
-    const mapped = parsed.toIPv4Address().toString();
-    return { address: mapped, network: mapped };
+  // The last 32 bits are an IPv4 address in these ranges (RFC 4291 §2.5.5.2, RFC 6145 §2.2, RFC 6052 §2.1). As one network of
+  // IPv6, all clients behind a translator would be one client.
+  if (['ipv4Mapped', 'rfc6145', 'rfc6052'].includes(parsed.range())) {
+    const embedded = new ipaddr.IPv4(parsed.toByteArray().slice(-4)).toString();
+    return { address: embedded, network: embedded };
   }
   const network = new ipaddr.IPv6([...parsed.parts.slice(0, 4), 0, 0, 0, 0]);
   return { address: new ipaddr.IPv6(parsed.parts).toRFC5952String(), network: `${network.toRFC5952String()}/64` };

@@ -150,12 +150,12 @@ export class LoginThrottle implements OnApplicationBootstrap, OnApplicationShutd
 
   /** An address that cannot be read is not counted as it is: otherwise each invented text would have a counter. */
   private networkOf(address: string | undefined): string {
-    const network = address === undefined ? UNKNOWN_NETWORK : parseClientAddress(address)?.network;
+    const network = parseClientAddress(address ?? '')?.network;
     if (network !== undefined) return network;
     if (!this.isUnreadableAddressLogged) {
       this.isUnreadableAddressLogged = true;
       this.logger.warn(
-        `The address of a client cannot be read: ${JSON.stringify(address?.slice(0, 100))}. All such clients ` +
+        `The address of a client cannot be read: ${JSON.stringify(address?.slice(0, 100) ?? null)}. All such clients ` +
           'share one counter of failed logins. Set trust proxy (Express) or trustProxy (Fastify) to the addresses of your proxies',
       );
     }

@@ -3,7 +3,6 @@ import { AuthenticationLogger, nameInLog } from '../../authentication/authentica
 import { ExpiringTokenException } from '../../errors/expiring-token.exception.js';
 import { orUnavailable } from '../../errors/service-unavailable.js';
 import { USER_STORE } from '../../expiring-token.constants.js';
-import { PasswordHashChanged } from '../../tokens/token.issuer.js';
 import type { HttpRequest } from '../../transports/http-request.js';
 import { checkUserId } from '../../users/user-id.js';
 import { isActiveUser, type UserStore } from '../../users/user-store.js';
@@ -15,9 +14,6 @@ export const isRejection = (error: unknown): boolean => error instanceof HttpExc
 
 /** A store with its own limit throws this error before it looks at the password, so the attempt is not counted here. */
 const isThrottled = (error: unknown): boolean => error instanceof ExpiringTokenException && error.code === 'throttled';
-
-/** How often a login is verified at most. A second time is needed after another login replaced the hash by a stronger one. */
-const MAX_VERIFICATIONS = 3;
 
 /** The outcome of a login whose credentials are right: its result, or the error that ended it. */
 type Outcome<T> = { result: T } | { error: unknown };
@@ -75,17 +71,14 @@ export class LoginVerifier {
     verify: () => Promise<unknown>,
     issue: (user: unknown) => Promise<T>,
   ): Promise<Outcome<T>> {
-    for (let verification = 1; ; verification++) {
-      const user = await orUnavailable(async () => this.assertActive(await verify()));
-      try {
-        return { result: await issue(user) };
-      } catch (error) {
-        if (error instanceof PasswordHashChanged && verification < MAX_VERIFICATIONS) continue;
-        if (error instanceof ExpiringTokenException && error.code === 'credentials_invalid') throw error;
-        // The credentials were right, so this is no failed attempt.
-        this.log.refused('Login', request, error, { userId: this.users.getId(user) });
-        return { error };
-      }
+    const user = await orUnavailable(async () => this.assertActive(await verify()));
+    try {
+      return { result: await issue(user) };
+    } catch (error) {
+      if (error instanceof ExpiringTokenException && error.code === 'credentials_invalid') throw error;
+      // The credentials were right, so this is no failed attempt.
+      this.log.refused('Login', request, error, { userId: this.users.getId(user) });
+      return { error };
     }
   }
 
