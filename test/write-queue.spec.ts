@@ -14,7 +14,7 @@ describe('The changes of a user', () => {
     let stolen: { token: string; deviceId: string };
     let owned: { token: string; deviceId: string };
     beforeAll(async () => {
-      app = await environment.boot({ options: { refresh: {} } });
+      app = await environment.boot({ options: { refresh: {}, timeout: '60s' } });
     });
     beforeEach(async () => {
       user = await app.createUser();

@@ -2,7 +2,7 @@ import { Redis } from 'ioredis';
 import { report } from './report.js';
 
 /** The package publishes the ids of users whose tokens changed on this channel. Its other channel is for heartbeats. */
-const isRevocation = (channel: string | Buffer): boolean => channel === 'expiring-token:revoked';
+const isRevocation = (channel: string | Buffer): boolean => /^expiring-token:.+:revoked$/.test(String(channel));
 
 /** A clock that all processes of a machine share. */
 const nowMs = () => Number(process.hrtime.bigint()) / 1e6;
