@@ -12,7 +12,7 @@ import { NEVER_MS, Token } from './token.entity.js';
 import type { TokenRow } from './token.queries.js';
 
 /** Maximum length of a list of devices: the newest ones. */
-export const MAX_LISTED_DEVICES = 10_000;
+const MAX_LISTED_DEVICES = 10_000;
 
 /**
  * Maximum number of ids in one statement. It is below the number of values that each database accepts, and large enough that
