@@ -15,9 +15,10 @@ describe('Every SQL dialect', () => {
   it.each(Object.entries(DIALECTS))('of %s writes as many placeholders as values for a list', (_name, dialect) => {
     for (const count of [1, 2, 3, 5, 200]) {
       const values = Array.from({ length: count }, (_, index) => `id ${index}`);
-      const condition = dialect.anyOf('t.id', values);
-      expect(condition.sql.split('?').length - 1, `of ${count}`).toBe(condition.values.length);
-      expect(new Set(condition.values.flat()), `of ${count}`).toEqual(new Set(values));
+      for (const condition of [dialect.anyOf('t.id', values), dialect.hashedAnyOf('t.id', values)]) {
+        expect(condition.sql.split('?').length - 1, `of ${count}`).toBe(condition.values.length);
+        expect(new Set(condition.values.flat()), `of ${count}`).toEqual(new Set(values));
+      }
     }
   });
 

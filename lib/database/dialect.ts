@@ -68,8 +68,11 @@ export interface Dialect {
    */
   readonly columnTypesDecodedDifferently: readonly string[];
 
-  /** The condition that a column of UUIDs equals one of the values, of which there is at least one. */
+  /** The condition that an indexed column of UUIDs equals one of the values, of which there is at least one. */
   anyOf(column: string, values: readonly SqlValue[]): Statement;
+
+  /** {@link anyOf} for a column without an index: what it costs to check a row does not depend on the number of values. */
+  hashedAnyOf(column: string, values: readonly SqlValue[]): Statement;
 
   /**
    * Converts SQL for a text to the type of a column, so that a comparison with the column can use an index of the column. A

@@ -27,6 +27,8 @@ export const mysqlDialect: Dialect = {
 
   anyOf: anyOfPlaces,
 
+  hashedAnyOf: anyOfPlaces,
+
   castText(text, { type, transformer, unsigned, charset, collation }) {
     if (transformer) return null;
     if (INTEGERS.includes(type)) return `CAST(${text} AS ${unsigned ? 'UNSIGNED' : 'SIGNED'})`;

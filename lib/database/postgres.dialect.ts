@@ -34,6 +34,13 @@ export const postgresDialect: Dialect = {
   // If PostgreSQL sees a list, it makes a new plan for each length. The subquery hides the length from the planner.
   anyOf: (column, values) => ({ sql: `${column} = ANY(ARRAY(SELECT unnest(?::uuid[])))`, values: [values] }),
 
+  // PostgreSQL would compare each row with each value of an array, or with each row of a subquery that it joins. `IS TRUE`
+  // keeps it from joining, so it makes a hash table of the subquery.
+  hashedAnyOf: (column, values) => ({
+    sql: `(${column} IN (SELECT unnest(?::uuid[]))) IS TRUE`,
+    values: [values],
+  }),
+
   castText: (text, { type, transformer, collation }) =>
     transformer || collation ? null : (CASTS[type]?.(text) ?? null),
 

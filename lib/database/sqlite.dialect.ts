@@ -26,6 +26,8 @@ export const sqliteDialect: Dialect = {
 
   anyOf: anyOfPlaces,
 
+  hashedAnyOf: anyOfPlaces,
+
   // In a comparison with a column of numbers, SQLite converts a text that is a number.
   castText: (text, { type, transformer }) => (!transformer && COMPARABLE.includes(type) ? text : null),
 

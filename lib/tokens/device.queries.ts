@@ -89,7 +89,7 @@ export class DeviceQueries {
   /** Deletes all tokens of some devices of a user. */
   delete(userId: string, deviceIds: readonly string[]): Statement[] {
     const ofUser = this.table.delete({ userId });
-    return this.anyOf('deviceId', deviceIds).map(({ sql, values }) => ({
+    return this.anyOf('deviceId', deviceIds, 'hashedAnyOf').map(({ sql, values }) => ({
       sql: `${ofUser.sql} AND ${sql}`,
       values: [...ofUser.values, ...values],
     }));
@@ -136,7 +136,10 @@ export class DeviceQueries {
   deleteTokens(ids: readonly string[]): Statement[] {
     // Sorted, and found by the primary key alone, as in `TokenQueries.deleteExpired`: so the two cannot deadlock.
     const { sql: start } = this.table.statement('DELETE FROM {} WHERE ', []);
-    return this.anyOf('id', ids.toSorted()).map(({ sql, values }) => ({ sql: start + sql, values }));
+    return this.anyOf('id', ids.toSorted(), 'anyOf').map(({ sql, values }) => ({
+      sql: start + sql,
+      values,
+    }));
   }
 
   /**
@@ -197,12 +200,12 @@ export class DeviceQueries {
   }
 
   /** The conditions that a column is among some ids, a few thousand in each. */
-  private anyOf(property: 'id' | 'deviceId', ids: readonly string[]): Statement[] {
+  private anyOf(property: 'id' | 'deviceId', ids: readonly string[], condition: 'anyOf' | 'hashedAnyOf'): Statement[] {
     const column = this.table.statement(`{${property}}`, []).sql;
     const values = ids.map((id) => this.table.driverValue(property, id));
     const chunks = Array.from({ length: Math.ceil(values.length / MAX_IDS) }, (_, index) =>
       values.slice(index * MAX_IDS, (index + 1) * MAX_IDS),
     );
-    return chunks.map((chunk) => this.dialect.anyOf(column, chunk));
+    return chunks.map((chunk) => this.dialect[condition](column, chunk));
   }
 }

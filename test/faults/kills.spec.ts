@@ -112,8 +112,9 @@ describe('A process that is killed during refreshes', () => {
           if (((await database.count(user)).rotated ?? 0) > refreshed) lost++;
           const { status, json } = await surviving.refresh(refreshToken);
           expect(status).toBe(200);
-          // This refresh repeats the one whose answer was lost, so both count once. Each refresh added a row of each kind.
-          expect(await database.count(user)).toEqual({ access: refreshed + 2, refresh: 1, rotated: refreshed + 1 });
+          // This refresh repeats the one whose answer was lost, so both count once. A device keeps five access tokens.
+          const access = Math.min(refreshed + 2, 5);
+          expect(await database.count(user)).toEqual({ access, refresh: 1, rotated: refreshed + 1 });
           expect((await surviving.get('/me', json.token)).status).toBe(200);
           expect((await surviving.refresh(json.refreshToken)).status).toBe(200);
         });
