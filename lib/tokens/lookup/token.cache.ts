@@ -5,6 +5,7 @@ import type { ResolvedOptions } from '../../options/resolve-options.js';
 import { digestKey, type Identity } from '../secret/token-secret.js';
 import { RemoteChanges, TokenChanges } from '../token-changes.js';
 import type { CacheStatus } from '../token.interfaces.js';
+import { RecentChanges } from './recent-changes.js';
 import { TokenLookup, type TokenWithUser } from './token.lookup.js';
 
 interface Entry {
@@ -16,6 +17,12 @@ interface Entry {
   readonly evictAtMs: number;
 }
 
+interface PendingLookUp {
+  /** The position in {@link RecentChanges} at which it began. */
+  readonly since: number;
+  readonly found: Promise<TokenWithUser | null>;
+}
+
 type Entries = ReturnType<typeof createLRU<string, Entry>>;
 
 const millisecondsOf = (date: Date | null): number | null => date && date.getTime();
@@ -24,17 +31,17 @@ const millisecondsOf = (date: Date | null): number | null => date && date.getTim
  * Caches accepted tokens, if the option `cache` is set: their digests, rows and users. Whether a token is still valid is
  * checked on each request, and a token that is not accepted is looked up again.
  *
- * A user's entries are evicted when this process, or another one via Redis, changes that user's tokens. A look-up that was
- * under way at that moment may have read the state before the change, so its result is not cached.
+ * A user's entries are evicted when this process, or another one via Redis, changes that user's tokens. A look-up of a token
+ * of this user that was under way at that moment may have read the state before the change. Its result is not cached, and no
+ * request that arrived after the change gets it. Changes of other users do not affect the look-up.
  */
 @Injectable()
 export class TokenCache {
   private readonly entries: Entries | null;
   private readonly keysByUser = new Map<string, Set<string>>();
   /** Look-ups that are under way, by key: another request for the same token waits for the same look-up. */
-  private readonly pending = new Map<string, { version: number; lookup: Promise<TokenWithUser | null> }>();
-  /** Grows with each change of tokens. */
-  private version = 0;
+  private readonly pending = new Map<string, PendingLookUp>();
+  private readonly changes = new RecentChanges();
   private hits = 0;
   private lookUps = 0;
 
@@ -95,10 +102,15 @@ export class TokenCache {
         return found;
       }
     }
-    const pending = this.pending.get(key);
-    if (pending && pending.version === this.version) {
-      this.hits++;
-      return pending.lookup.then((found) => found && found.clone());
+    const arrival = this.changes.position;
+    for (let pending = this.pending.get(key); pending; pending = this.pending.get(key)) {
+      const { since } = pending;
+      const found = await pending.found;
+      // Otherwise the look-up may have read what changed before this request arrived. One that began later has not.
+      if (since >= arrival || !this.hasChanged(found, since)) {
+        this.hits++;
+        return found && found.clone();
+      }
     }
     return this.loadInto(entries, key, identity, isAccepted);
   }
@@ -109,21 +121,21 @@ export class TokenCache {
     identity: Identity,
     isAccepted: (found: TokenWithUser) => boolean,
   ): Promise<TokenWithUser | null> {
-    const { version } = this;
-    const lookup = this.load(identity);
-    this.pending.set(key, { version, lookup });
-    try {
-      const found = await lookup;
-      if (found && this.remote.isComplete && this.version === version && isAccepted(found)) {
-        const { userId, lastUsedAt } = found.token;
-        const evictAtMs = performance.now() + this.options.cache!.ttlMs;
-        entries.set(key, { userId, found, lastUsedAtMs: millisecondsOf(lastUsedAt), evictAtMs });
-        this.addKey(userId, key);
-      }
-      return found;
-    } finally {
-      if (this.pending.get(key)?.lookup === lookup) this.pending.delete(key);
+    const since = this.changes.position;
+    const pending = this.load(identity).finally(() => this.pending.delete(key));
+    this.pending.set(key, { since, found: pending });
+    const found = await pending;
+    if (found && this.remote.isComplete && !this.hasChanged(found, since) && isAccepted(found)) {
+      const { userId, lastUsedAt } = found.token;
+      const evictAtMs = performance.now() + this.options.cache!.ttlMs;
+      entries.set(key, { userId, found, lastUsedAtMs: millisecondsOf(lastUsedAt), evictAtMs });
+      this.addKey(userId, key);
     }
+    return found;
+  }
+
+  private hasChanged(found: TokenWithUser | null, since: number): boolean {
+    return this.changes.hasSince(since, found && found.token.userId);
   }
 
   private load(identity: Identity): Promise<TokenWithUser | null> {
@@ -132,7 +144,7 @@ export class TokenCache {
   }
 
   private evict(userId: string | null): void {
-    this.version++;
+    this.changes.add(userId);
     if (userId === null) this.entries?.clear();
     else for (const key of this.keysByUser.get(userId) ?? []) this.entries?.delete(key);
   }
