@@ -122,6 +122,10 @@ describe('The ranges of dependencies and peers', () => {
     ['@nestjs/core', '11.2.7', 'a global guard that depends on the request is skipped'],
     ['@nestjs/core', '12.1.2', 'a global guard that depends on the request is skipped'],
     ['@nestjs/platform-fastify', '11.1.10', 'CVE-2025-69211, GHSA-8wpr-639p-ccrj'],
+    // It lacks a file that the lowest @nestjs/core of the range loads.
+    ['@nestjs/common', '11.1.29', 'Cannot find module sse-signal.decorator'],
+    // Its own peers are NestJS 8 to 10, so npm cannot install it beside NestJS 11.
+    ['@nestjs/passport', '11.0.1', 'ERESOLVE'],
     ['@nestjs/platform-fastify', '11.1.13', 'CVE-2026-2293, GHSA-r4wm-x892-vjmx'],
     ['@nestjs/platform-fastify', '11.1.15', 'CVE-2026-33011'],
     // The advisory calls 11.1.24 fixed; it is not. The fix skipped the root routes of controllers until 11.1.27.
@@ -143,7 +147,8 @@ describe('The ranges of dependencies and peers', () => {
   });
 
   it.each([
-    ['@nestjs/common', '11.0.16', '12.0.0'],
+    ['@nestjs/common', '11.2.0', '12.0.0'],
+    ['@nestjs/passport', '11.0.2', '12.0.0'],
     ['@nestjs/core', '11.2.8', '12.1.3'],
     ['@nestjs/platform-fastify', '11.1.27', '12.0.1'],
     ['typeorm', '0.3.31', '1.1.0'],

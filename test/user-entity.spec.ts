@@ -6,7 +6,6 @@ import {
   AfterLoad,
   Column,
   type ColumnOptions,
-  DataSource,
   DeleteDateColumn,
   Entity,
   type EntitySubscriberInterface,
@@ -450,38 +449,4 @@ describe('isActive gets at a login the user that it gets on a request', () => {
       },
     );
   });
-});
-
-describe('A database with an encoding of its own', () => {
-  onEveryDatabase(
-    (environment) => {
-      it('has no user of a name that it cannot store, and creates none', async () => {
-        const url = new URL(environment.url);
-        const name = `${url.pathname.slice(1)}_latin1`;
-        const admin = await new DataSource(environment.databaseOptions).initialize();
-        await admin.query(`CREATE DATABASE "${name}" ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0`);
-        url.pathname = `/${name}`;
-        try {
-          const app = await environment.boot({ typeOrm: { url: url.href } });
-          await app.users.create('José', PASSWORD);
-          const before = warnings.length;
-          const nobody = await app.login('nobody');
-          for (const username of ['名', '😀', 'Jose\u0301']) {
-            expect(await app.login(username), username).toMatchObject({ status: 401, text: nobody.text });
-            await expect(app.users.create(username, PASSWORD), username).rejects.toMatchObject({
-              code: 'validation_failed',
-              message: 'username contains a character that the database cannot store',
-            });
-          }
-          expect((await app.login('José')).status).toBe(200);
-          expect(warnings.slice(before)).toEqual([]);
-        } finally {
-          await environment.closeApplications();
-          await admin.query(`DROP DATABASE "${name}" WITH (FORCE)`);
-          await admin.destroy();
-        }
-      });
-    },
-    ['postgres'],
-  );
 });

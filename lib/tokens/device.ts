@@ -44,5 +44,22 @@ export function sanitizeLabel(label: string | null | undefined): string | null {
   return clean.trim() === '' ? null : clean;
 }
 
+/** A label with only characters that every encoding has, and the same for the same label. */
+export const toAsciiLabel = (label: string | null): string | null => label && label.replace(/[^ -~]/gu, '?');
+
+/**
+ * The labels to store if the database cannot store these ones, because its encoding lacks a character: without the name,
+ * without the user agent, without both. A label of ASCII characters can be stored in every encoding, and stays.
+ */
+export function withoutUnstorable<T extends { name?: string | null; userAgent?: string | null }>(labels: T): T[] {
+  const removed = [{ name: null }, { userAgent: null }, { name: null, userAgent: null }];
+  const isUnstorable = (label: string | null | undefined) => label !== toAsciiLabel(label ?? null);
+  return removed
+    .filter((without) =>
+      (Object.keys(without) as (keyof typeof without)[]).every((key) => isUnstorable(labels[key] ?? null)),
+    )
+    .map((without) => ({ ...labels, ...without }));
+}
+
 /** The later of a stored last use and now: if the clock was set back, a last use does not move back with it. */
 export const notBefore = (stored: Date | null, now: Date): Date => (stored && stored > now ? stored : now);

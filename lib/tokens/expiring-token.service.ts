@@ -5,7 +5,8 @@ import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
 import { orUnavailable } from '../errors/service-unavailable.js';
 import { parseDuration } from '../options/duration.js';
 import { checkUserId } from '../users/user-id.js';
-import { checkExcept, type Device, sanitizeLabel } from './device.js';
+import { checkExcept, type Device, sanitizeLabel, withoutUnstorable } from './device.js';
+import type { Emit } from './events/token.events.js';
 import { importTokens } from './secret/imported-token.js';
 import { TokenValidity } from './token-lifetime.js';
 import { TokenAuthenticator } from './token.authenticator.js';
@@ -67,7 +68,8 @@ export class ExpiringTokenService {
     const lifespan =
       options.lifespan === undefined ? null : parseDuration('lifespan', options.lifespan, { never: true });
     const token = { purpose: 'access', lifespan } as const;
-    return this.transactions.run(userId, (emit) => this.scripts.issue(userId, options, token, emit));
+    const script = (labels: DeviceOptions) => (emit: Emit) => this.scripts.issue(userId, labels, token, emit);
+    return this.transactions.run(userId, script(options), { fallbacks: withoutUnstorable(options).map(script) });
   }
 
   /**
@@ -145,8 +147,8 @@ export class ExpiringTokenService {
    * @param id - its `deviceId`
    * @param name - stored without control characters, cut at 255 code points
    * @param options - `by`: the token that requests the change
-   * @throws ExpiringTokenException `device_not_found`; `validation_failed` if no visible character is left of the name;
-   * `throttled` if more than ten changes wait that this token requested
+   * @throws ExpiringTokenException `device_not_found`; `validation_failed` if no visible character is left of the name,
+   * or the database cannot store one; `throttled` if more than ten changes wait that this token requested
    */
   async rename(userId: string, id: string, name: string, { by }: ChangeOptions = {}): Promise<Device> {
     const clean = typeof name === 'string' ? sanitizeLabel(name) : null;

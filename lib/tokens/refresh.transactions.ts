@@ -3,7 +3,7 @@ import type { TransactionScript } from '../database/database.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
-import { notBefore, sanitizeLabel } from './device.js';
+import { notBefore, toAsciiLabel } from './device.js';
 import { DeviceQueries } from './device.queries.js';
 import type { Emit } from './events/token.events.js';
 import { open, seal } from './secret/token-seal.js';
@@ -11,7 +11,7 @@ import { parseToken } from './secret/token-secret.js';
 import { TokenValidity } from './token-lifetime.js';
 import type { Token } from './token.entity.js';
 import { type PreparedToken, TokenFactory } from './token.factory.js';
-import type { DeviceOptions, IssuedPair, IssuedToken } from './token.interfaces.js';
+import type { IssuedPair, IssuedToken } from './token.interfaces.js';
 import { type StoredToken, TokenQueries, type TokenRow } from './token.queries.js';
 import { TokenTransactions } from './token.transactions.js';
 
@@ -28,7 +28,9 @@ const MAX_REPLAYS = 30;
 export const MAX_EXCHANGES = 20_000;
 
 /** The request that presents a refresh token. */
-interface Presentation extends Pick<DeviceOptions, 'userAgent'> {
+export interface Presentation {
+  /** Its user agent as a label. */
+  userAgent: string | null;
   /** The token itself, which opens what was sealed under it. */
   refreshToken: string;
   /** Whether the user may use tokens. */
@@ -104,7 +106,7 @@ export class RefreshTransactions {
     const exchange = openExchange(sealed, refreshToken);
     const pair = yield* this.successors(exchange);
     if (!isActive) throw new ExpiringTokenException('user_inactive');
-    const refused = exchange.replays >= MAX_REPLAYS || token.userAgent !== sanitizeLabel(userAgent);
+    const refused = exchange.replays >= MAX_REPLAYS || ![userAgent, toAsciiLabel(userAgent)].includes(token.userAgent);
     emit('expiring-token.replayed', { userId, deviceId, refused });
     if (refused) return null;
     const replays = exchange.replays + 1;
@@ -152,7 +154,7 @@ export class RefreshTransactions {
     const { affected } = yield this.queries.rotate(old.id, {
       created: now,
       // No device is shown by a rotated token, so the column is free for the user agent that may repeat this request.
-      userAgent: sanitizeLabel(userAgent),
+      userAgent,
       sealed: graceMs > 0 ? sealExchange(exchange, refreshToken) : null,
       sealedUntil: graceMs > 0 ? new Date(now.getTime() + graceMs) : null,
     });

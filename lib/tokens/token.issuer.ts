@@ -14,6 +14,7 @@ import {
   type UserStore,
   type VerifiedState,
 } from '../users/user-store.js';
+import { withoutUnstorable } from './device.js';
 import type { Emit } from './events/token.events.js';
 import type { DeviceOptions, IssuedToken, LoggedIn } from './token.interfaces.js';
 import { TokenTransactions } from './token.transactions.js';
@@ -57,7 +58,8 @@ export class TokenIssuer {
     return this.issue(
       user,
       credentials,
-      (userId, emit) => this.scripts.logIn(userId, device, emit),
+      device,
+      (...parameters) => this.scripts.logIn(...parameters),
       ({ access }) => access,
     );
   }
@@ -67,7 +69,8 @@ export class TokenIssuer {
     return this.issue(
       user,
       credentials,
-      (userId, emit) => this.scripts.obtain(userId, device, emit),
+      device,
+      (...parameters) => this.scripts.obtain(...parameters),
       (access) => access,
     );
   }
@@ -89,7 +92,8 @@ export class TokenIssuer {
   private async issue<T>(
     user: unknown,
     credentials: Credentials | null,
-    script: (userId: string, emit: Emit) => TransactionScript<T>,
+    device: DeviceOptions,
+    script: (userId: string, device: DeviceOptions, emit: Emit) => TransactionScript<T>,
     accessOf: (issued: T) => IssuedToken,
   ): Promise<T> {
     const userId = this.users.getId(user);
@@ -98,9 +102,11 @@ export class TokenIssuer {
     let hash: unknown = credentials ? await this.verifiedHash(user, credentials) : undefined;
     for (let verification = 1; ; verification++) {
       const verified = hash;
-      const check = (emit: Emit) => this.checkAndIssue(user, credentials, verified, script(userId, emit));
+      const checkAndIssue = (labels: DeviceOptions) => (emit: Emit) =>
+        this.checkAndIssue(user, credentials, verified, script(userId, labels, emit));
+      const fallbacks = withoutUnstorable(device).map(checkAndIssue);
       try {
-        return await this.transactions.run(userId, check, { condition });
+        return await this.transactions.run(userId, checkAndIssue(device), { condition, fallbacks });
       } catch (error) {
         if (!(error instanceof PasswordHashChanged) || !credentials || verification === MAX_VERIFICATIONS) throw error;
         hash = await this.verifyOnceMore(user, credentials);

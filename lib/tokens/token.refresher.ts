@@ -5,8 +5,9 @@ import { orUnavailable } from '../errors/service-unavailable.js';
 import { RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { isActiveUser, type UserStore } from '../users/user-store.js';
-import { RefreshTransactions } from './refresh.transactions.js';
+import { sanitizeLabel, toAsciiLabel } from './device.js';
 import type { Emit } from './events/token.events.js';
+import { type Presentation, RefreshTransactions } from './refresh.transactions.js';
 import { type Identity, identifyToken, matchesDigest } from './secret/token-secret.js';
 import { rulesOf } from './token-purpose.js';
 import type { Token } from './token.entity.js';
@@ -45,9 +46,14 @@ export class TokenRefresher {
       withTimeout(this.options.timeoutMs, async (signal) => {
         const { id, userId } = await this.find(identity, signal);
         const isActive = isActiveUser(this.users, await this.users.findById(userId));
-        const presentation = { ...request, refreshToken, isActive };
-        const exchange = (emit: Emit) => this.scripts.refresh(id, presentation, emit);
-        const pair = await this.transactions.runUntil(signal, userId, exchange, { by: id, maxWaiting: MAX_WAITING });
+        const presentation = { userAgent: sanitizeLabel(request.userAgent), refreshToken, isActive };
+        const exchange = (given: Presentation) => (emit: Emit) => this.scripts.refresh(id, given, emit);
+        const pair = await this.transactions.runUntil(signal, userId, exchange(presentation), {
+          by: id,
+          maxWaiting: MAX_WAITING,
+          // The encoding of the database may lack a character of the user agent, which a repeated request is compared with.
+          fallbacks: [exchange({ ...presentation, userAgent: toAsciiLabel(presentation.userAgent) })],
+        });
         if (!pair) throw new ExpiringTokenException('refresh_invalid');
         this.pruner.scheduleSealedCleanup();
         return pair;

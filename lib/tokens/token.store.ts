@@ -3,6 +3,7 @@ import { withTimeout } from '../async/with-timeout.js';
 import type { Database, Row } from '../database/database.js';
 import type { Statement } from '../database/dialect.js';
 import { classifyDriverError } from '../errors/driver-errors.js';
+import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { orUnavailable } from '../errors/service-unavailable.js';
 import { CLOCK, type Clock, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
@@ -63,7 +64,12 @@ export class TokenStore {
   async rename(userId: string, deviceId: string, name: string): Promise<Device | undefined> {
     await withTimeout(this.options.timeoutMs, async (signal) => {
       const write = (statement: Statement) => this.database.write(statement, signal);
-      await write(this.deviceQueries.rename(userId, deviceId, name));
+      await write(this.deviceQueries.rename(userId, deviceId, name)).catch((error: unknown) => {
+        if (classifyDriverError(error) !== 'value') throw error;
+        throw new ExpiringTokenException('validation_failed', {
+          message: 'name contains a character that the database cannot store',
+        });
+      });
       // A refresh that ran meanwhile may have inserted tokens with the earlier name. Each further statement finds those of the
       // refreshes that it waited for. Their number is bounded: another process may give the device another name meanwhile.
       for (let further = 0; further < MAX_FURTHER_RENAMES; further++) {

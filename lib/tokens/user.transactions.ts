@@ -31,6 +31,8 @@ export interface UserScriptOptions<T> {
   duplicate?: () => Error;
   /** The error if the database cannot store a value. Without it, the error of the driver is thrown. */
   unstorable?: () => Error;
+  /** The scripts to run instead, one after the other, if the database cannot store a value of the script before. */
+  fallbacks?: readonly UserScript<T>[];
   /** The script ends access, so it runs before all other changes of the user. */
   isRevocation?: boolean;
   /** The id of the token that the change was requested with, of which a bounded number waits. */
@@ -181,7 +183,11 @@ export class UserTransactions {
     signal: AbortSignal,
     userId: string,
     script: UserScript<T>,
-    { duplicate, unstorable }: Pick<UserScriptOptions<T>, 'duplicate' | 'unstorable'> = {},
+    {
+      duplicate,
+      unstorable,
+      fallbacks = [],
+    }: Pick<UserScriptOptions<T>, 'duplicate' | 'unstorable' | 'fallbacks'> = {},
   ): Promise<[T, EmittedEvent[]]> {
     let events: EmittedEvent[] = [];
     const attempt = () => {
@@ -196,6 +202,9 @@ export class UserTransactions {
       const kind = classifyDriverError(error);
       if (kind === 'duplicate' && duplicate) throw duplicate();
       if (kind === 'value' && unstorable) throw unstorable();
+      const [fallback, ...others] = fallbacks;
+      if (kind === 'value' && fallback)
+        return this.transact(signal, userId, fallback, { duplicate, fallbacks: others });
       throw error;
     }
   }
