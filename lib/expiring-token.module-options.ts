@@ -50,7 +50,8 @@ export interface ExpiringTokenStructuralOptions {
   isGlobal?: boolean;
 
   /**
-   * Whether the guard protects every route of the application. `@Public()` exempts a route.
+   * Whether the guard protects every route of the application. `@Public()` exempts a route. Messages of gateways are protected
+   * with Nest 12. With Nest 11 the application does not start if a gateway has neither a guard of its own nor `@Public()`.
    *
    * @defaultValue `false`
    */

@@ -11,10 +11,13 @@ import {
   type ModuleMetadata,
   type NestModule,
   Scope,
+  type Type,
+  UseGuards,
 } from '@nestjs/common';
-import { APP_GUARD, REQUEST } from '@nestjs/core';
+import { APP_GUARD, ModulesContainer, REQUEST } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import { InjectRepository, TypeOrmModule } from '@nestjs/typeorm';
+import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import {
   type Credentials,
   CurrentUser,
@@ -23,6 +26,8 @@ import {
   type ExpiringTokenModuleOptions,
   type ExpiringTokenOptions,
   ExpiringTokenService,
+  OptionalToken,
+  Public,
   Token as PackageToken,
   User as PackageUser,
   UserService,
@@ -30,6 +35,7 @@ import {
 } from 'nestjs-expiring-token';
 import { Column, Entity, PrimaryGeneratedColumn, type Repository, Tree, TreeChildren, TreeParent } from 'typeorm';
 import { describe, expect, it } from 'vitest';
+import { checkGateways } from '../lib/expiring-token.container-checks.js';
 import { type BootOptions, onEveryEnvironment, PASSWORD } from './fixtures/app.js';
 import { bearer, request } from './fixtures/http.js';
 
@@ -189,6 +195,85 @@ describe('A provider with request scope that a global guard depends on', () => {
         const app = await environment.boot({ options: { globalGuard: true }, imports: [TenantsModule] });
         expect((await app.get('/tenants')).status).toBe(401);
         expect((await app.get('/tenants', await app.token())).text).toBe('all tenants');
+      });
+    },
+    { databases: ['sqlite'] },
+  );
+});
+
+describe('A gateway beside a global guard, where Nest applies no global guard to gateways', () => {
+  class Messages {
+    @SubscribeMessage('secrets')
+    secrets() {
+      return 'all secrets';
+    }
+  }
+  @WebSocketGateway()
+  class OpenGateway extends Messages {}
+  @WebSocketGateway()
+  @OptionalToken()
+  class OptionalGateway extends Messages {}
+  @WebSocketGateway()
+  @UseGuards(ExpiringTokenGuard)
+  class GuardedGateway extends Messages {}
+  @WebSocketGateway()
+  @Public()
+  class PublicGateway {
+    @SubscribeMessage('news')
+    news() {
+      return 'all news';
+    }
+  }
+  @WebSocketGateway()
+  class SilentGateway {
+    send() {}
+  }
+  @WebSocketGateway()
+  class MethodsGateway {
+    @UseGuards(ExpiringTokenGuard)
+    @SubscribeMessage('secrets')
+    secrets() {
+      return 'all secrets';
+    }
+    @Public()
+    @SubscribeMessage('news')
+    news() {
+      return 'all news';
+    }
+  }
+  @Module({ providers: [{ provide: APP_GUARD, useExisting: ExpiringTokenGuard }] })
+  class AppGuardModule {}
+
+  onEveryEnvironment(
+    (environment) => {
+      async function check(gateway: Type, boot: BootOptions) {
+        @Module({ providers: [gateway] })
+        class GatewayModule {}
+        const imports = [GatewayModule, ...(boot.imports ?? [])];
+        const app = await environment.boot({ ...boot, imports });
+        return () => checkGateways(app.nest.get(ModulesContainer), false);
+      }
+      const GLOBAL: [name: string, boot: BootOptions][] = [
+        ['globalGuard', { options: { globalGuard: true, isGlobal: true } }],
+        ['APP_GUARD', { options: { isGlobal: true }, imports: [AppGuardModule] }],
+      ];
+
+      it.each(GLOBAL)('stops the start if its messages have neither a guard nor @Public(): %s', async (_, boot) => {
+        for (const gateway of [OpenGateway, OptionalGateway]) {
+          expect(await check(gateway, boot), gateway.name).toThrow(
+            `globalGuard: ${gateway.name}.secrets would need no token, because Nest 11 applies no global guard to gateways. Add @UseGuards(ExpiringTokenGuard)`,
+          );
+        }
+      });
+
+      it.each(GLOBAL)('is no reason to stop if they have, or if it receives none: %s', async (_, boot) => {
+        for (const gateway of [GuardedGateway, PublicGateway, MethodsGateway, SilentGateway]) {
+          expect(await check(gateway, boot), gateway.name).not.toThrow();
+        }
+      });
+
+      it('is no reason to stop without a global guard of this package', async () => {
+        expect(await check(OpenGateway, { options: { isGlobal: true } })).not.toThrow();
       });
     },
     { databases: ['sqlite'] },

@@ -78,6 +78,9 @@ function declaredBy(target: object, read: ReadMetadata, guards: readonly object[
 const guardsOf = (target: object): readonly object[] =>
   (Reflect.getMetadata(GUARDS, target) as object[] | undefined) ?? [];
 
+/** Whether `@UseGuards()` stands on a method or a class. */
+export const hasGuards = (target: object): boolean => guardsOf(target).length > 0;
+
 /** The guards of a class itself. Nest copies those of its parent class in front of them. */
 function guardsAddedBy(type: object): readonly object[] {
   if (!Reflect.hasOwnMetadata(GUARDS, type)) return [];
