@@ -5,7 +5,13 @@ import type { Database } from './database/database.js';
 import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
 import { HideFromInspect } from './errors/hide-from-inspect.decorator.js';
 import { DATA_SOURCE, DATABASE, MODULE_EXTRAS, RESOLVED_OPTIONS } from './expiring-token.constants.js';
-import { checkCopies, checkGateways, checkGlobalGuards, checkScopes, moduleOf } from './expiring-token.container-checks.js';
+import {
+  checkCopies,
+  checkGateways,
+  checkGlobalGuards,
+  checkScopes,
+  moduleOf,
+} from './expiring-token.container-checks.js';
 import { ASYNC_OPTIONS_TYPE, ConfigurableModuleClass } from './expiring-token.module-definition.js';
 import {
   type ExpiringTokenModuleOptions,

@@ -241,7 +241,8 @@ describe.each([
     expect((await one.logout(login.token)).status).toBe(204);
     const staleMs = await until(() => isRejected(two, login.token));
     expect(staleMs).toBeLessThanOrEqual(MAX_STALE_MS);
-    expect(await caches(two, other)).toBe(false);
+    // The first token may have left the cache before the fault was noticed.
+    expect(await untilCleared([two], other)).toBeLessThanOrEqual(MAX_STALE_MS);
     scene.proxies[1]!.thaw();
     const backMs = await untilCached([two], other);
     expect(backMs).toBeLessThanOrEqual(MAX_RETURN_MS);
