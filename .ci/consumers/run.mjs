@@ -9,6 +9,7 @@ import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 
 const NODES = ['20', '22', '24'];
+/** The first has the lowest version of each required peer, the second the highest. */
 const CONSUMERS = ['nest-11', 'nest-12'];
 const INSTALL_MS = 300_000;
 
