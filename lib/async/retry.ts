@@ -4,6 +4,12 @@ import { type DriverErrorKind, classifyDriverError } from '../errors/driver-erro
 /** The first attempt and two retries. */
 const MAX_ATTEMPTS = 3;
 
+/**
+ * Limit for the connections of the application's pool that one work finds unusable. Each is closed, so the pool has fewer of
+ * them at each retry, but a new connection may be unusable too because of a setting of the server.
+ */
+const MAX_UNUSABLE = 20;
+
 /** Each retry waits for a random time, up to this per earlier attempt: two conflicting transactions would otherwise meet again. */
 const MAX_JITTER_MS = 20;
 
@@ -18,12 +24,17 @@ export async function retry<T>(
   kinds: readonly DriverErrorKind[],
   signal: AbortSignal,
 ): Promise<T> {
+  let unusable = 0;
   for (let attempt = 1; ; attempt++) {
+    let kind: DriverErrorKind;
     try {
       return await work();
     } catch (error) {
-      if (!kinds.includes(classifyDriverError(error)) || attempt === MAX_ATTEMPTS) throw error;
+      kind = classifyDriverError(error);
+      if (!kinds.includes(kind)) throw error;
+      if (kind === 'session' ? ++unusable > MAX_UNUSABLE : attempt === MAX_ATTEMPTS) throw error;
     }
-    await wait(Math.random() * attempt * MAX_JITTER_MS, undefined, { signal });
+    if (kind === 'session') attempt--;
+    else await wait(Math.random() * attempt * MAX_JITTER_MS, undefined, { signal });
   }
 }

@@ -1,6 +1,6 @@
 import type { Result, Row } from './database.js';
 import type { Statement } from './dialect.js';
-import { hashLock, ServerDatabase } from './server.database.js';
+import { hashLock, type Observed, ServerDatabase } from './server.database.js';
 
 /** The methods of a `mysql2` connection that this package uses. */
 interface MysqlConnection {
@@ -8,22 +8,50 @@ interface MysqlConnection {
   query(sql: string, done: MysqlCallback): void;
   destroy(): void;
   readonly stream: { destroy(): void };
+  /** Every statement passes here on its way to the server. */
+  addCommand?: (command: MysqlCommand) => unknown;
 }
 
-type MysqlCallback = (error: Error | null, result: Row[] | { affectedRows: number }) => void;
+type MysqlCallback = (error: Error | null, result: Row[] | ResultHeader) => void;
+
+/** The response to a statement without rows. */
+interface ResultHeader {
+  readonly affectedRows: number;
+  readonly serverStatus?: number;
+}
+
+/** A statement that reads its response packet by packet. */
+interface MysqlCommand {
+  execute: (packet: MysqlPacket | undefined, connection: unknown) => boolean;
+}
+
+interface MysqlPacket {
+  isEOF(): boolean;
+  eofStatusFlags(): number;
+}
+
+/** Flags of the status that the server sends with each response. */
+const IN_TRANSACTION = 1;
+const AUTOCOMMIT = 2;
 
 /** At most 64 characters. The databases of a server share their locks. */
 const lockName = (lock: string): string => hashLock(lock).toString('base64url');
 
 /** MySQL and MariaDB, through `mysql2`. */
 export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
+  /** The status of the last response on each connection. */
+  private readonly statuses = new WeakMap<MysqlConnection, number>();
+
   /** The server prepares each statement, so that no value is escaped: escaping depends on the server's `sql_mode`. */
   protected send(connection: MysqlConnection, { sql, values }: Statement): Promise<Result> {
     return new Promise((resolve, reject) => {
       connection.execute(sql, values, (error, result) => {
         if (error) reject(error);
         else if (Array.isArray(result)) resolve({ rows: result, affected: 0 });
-        else resolve({ rows: [], affected: result.affectedRows });
+        else {
+          if (result.serverStatus !== undefined) this.statuses.set(connection, result.serverStatus);
+          resolve({ rows: [], affected: result.affectedRows });
+        }
       });
     });
   }
@@ -45,10 +73,9 @@ export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
     while (!isLocked) {
       signal.throwIfAborted();
       // One second at a time, because the server continues to wait on behalf of a connection that is closed.
-      const { rows } = await this.send(connection, {
-        sql: 'SELECT GET_LOCK(?, 1) AS locked',
-        values: [lockName(lock)],
-      });
+      const getLock: Statement = { sql: 'SELECT GET_LOCK(?, 1) AS locked', values: [lockName(lock)] };
+      // START TRANSACTION would commit a transaction that the application left open.
+      const { rows } = await this.outsideTransactions(connection, () => this.send(connection, getLock));
       isLocked = Number(rows[0]?.locked) === 1;
     }
     // A stricter level also locks the gaps beside a user's rows, and transactions of different users would deadlock.
@@ -58,5 +85,37 @@ export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
 
   protected override async unlock(connection: MysqlConnection, lock: string): Promise<void> {
     await this.send(connection, { sql: 'DO RELEASE_LOCK(?)', values: [lockName(lock)] });
+  }
+
+  /**
+   * The server sends its status with each response. `mysql2` returns it for statements without rows only. Behind rows, it is in
+   * the packet that ends them, which passes here while the work runs. With autocommit off each statement begins a transaction.
+   */
+  protected async observe<T>(connection: MysqlConnection, work: () => Promise<T>): Promise<Observed<T>> {
+    const { addCommand } = connection;
+    this.statuses.delete(connection);
+    if (addCommand) {
+      connection.addCommand = (command) => {
+        this.noteStatus(connection, command);
+        return addCommand.call(connection, command);
+      };
+    }
+    let result: T;
+    try {
+      result = await work();
+    } finally {
+      if (addCommand) connection.addCommand = addCommand;
+    }
+    if (!this.statuses.has(connection)) await this.send(connection, { sql: 'DO 0', values: [] });
+    const status = this.statuses.get(connection) ?? AUTOCOMMIT;
+    return { result, isInTransaction: (status & IN_TRANSACTION) !== 0 || (status & AUTOCOMMIT) === 0 };
+  }
+
+  private noteStatus(connection: MysqlConnection, command: MysqlCommand): void {
+    const { execute } = command;
+    command.execute = (packet, on) => {
+      if (packet?.isEOF()) this.statuses.set(connection, packet.eofStatusFlags());
+      return execute.call(command, packet, on);
+    };
   }
 }

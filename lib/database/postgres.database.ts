@@ -1,15 +1,19 @@
 import type { EventEmitter } from 'node:events';
 import type { DataSource } from 'typeorm';
 import { describeError } from '../errors/describe-error.js';
-import { PackageLogger } from '../errors/package.logger.js';
+import { LeftInTransactionError } from '../errors/driver-errors.js';
 import type { Result, Row } from './database.js';
 import type { Dialect, Statement } from './dialect.js';
-import { hashLock, ServerDatabase } from './server.database.js';
+import { hashLock, type Observed, ServerDatabase } from './server.database.js';
 
 /** The methods of a `pg` client that this package uses. */
 interface PostgresClient {
   query(statement: string | PreparedStatement): Promise<{ rows: Row[]; rowCount: number | null }>;
   end(): Promise<void>;
+  /** Since `pg` 8.20: I outside of transactions, T inside, E inside one that an error aborted. */
+  getTransactionStatus?(): unknown;
+  /** Emits the same status after each statement. A client over `libpq` has none. */
+  readonly connection?: EventEmitter;
 }
 
 interface PreparedStatement {
@@ -23,7 +27,6 @@ const STALE_STATEMENT_CODES = ['0A000', '26000', '42P05'];
 
 /** PostgreSQL, through `pg`. */
 export class PostgresDatabase extends ServerDatabase<PostgresClient> {
-  private readonly logger = new PackageLogger();
   private readonly statements = new Map<string, { name: string; text: string }>();
   /** False behind a pooler that may use another connection for each statement: prepared statements are lost there. */
   private usesPreparedStatements = true;
@@ -75,6 +78,50 @@ export class PostgresDatabase extends ServerDatabase<PostgresClient> {
 
   protected async begin(client: PostgresClient, lock: string): Promise<void> {
     const key = hashLock(lock).readBigInt64BE();
-    await client.query(`BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(${key})`);
+    const begin = 'BEGIN ISOLATION LEVEL READ COMMITTED';
+    // Inside a transaction BEGIN is only a warning. That transaction began before the statement did.
+    const results = await client.query(`${begin}; SELECT pg_advisory_xact_lock(${key}), ${HAS_JUST_BEGUN}`);
+    if (!hasJustBegun(results)) throw new LeftInTransactionError('a transaction began inside another one');
+  }
+
+  protected async observe<T>(client: PostgresClient, work: () => Promise<T>): Promise<Observed<T>> {
+    if (client.getTransactionStatus) {
+      const result = await work();
+      return { result, isInTransaction: await this.isInTransaction(client, statusOf(client)) };
+    }
+    let status: unknown;
+    const note = (message: { status?: unknown }) => (status = message.status);
+    client.connection?.on('readyForQuery', note);
+    try {
+      const result = await work();
+      return { result, isInTransaction: await this.isInTransaction(client, status) };
+    } finally {
+      client.connection?.off('readyForQuery', note);
+    }
+  }
+
+  /** @param status - what the driver says; a driver that does not know it costs a statement */
+  private async isInTransaction(client: PostgresClient, status: unknown): Promise<boolean> {
+    if (status === 'I') return false;
+    if (status === 'T' || status === 'E') return true;
+    return !hasJustBegun(await client.query(`SELECT ${HAS_JUST_BEGUN}`));
+  }
+}
+
+/** True if the transaction began with the statement that asks. It must have no values, because a value is sent apart. */
+const HAS_JUST_BEGUN = 'now() = statement_timestamp() AS has_just_begun';
+
+type QueryResult = { rows: Row[] };
+
+/** @param results - of one statement, or of several, of which the last one asked */
+const hasJustBegun = (results: QueryResult | QueryResult[]): boolean =>
+  [results].flat().at(-1)?.rows[0]?.has_just_begun === true;
+
+/** Over `libpq`, an old `pg-native` lacks what the method needs. */
+function statusOf(client: PostgresClient): unknown {
+  try {
+    return client.getTransactionStatus?.();
+  } catch {
+    return undefined;
   }
 }

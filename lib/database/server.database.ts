@@ -2,12 +2,20 @@ import { createHash } from 'node:crypto';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { retry } from '../async/retry.js';
 import { raceAbort } from '../async/with-timeout.js';
-import { type DriverErrorKind, classifyDriverError } from '../errors/driver-errors.js';
+import { describeError } from '../errors/describe-error.js';
+import { type DriverErrorKind, classifyDriverError, LeftInTransactionError } from '../errors/driver-errors.js';
+import { PackageLogger } from '../errors/package.logger.js';
 import type { Database, Result, Row, TransactionScript } from './database.js';
 import type { Dialect, Statement } from './dialect.js';
 
+/** Errors after which another attempt can succeed, because nothing of the statement was committed. */
+const REFUSED: readonly DriverErrorKind[] = ['conflict', 'session', 'readonly'];
+
+/** Errors after which the connection is of no use. */
+const UNUSABLE: readonly DriverErrorKind[] = ['session', 'readonly', 'lost'];
+
 /** Errors after which another attempt can succeed, provided that nothing was committed. */
-const RETRYABLE: readonly DriverErrorKind[] = ['conflict', 'lost'];
+const RETRYABLE: readonly DriverErrorKind[] = [...REFUSED, 'lost'];
 
 /**
  * Limit for the connections that are closed within ten minutes because they did not respond. It is large enough to empty a
@@ -17,9 +25,20 @@ const RETRYABLE: readonly DriverErrorKind[] = ['conflict', 'lost'];
 const MAX_CLOSED = 20;
 const CLOSING_WINDOW_MS = 600_000;
 
+/** An application that leaves transactions open usually does so again and again. One warning in this time is enough. */
+const WARNING_INTERVAL_MS = 60_000;
+
+/** The result of some work, and whether its last statement ran inside a transaction. */
+export interface Observed<T> {
+  readonly result: T;
+  readonly isInTransaction: boolean;
+}
+
 /** A database server, reached over the connections of the data source's pool. */
 export abstract class ServerDatabase<Connection> implements Database {
+  protected readonly logger = new PackageLogger();
   private closedAtMs: number[] = [];
+  private warnedAtMs = -WARNING_INTERVAL_MS;
 
   constructor(
     private readonly dataSource: DataSource,
@@ -37,9 +56,13 @@ export abstract class ServerDatabase<Connection> implements Database {
   }
 
   async write(statement: Statement, signal: AbortSignal): Promise<number> {
-    const send = () => this.withConnection(async (_, connection) => this.send(connection, statement), signal);
+    const send = () =>
+      this.withConnection(
+        (_, connection) => this.outsideTransactions(connection, () => this.send(connection, statement)),
+        signal,
+      );
     // No retry if the connection was lost: the statement may have been executed.
-    return (await retry(send, ['conflict'], signal)).affected;
+    return (await retry(send, REFUSED, signal)).affected;
   }
 
   transaction<T>(lock: string, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T> {
@@ -61,8 +84,14 @@ export abstract class ServerDatabase<Connection> implements Database {
   /**
    * Takes the lock, then begins the transaction. Each statement of the transaction sees what was committed while this method
    * waited for the lock.
+   *
+   * @throws LeftInTransactionError if the connection is inside a transaction of the application, in which the lock and the
+   * commit would have another meaning
    */
   protected abstract begin(connection: Connection, lock: string, signal: AbortSignal): Promise<void>;
+
+  /** Runs some work and finds out, at best without another statement, whether it ran inside a transaction. */
+  protected abstract observe<T>(connection: Connection, work: () => Promise<T>): Promise<Observed<T>>;
 
   /** Releases the lock, if the end of a transaction does not release it. */
   protected async unlock(_connection: Connection, _lock: string): Promise<void> {}
@@ -100,7 +129,31 @@ export abstract class ServerDatabase<Connection> implements Database {
     work: (runner: QueryRunner, connection: Connection) => Promise<T>,
     signal: AbortSignal,
   ): Promise<T> {
-    return retry(() => this.withConnection(work, signal), RETRYABLE, signal);
+    const read = (runner: QueryRunner, connection: Connection) =>
+      this.outsideTransactions(connection, () => work(runner, connection));
+    return retry(() => this.withConnection(read, signal), RETRYABLE, signal);
+  }
+
+  /**
+   * Runs some work that must not be part of a transaction which the application left open: a read could see the past there,
+   * for example a token before its revocation, and a write would be lost. The check comes after the work, when the driver knows the
+   * answer. If it fails, the connection is closed, which rolls back the transaction with the work.
+   */
+  protected async outsideTransactions<T>(connection: Connection, work: () => Promise<T>): Promise<T> {
+    const { result, isInTransaction } = await this.observe(connection, work);
+    if (isInTransaction)
+      throw new LeftInTransactionError('a connection of the pool is inside a transaction, or has autocommit off');
+    return result;
+  }
+
+  private warnOfSession(error: unknown): void {
+    const now = performance.now();
+    if (now - this.warnedAtMs < WARNING_INTERVAL_MS) return;
+    this.warnedAtMs = now;
+    this.logger.warn(
+      `Closed a connection that the application had returned to the pool inside a transaction or with changed settings: ${describeError(error)}. ` +
+        'The probable cause is a QueryRunner that was released without commitTransaction() or rollbackTransaction().',
+    );
   }
 
   /** Counts one more connection that is closed because it did not respond. Returns false if the limit is reached. */
@@ -114,7 +167,7 @@ export abstract class ServerDatabase<Connection> implements Database {
 
   /**
    * Runs some work on a connection to the primary, because a replica may lag behind. If the connection is lost, or did not
-   * respond in time, it is closed: in the pool the next request would get it.
+   * respond in time, or was left in a transaction, it is closed: in the pool the next request would get it.
    */
   private async withConnection<T>(
     work: (runner: QueryRunner, connection: Connection) => Promise<T>,
@@ -134,7 +187,9 @@ export abstract class ServerDatabase<Connection> implements Database {
     try {
       return await raceAbort(signal, working);
     } catch (error) {
-      if (connection && (classifyDriverError(error) === 'lost' || (signal.aborted && this.countClosed()))) {
+      const kind = classifyDriverError(error);
+      if (kind === 'session') this.warnOfSession(error);
+      if (connection && (UNUSABLE.includes(kind) || (signal.aborted && this.countClosed()))) {
         this.close(connection);
         void release();
       }

@@ -5,11 +5,19 @@
  * - `value`: the value does not fit the type of the column, or is out of its range
  * - `comparison`: columns of these types or collations cannot be compared
  * - `conflict`: the server aborted one of two conflicting transactions; a retry succeeds
- * - `lost`: the connection is closed, or leads to a server that no longer accepts writes; a new connection may work
+ * - `session`: the application left the connection in a transaction or with a setting in which the statement does not belong;
+ *   nothing of the statement lasts once the connection is closed, and another connection may work
+ * - `readonly`: a primary that became a replica, or a session that the application made read-only, refused to write; a new
+ *   connection may work
+ * - `lost`: the connection is closed; a new connection may work
  * - `outage`: the database cannot run any statement at the moment
  * - `other`: any other error
  */
-export type DriverErrorKind = 'duplicate' | 'value' | 'comparison' | 'conflict' | 'lost' | 'outage' | 'other';
+export type DriverErrorKind =
+  'duplicate' | 'value' | 'comparison' | 'conflict' | 'session' | 'readonly' | 'lost' | 'outage' | 'other';
+
+/** The code of {@link LeftInTransactionError}. */
+const LEFT_IN_TRANSACTION = 'LEFT_IN_TRANSACTION';
 
 /** The drivers' error codes. `*` stands for any characters. */
 const CODES: Record<Exclude<DriverErrorKind, 'other'>, readonly string[]> = {
@@ -39,18 +47,27 @@ const CODES: Record<Exclude<DriverErrorKind, 'other'>, readonly string[]> = {
     'SQLITE_BUSY*',
     'SQLITE_LOCKED*',
   ],
+  session: [
+    LEFT_IN_TRANSACTION,
+    // PostgreSQL: a transaction that an error aborted, and a transaction that has begun already.
+    '25P02',
+    '25001',
+    'ER_CANT_CHANGE_TX_CHARACTERISTICS',
+    // After `LOCK TABLES`, and in a distributed transaction.
+    'ER_TABLE_NOT_LOCKED*',
+    'ER_XAER_*',
+  ],
+  readonly: ['25006', 'ER_OPTION_PREVENTS_STATEMENT', 'ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION'],
   lost: [
     'ECONNRESET',
     'EPIPE',
-    // PostgreSQL: connection exceptions, shutdown of the server, a primary that became a replica.
+    // PostgreSQL: connection exceptions, shutdown of the server.
     '08*',
     '57P01',
     '57P02',
-    '25006',
     'PROTOCOL_CONNECTION_LOST',
     'ER_CONNECTION_KILLED',
     'ER_SERVER_SHUTDOWN',
-    'ER_OPTION_PREVENTS_STATEMENT',
   ],
   outage: [
     'ECONNREFUSED',
@@ -72,6 +89,11 @@ const CODES: Record<Exclude<DriverErrorKind, 'other'>, readonly string[]> = {
     'SQLITE_CANTOPEN*',
   ],
 };
+
+/** A statement ran inside a transaction that the application left open on a connection of the pool. */
+export class LeftInTransactionError extends Error {
+  readonly code = LEFT_IN_TRANSACTION;
+}
 
 /** Messages of errors without a code: from `pg` if a connection ended, from `mysql2` if it had closed the connection. */
 const LOST_WITHOUT_CODE =

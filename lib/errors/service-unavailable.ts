@@ -15,7 +15,7 @@ export const orUnavailable = <T>(work: () => Promise<T>): Promise<T> => work().c
 /** Logs an error and throws the exception that {@link orUnavailable} replaces it by. */
 export function rethrowAsUnavailable(error: unknown): never {
   if (error instanceof HttpException) throw error;
-  const isAway = ['outage', 'lost'].includes(classifyDriverError(error));
+  const isAway = ['outage', 'lost', 'readonly'].includes(classifyDriverError(error));
   logger.error(`Answering 503${isAway ? ', the database is away' : ''}: ${describeError(error)}`);
   throw new ExpiringTokenException('unavailable');
 }
