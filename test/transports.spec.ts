@@ -49,6 +49,14 @@ describe('The transport of a context', () => {
     expect(() => transportOf(context).getRequest(context)).toThrow('Return { req } from the option context.');
   });
 
+  it('of type graphql has the request of a resolver of a type too, to which GraphQL passes no arguments of a field', () => {
+    const request = { headers: {}, res: { headersSent: false } };
+    const info = { fieldNodes: [], operation: { operation: 'query' } };
+    const context = contextOf('graphql', {}, { req: request }, info, { name: 'Animal' });
+    expect(transportOf(context).getRequest(context)).toBe(request);
+    expect(transportOf(context).getResponse(context)).toBe(request.res);
+  });
+
   it('of type graphql has a handshake for each connection, even if two share an object with the parameters', () => {
     const connectionParams = {};
     const contextFor = (authorization: string) => {

@@ -77,15 +77,28 @@ const handshakeFor = memoizeByPair<Handshake>();
 /** By network socket. A client of Mercurius that sends new parameters gets a second handshake, but has the same connection. */
 const connectionFor = memoizeByObject<Connection>();
 
+/** What GraphQL passes to each resolver about its operation. */
+interface ResolveInfo {
+  fieldNodes?: unknown;
+  operation?: { operation?: string };
+}
+
+/** `__resolveType` has four arguments too, but no `args`: the third one is the information about the operation. */
+const isOfResolveType = (args: readonly unknown[]): boolean =>
+  Boolean((args[2] as ResolveInfo | undefined)?.fieldNodes);
+
 /** The context is the third of the four arguments of a resolver. A reference resolver has three, without `args`. */
 function graphqlContextOf(context: ExecutionContext): GraphqlContext {
   const args = context.getArgs();
-  return (args.length === 3 ? args[1] : args[2]) ?? {};
+  return (args.length === 3 || isOfResolveType(args) ? args[1] : args[2]) ?? {};
 }
 
 /** Whether the operation is a subscription. The handler can be the resolver of any field in it. */
-const isSubscription = (context: ExecutionContext): boolean =>
-  context.getArgs<{ operation?: { operation?: string } }[]>().at(-1)?.operation?.operation === 'subscription';
+function isSubscription(context: ExecutionContext): boolean {
+  const args = context.getArgs<(ResolveInfo | undefined)[]>();
+  const info = isOfResolveType(args) ? args[2] : args.at(-1);
+  return info?.operation?.operation === 'subscription';
+}
 
 function requestOfGraphqlWs({ extra, connectionParams }: GraphqlWsConnection): HttpRequest | undefined {
   if (!extra?.request) return undefined;
