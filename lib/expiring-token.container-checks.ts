@@ -1,8 +1,9 @@
 import * as nest from '@nestjs/common';
 import { Scope, type Type } from '@nestjs/common';
-import { APP_GUARD, MetadataScanner, type ModulesContainer } from '@nestjs/core';
+import { APP_GUARD, type ApplicationConfig, MetadataScanner, type ModulesContainer } from '@nestjs/core';
 import { ExpiringTokenGuard } from './authentication/expiring-token.guard.js';
-import { hasGuards, needOf, TOKEN_GUARD } from './authentication/handler-requirements.js';
+import { hasGuards, needOf, TOKEN_GUARD, unguardedMethodsOf } from './authentication/handler-requirements.js';
+import { RequestOwner } from './authentication/request-owner.js';
 import { ExpiringTokenOptionsError, LIST_COPIES } from './errors/expiring-token-options.error.js';
 import { GlobalGuard } from './expiring-token.global-guard.js';
 
@@ -117,6 +118,29 @@ function findOpenMessage(gateway: Type): string | undefined {
     const isProtected = hasGuards(handler) || hasGuards(gateway) || needOf(handler, gateway) === 'public';
     return Reflect.hasMetadata(MESSAGE_HANDLER, handler) && !isProtected;
   });
+}
+
+/**
+ * Checks that `@RequireToken()` stands only where a guard can read it: alone it protects nothing, and the handler is open.
+ *
+ * @throws ExpiringTokenOptionsError if a handler with the decorator has no guard of its own, of its class or of the application
+ */
+export function checkRequirements(modules: ModulesContainer, config: ApplicationConfig): void {
+  // The owner of requests rejects none.
+  const globalGuards = config.getGlobalGuards().filter((guard) => !(guard instanceof RequestOwner));
+  if (globalGuards.length > 0 || config.getGlobalRequestGuards().length > 0) return;
+  for (const { controllers, providers } of modules.values()) {
+    for (const { metatype } of [...controllers.values(), ...providers.values()]) {
+      if (typeof metatype !== 'function' || !metatype.prototype) continue;
+      const [method] = unguardedMethodsOf(metatype as Type);
+      if (method === undefined) continue;
+      throw new ExpiringTokenOptionsError(
+        '@RequireToken()',
+        `no guard protects ${metatype.name}.${method}`,
+        'Add @UseGuards(ExpiringTokenGuard) to the class, or set globalGuard: true.',
+      );
+    }
+  }
 }
 
 const isGuardClass = (metatype: unknown): boolean =>

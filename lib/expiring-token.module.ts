@@ -1,5 +1,5 @@
 import { type DynamicModule, Inject, Module, type OnApplicationBootstrap, type OnModuleInit } from '@nestjs/common';
-import { HttpAdapterHost, ModuleRef, ModulesContainer } from '@nestjs/core';
+import { ApplicationConfig, HttpAdapterHost, ModuleRef, ModulesContainer } from '@nestjs/core';
 import type { DataSource } from 'typeorm';
 import type { Database } from './database/database.js';
 import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
@@ -9,6 +9,7 @@ import {
   checkCopies,
   checkGateways,
   checkGlobalGuards,
+  checkRequirements,
   checkScopes,
   moduleOf,
 } from './expiring-token.container-checks.js';
@@ -105,8 +106,12 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
     if (this.host.httpAdapter) redactBodyParserErrors(this.host.httpAdapter);
   }
 
-  /** Checks the tables. This is late, so that an application can run its migrations after its creation. */
+  /**
+   * Checks the handlers, after the application registered its global guards, and the tables, so that an application can run its
+   * migrations after its creation.
+   */
   async onApplicationBootstrap(): Promise<void> {
+    checkRequirements(this.modules, this.module.get(ApplicationConfig));
     await checkColumns(this.module.get<DataSource>(DATA_SOURCE), this.module.get<Database>(DATABASE), this.extras);
   }
 }

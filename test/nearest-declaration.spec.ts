@@ -340,3 +340,45 @@ describe('The OpenAPI document', () => {
     });
   });
 });
+
+describe('@RequireToken() without a guard', () => {
+  class Inherited {
+    @RequireToken()
+    @Get()
+    secret() {
+      return 'secret';
+    }
+  }
+
+  @Controller('unguarded')
+  class UnguardedController extends Inherited {}
+
+  @Controller('guarded')
+  @UseGuards(OtherGuard)
+  class GuardedController extends Inherited {}
+
+  onOneEnvironment((environment) => {
+    it('stops the start', async () => {
+      await expect(environment.boot({ controllers: [UnguardedController] })).rejects.toThrow(
+        'ExpiringTokenModule: @RequireToken(): no guard protects UnguardedController.secret.',
+      );
+    });
+
+    it('is no reason to stop with a guard of the class or of the application', async () => {
+      await environment.boot({ controllers: [GuardedController] });
+      await environment.boot({ controllers: [UnguardedController], options: { globalGuard: true } });
+      const app = await environment.boot({
+        controllers: [UnguardedController],
+        configure: (nest) => nest.useGlobalGuards(nest.get(ExpiringTokenGuard)),
+      });
+      expect((await app.get('/unguarded')).status).toBe(401);
+    });
+  });
+});
+
+describe('A guard that the application creates itself', () => {
+  it('throws, and says what to do', () => {
+    const Guard = ExpiringTokenGuard as Type<ExpiringTokenGuard>;
+    expect(() => new Guard()).toThrow('app.useGlobalGuards(app.get(ExpiringTokenGuard))');
+  });
+});

@@ -42,7 +42,14 @@ export class ExpiringTokenGuard implements CanActivate {
     private readonly authenticator: RequestAuthenticator,
     private readonly sockets: SocketAuthenticator,
     private readonly headers: ResponseHeadersInterceptor,
-  ) {}
+  ) {
+    // An application in JavaScript, or a cast, can leave the parameters out. Otherwise every request would be answered 500.
+    if (!(authenticator as unknown)) {
+      throw new Error(
+        'ExpiringTokenGuard: Nest must create the guard. Set globalGuard: true, or call app.useGlobalGuards(app.get(ExpiringTokenGuard)).',
+      );
+    }
+  }
 
   /**
    * Authenticates the request of a handler call.

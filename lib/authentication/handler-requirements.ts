@@ -47,6 +47,18 @@ export function needOf(handler: object, controller: Type): Need | undefined {
 export const isStated = (handler: object, controller: Type): boolean =>
   [OPENING, TOKEN_REQUIRED].some((key) => Reflect.hasMetadata(key, handler) || Reflect.hasMetadata(key, controller));
 
+/** Returns the methods of a class that `@RequireToken()` protects although neither they nor the class have any guard. */
+export function unguardedMethodsOf(type: Type): string[] {
+  if (guardsOf(type).length > 0) return [];
+  // A method hides that of a parent class with the same name, so the nearest class comes last.
+  const prototypes = [...lineageOf(type)].map(({ prototype }) => prototype as object).toReversed();
+  const methods = Object.assign({}, ...prototypes.map(Object.getOwnPropertyDescriptors)) as PropertyDescriptorMap;
+  return Object.entries(methods)
+    .filter(([, { value }]) => typeof value === 'function' && Reflect.hasMetadata(TOKEN_REQUIRED, value as object))
+    .filter(([, { value }]) => guardsOf(value as object).length === 0)
+    .map(([name]) => name);
+}
+
 /** What the guard knows of a handler. */
 interface HandlerRequirements {
   readonly need: Need;
