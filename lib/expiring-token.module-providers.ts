@@ -37,6 +37,7 @@ import { DeviceQueries } from './tokens/device.queries.js';
 import { TokenEvents } from './tokens/events/token.events.js';
 import { ExpiringTokenService } from './tokens/expiring-token.service.js';
 import { LastUse } from './tokens/last-use.js';
+import { LastUseStore } from './tokens/last-use.store.js';
 import { TokenCache } from './tokens/lookup/token.cache.js';
 import { TokenLookup } from './tokens/lookup/token.lookup.js';
 import { RefreshTransactions } from './tokens/refresh.transactions.js';
@@ -85,6 +86,7 @@ const TOKEN_PROVIDERS: Provider[] = [
   DeviceQueries,
   ExpiringTokenService,
   LastUse,
+  LastUseStore,
   RefreshTransactions,
   RemoteChanges,
   TokenAuthenticator,

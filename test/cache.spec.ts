@@ -162,7 +162,7 @@ describe('The option cache', () => {
     it('writes the last use as often as without the cache', async () => {
       const token = await app.token();
       const database = app.nest.get<Database>(DATABASE);
-      const write = vi.spyOn(database, 'write');
+      const write = vi.spyOn(database, 'transaction');
       for (let request = 0; request < 20; request++) await app.tokens.authenticate(token);
       await app.usesWritten();
       for (let request = 0; request < 20; request++) await app.tokens.authenticate(token);

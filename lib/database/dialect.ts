@@ -28,6 +28,26 @@ export interface Join {
   readonly clause: string;
 }
 
+/** A column that gets another value in each row, for {@link BulkUpdate}. */
+export interface EachValue {
+  readonly table: string;
+  /** The primary key, a column of UUIDs. */
+  readonly id: string;
+  /** A column of 64-bit integers. */
+  readonly column: string;
+  /** The ids of the rows, and the value for each. */
+  readonly rows: readonly (readonly [id: SqlValue, value: number])[];
+  /** The condition under which a row is changed. `value` is the SQL of its new value. */
+  readonly condition: (value: string) => string;
+}
+
+/** How one statement changes many rows. */
+export interface BulkUpdate {
+  readonly updateEach: (update: EachValue) => Statement;
+  /** The end of a `SELECT` that locks the rows that it finds, but leaves out those that another transaction has locked. */
+  readonly lockUnlocked: string;
+}
+
 /** What {@link Dialect.castText} has to know of a column. */
 export interface ComparedColumn extends Partial<Pick<ColumnMetadata, 'charset' | 'collation' | 'unsigned'>> {
   /** The type as TypeORM's driver normalizes it. */
@@ -81,6 +101,9 @@ export interface Dialect {
    * @returns null if the type cannot be compared in this way
    */
   castText(text: string, column: ComparedColumn): string | null;
+
+  /** Null if one statement for each row is as fast. */
+  readonly bulkUpdate: BulkUpdate | null;
 
   /** A `LEFT JOIN` with a table of which at most one row fulfils the condition. */
   leftJoin(selected: AliasedTable, condition: string): Join;

@@ -29,6 +29,17 @@ export const mysqlDialect: Dialect = {
 
   hashedAnyOf: anyOfPlaces,
 
+  bulkUpdate: {
+    // One text for any number of rows. `STRAIGHT_JOIN` reads the list first, and finds each row by its primary key.
+    updateEach: ({ table, id, column, rows, condition }) => ({
+      sql:
+        `UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$[0]', value BIGINT PATH '$[1]')) u` +
+        ` STRAIGHT_JOIN ${table} ON ${table}.${id} = UNHEX(u.id) SET ${table}.${column} = u.value WHERE ${condition('u.value')}`,
+      values: [JSON.stringify(rows.map(([key, value]) => [(key as Buffer).toString('hex'), value]))],
+    }),
+    lockUnlocked: 'FOR UPDATE SKIP LOCKED',
+  },
+
   castText(text, { type, transformer, unsigned, charset, collation }) {
     if (transformer) return null;
     if (INTEGERS.includes(type)) return `CAST(${text} AS ${unsigned ? 'UNSIGNED' : 'SIGNED'})`;

@@ -41,6 +41,17 @@ export const postgresDialect: Dialect = {
     values: [values],
   }),
 
+  bulkUpdate: {
+    updateEach: ({ table, id, column, rows, condition }) => ({
+      sql:
+        `UPDATE ${table} SET ${column} = u.value FROM unnest(?::uuid[], ?::bigint[]) AS u(id, value)` +
+        ` WHERE ${table}.${id} = u.id AND ${condition('u.value')}`,
+      values: [rows.map(([key]) => key), rows.map(([, value]) => value)],
+    }),
+    // Foreign keys of the application's tables do not wait for this lock.
+    lockUnlocked: 'FOR NO KEY UPDATE SKIP LOCKED',
+  },
+
   castText: (text, { type, transformer, collation }) =>
     transformer || collation ? null : (CASTS[type]?.(text) ?? null),
 

@@ -28,6 +28,8 @@ export const sqliteDialect: Dialect = {
 
   hashedAnyOf: anyOfPlaces,
 
+  bulkUpdate: null,
+
   // In a comparison with a column of numbers, SQLite converts a text that is a number.
   castText: (text, { type, transformer }) => (!transformer && COMPARABLE.includes(type) ? text : null),
 

@@ -1,31 +1,53 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
 import { type BeforeApplicationShutdown, Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
-import { withTimeout } from '../async/with-timeout.js';
 import { describeError } from '../errors/describe-error.js';
+import { classifyDriverError } from '../errors/driver-errors.js';
 import { PackageLogger } from '../errors/package.logger.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import type { Token } from './token.entity.js';
-import { TokenStore } from './token.store.js';
+import { LastUseStore, type TokenUse } from './last-use.store.js';
 
-/** Maximum number of uses that wait to be stored: further uses are ignored until then. */
-const MAX_WAITING = 10_000;
+/** Maximum number of tokens whose use waits to be stored: uses of further tokens are ignored until then. */
+const MAX_WAITING = 100_000;
+
+/** Uses are collected for this long, so that one statement stores many of them. Also the pause between attempts at locked rows. */
+const COLLECTING_MS = 100;
+
+/** A database that blocks the requests is left to them for this share of the time that it took. */
+const PAUSE_SHARE = 0.5;
+
+/** How often a use is tried whose row another transaction has locked. */
+const MAX_ATTEMPTS = 20;
+
+/** After this many failed statements no further one is tried. It is enough to find several bad rows by halving. */
+const MAX_FAILURES = 50;
+
+/** A use that waits to be stored. */
+interface WaitingUse {
+  readonly at: number;
+  /** How often its row was locked. */
+  attempts: number;
+}
 
 /**
- * Stores when tokens were used: in the background, one after another, at most once per token and `lastUsedAccuracy`. A use
- * that cannot be stored is dropped: the next use of the token is stored instead.
+ * Stores when tokens were used: in the background, many with one statement, at most once per token and `lastUsedAccuracy`. A
+ * use that cannot be stored is dropped: the next use of the token is stored instead.
  */
 @Injectable()
 export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown {
   private readonly logger = new PackageLogger();
-  /** The times of uses that wait to be stored, by token id. */
-  private readonly waiting = new Map<string, number>();
+  /** By token id, of each token its latest use. */
+  private readonly waiting = new Map<string, WaitingUse>();
+  private collecting = new AbortController();
   private writing?: Promise<void>;
+  /** How many statements failed since the queue was empty. */
+  private failures = 0;
 
   constructor(
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(CLOCK) private readonly clock: Clock,
-    private readonly store: TokenStore,
+    private readonly store: LastUseStore,
   ) {}
 
   /**
@@ -37,7 +59,7 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
     const now = this.clock();
     const isFresh = lastUsedAt !== null && now - lastUsedAt.getTime() < this.options.lastUsedAccuracyMs;
     if (isFresh || this.waiting.size >= MAX_WAITING) return lastUsedAt;
-    this.waiting.set(id, now);
+    this.waiting.set(id, { at: now, attempts: 0 });
     this.writing ??= this.writeAll();
     return new Date(now);
   }
@@ -52,25 +74,77 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
     await this.flush();
   }
 
-  /** Waits until all uses are stored, within the option `timeout`. */
+  /** Waits until all uses are stored. If a transaction reaches the time limit of the option `timeout`, the rest is dropped. */
   private async flush(): Promise<void> {
-    await withTimeout(this.options.timeoutMs, async () => this.writing).catch(() => this.waiting.clear());
+    this.collecting.abort();
+    await this.writing;
   }
 
   private async writeAll(): Promise<void> {
+    this.collecting = new AbortController();
+    this.failures = 0;
+    await wait(COLLECTING_MS, undefined, { ref: false, signal: this.collecting.signal }).catch(() => undefined);
     try {
-      // The iterator of a map also visits entries that are added meanwhile.
-      for (const [id, at] of this.waiting) {
+      while (this.waiting.size > 0) {
         // Requests first: SQLite would store all of the uses without a pause.
         await nextTurn();
-        await this.store.touch(id, at, this.options.lastUsedAccuracyMs);
-        this.waiting.delete(id);
+        const batch = this.nextBatch();
+        const startedAtMs = performance.now();
+        await this.writeBatch(batch);
+        const isFlushing = this.collecting.signal.aborted;
+        if (this.store.isBlocking && !isFlushing) await wait((performance.now() - startedAtMs) * PAUSE_SHARE);
+        if (this.waiting.size > 0 && batch.every(([id]) => this.waiting.has(id))) await wait(COLLECTING_MS);
       }
     } catch (error) {
-      this.logger.warn(`Last use of tokens not stored: ${describeError(error)}`);
-      this.waiting.clear();
+      this.drop([...this.waiting.keys()], error);
     } finally {
       this.writing = undefined;
     }
+  }
+
+  /** The uses that wait longest, in the order of their rows. */
+  private nextBatch(): TokenUse[] {
+    const batch: TokenUse[] = [];
+    for (const [id, { at }] of this.waiting) {
+      batch.push([id, at]);
+      if (batch.length === this.store.maxUses) break;
+    }
+    return batch.toSorted(([one], [other]) => (one < other ? -1 : 1));
+  }
+
+  /**
+   * Stores some uses. If that fails for a reason that may concern one row only, the other rows are found by halving.
+   *
+   * @throws the error of the database if no use can be stored now
+   */
+  private async writeBatch(batch: readonly TokenUse[]): Promise<void> {
+    const startedAtMs = performance.now();
+    try {
+      this.settle(batch, new Set(await this.store.store(batch)));
+    } catch (error) {
+      const isTimeout = performance.now() - startedAtMs >= this.options.timeoutMs;
+      const isOutage = isTimeout || ['outage', 'lost'].includes(classifyDriverError(error));
+      if (isOutage || ++this.failures > MAX_FAILURES) throw error;
+      if (batch.length === 1) return this.drop([batch[0]![0]], error);
+      const middle = batch.length >> 1;
+      await this.writeBatch(batch.slice(0, middle));
+      await this.writeBatch(batch.slice(middle));
+    }
+  }
+
+  /** Removes the uses of a batch. Those whose rows are locked go to the end of the queue. */
+  private settle(batch: readonly TokenUse[], locked: ReadonlySet<string>): void {
+    for (const [id] of batch) {
+      const use = this.waiting.get(id)!;
+      this.waiting.delete(id);
+      if (!locked.has(id)) continue;
+      if (++use.attempts < MAX_ATTEMPTS) this.waiting.set(id, use);
+      else this.drop([id], new Error('the row is locked'));
+    }
+  }
+
+  private drop(ids: readonly string[], error: unknown): void {
+    for (const id of ids) this.waiting.delete(id);
+    this.logger.warn(`Last use of ${ids.length} tokens not stored: ${describeError(error)}`);
   }
 }

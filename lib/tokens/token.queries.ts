@@ -99,14 +99,6 @@ export class TokenQueries {
     return this.table.delete(criteria, except);
   }
 
-  /** Stores a use of a token, unless a later use is stored, or one within the last `accuracyMs` milliseconds. */
-  touch(id: string, at: number, accuracyMs: number): Statement {
-    return this.table.statement(
-      'UPDATE {} SET {lastUsedAt} = ? WHERE {id} = ? AND ({lastUsedAt} IS NULL OR {lastUsedAt} <= ?)',
-      [at, this.table.driverValue('id', id), at - accuracyMs],
-    );
-  }
-
   /**
    * Turns a refresh token into a rotated one, unless it is one already: of simultaneous requests, the one that changes a row
    * wins. The age of a rotated token is counted from here.

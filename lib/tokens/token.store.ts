@@ -91,11 +91,6 @@ export class TokenStore {
     }
   }
 
-  /** Stores a use of a token, unless a later use is stored, or one within the last `accuracyMs` milliseconds. */
-  async touch(id: string, at: number, accuracyMs: number): Promise<void> {
-    await this.write(this.queries.touch(id, at, accuracyMs));
-  }
-
   /** Deletes all sealed successors that can no longer be opened. */
   async forgetSealedBefore(now: number): Promise<void> {
     await this.write(this.queries.forgetSealedBefore(now));
