@@ -121,11 +121,20 @@ function findOpenMessage(gateway: Type): string | undefined {
 }
 
 /**
- * Checks that `@RequireToken()` stands only where a guard can read it: alone it protects nothing, and the handler is open.
+ * Checks that the guards of `app.useGlobalGuards()` exist, and that `@RequireToken()` stands only where a guard can read it: alone
+ * it protects nothing, and the handler is open.
  *
- * @throws ExpiringTokenOptionsError if a handler with the decorator has no guard of its own, of its class or of the application
+ * @throws ExpiringTokenOptionsError if the class of a guard is registered, or a handler with the decorator has no guard of its own, of its class or of the application
  */
 export function checkRequirements(modules: ModulesContainer, config: ApplicationConfig): void {
+  const uncreated = config.getGlobalGuards().find(isGuardClass) as Type | undefined;
+  if (uncreated) {
+    throw new ExpiringTokenOptionsError(
+      'useGlobalGuards',
+      `${uncreated.name} is a class and no guard, so Nest 11 skips it, and all routes are open`,
+      `Set globalGuard: true, or call app.useGlobalGuards(app.get(${uncreated.name})).`,
+    );
+  }
   // The owner of requests rejects none.
   const globalGuards = config.getGlobalGuards().filter((guard) => !(guard instanceof RequestOwner));
   if (globalGuards.length > 0 || config.getGlobalRequestGuards().length > 0) return;

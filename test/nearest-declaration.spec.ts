@@ -3,6 +3,7 @@ import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websock
 import { Args, Query, Resolver } from '@nestjs/graphql';
 import { CurrentUser, ExpiringTokenGuard, OptionalToken, Public, RequireToken, User } from 'nestjs-expiring-token';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { checkRequirements } from '../lib/expiring-token.container-checks.js';
 import { needOf } from '../lib/authentication/handler-requirements.js';
 import { ApiDocument } from './fixtures/api-document.js';
 import { onEveryAdapter, onOneEnvironment, type TestApp } from './fixtures/app.js';
@@ -373,6 +374,15 @@ describe('@RequireToken() without a guard', () => {
       });
       expect((await app.get('/unguarded')).status).toBe(401);
     });
+  });
+});
+
+describe('A class that is registered as a global guard', () => {
+  it('stops the start, because Nest 11 skips it', () => {
+    const config = { getGlobalGuards: () => [StricterGuard], getGlobalRequestGuards: () => [] };
+    expect(() => checkRequirements(new Map() as never, config as never)).toThrow(
+      'Set globalGuard: true, or call app.useGlobalGuards(app.get(StricterGuard)).',
+    );
   });
 });
 
