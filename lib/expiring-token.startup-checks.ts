@@ -119,7 +119,8 @@ const logger = new PackageLogger();
  * A missing table and an unreachable database are only logged, because the running application may create the table. Requests
  * are answered 503 until then.
  *
- * @throws ExpiringTokenOptionsError for a column that is missing, or of another type or length
+ * @throws ExpiringTokenOptionsError for a column that is missing, or of another type or length, and for a driver that does not
+ * work as `pg` or `mysql2` does
  */
 export async function checkColumns(dataSource: DataSource, database: Database, options: EntityOptions): Promise<void> {
   if (!dataSource.isInitialized) return;
@@ -127,10 +128,12 @@ export async function checkColumns(dataSource: DataSource, database: Database, o
     const metadata = dataSource.getMetadata(entity);
     let table: Table | undefined;
     try {
+      await withTimeout(MAX_INTROSPECTION_MS, (signal) => checkDriver(dataSource, database, signal));
       const readTable = ({ queryRunner = dataSource.createQueryRunner() }: EntityManager) =>
         queryRunner.getTable(metadata.tablePath);
       table = await withTimeout(MAX_INTROSPECTION_MS, (signal) => database.readEntities(readTable, signal));
     } catch (error) {
+      if (error instanceof ExpiringTokenOptionsError) throw error;
       logger.warn(`The columns of table ${metadata.tablePath} could not be checked: ${describeError(error)}`);
       return;
     }
@@ -144,6 +147,32 @@ export async function checkColumns(dataSource: DataSource, database: Database, o
     if (difference) {
       throw new ExpiringTokenOptionsError(option, `table ${metadata.tablePath} ${difference}`, CREATE_TABLES);
     }
+  }
+}
+
+/**
+ * Checks that a replacement of `pg` or `mysql2` can do what this package needs: a session for each connection, because the
+ * statements of two transactions must not mix, and statements with a name and values.
+ */
+async function checkDriver({ driver, options }: DataSource, database: Database, signal: AbortSignal): Promise<void> {
+  const { master, pool } = driver as { master?: unknown; pool?: unknown };
+  if (!master && !pool) return;
+  const name = options.type === 'postgres' ? 'pg' : 'mysql2';
+  const unsuitable = (reason: string) =>
+    new ExpiringTokenOptionsError(
+      'dataSource',
+      `its driver does not work as ${name} does: ${reason}`,
+      `Use ${name} with a server. For tests without a server, import ExpiringTokenTestingModule, which uses SQLite.`,
+    );
+  try {
+    await database.readEntities(async ({ queryRunner }) => {
+      const connection: unknown = await queryRunner?.connect();
+      if (connection === master || connection === pool) throw unsuitable('all connections are one session');
+    }, signal);
+    await database.read({ sql: 'SELECT ? AS answer', values: ['1'] }, signal);
+  } catch (error) {
+    // An error of a server or of the network has another class.
+    throw error instanceof TypeError ? unsuitable(describeError(error)) : error;
   }
 }
 
