@@ -1,6 +1,7 @@
 import { applyDecorators, Controller, Get, Injectable, mixin, type Type, UseGuards } from '@nestjs/common';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { Args, Query, Resolver } from '@nestjs/graphql';
+import { MessagePattern } from '@nestjs/microservices';
 import { CurrentUser, ExpiringTokenGuard, OptionalToken, Public, RequireToken, User } from 'nestjs-expiring-token';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { checkRequirements } from '../lib/expiring-token.container-checks.js';
@@ -358,6 +359,15 @@ describe('@RequireToken() without a guard', () => {
   @UseGuards(OtherGuard)
   class GuardedController extends Inherited {}
 
+  @Controller()
+  class MessagesController {
+    @RequireToken()
+    @MessagePattern('secret')
+    secret() {
+      return 'secret';
+    }
+  }
+
   onOneEnvironment((environment) => {
     it('stops the start', async () => {
       await expect(environment.boot({ controllers: [UnguardedController] })).rejects.toThrow(
@@ -373,6 +383,10 @@ describe('@RequireToken() without a guard', () => {
         configure: (nest) => nest.useGlobalGuards(nest.get(ExpiringTokenGuard)),
       });
       expect((await app.get('/unguarded')).status).toBe(401);
+    });
+
+    it('is no reason to stop in a microservice, which may have global guards of its own', async () => {
+      await environment.boot({ controllers: [MessagesController] });
     });
   });
 });

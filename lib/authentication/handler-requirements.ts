@@ -47,15 +47,21 @@ export function needOf(handler: object, controller: Type): Need | undefined {
 export const isStated = (handler: object, controller: Type): boolean =>
   [OPENING, TOKEN_REQUIRED].some((key) => Reflect.hasMetadata(key, handler) || Reflect.hasMetadata(key, controller));
 
-/** Returns the methods of a class that `@RequireToken()` protects although neither they nor the class have any guard. */
+/** The metadata key of `@MessagePattern()` and `@EventPattern()`. */
+const MESSAGE_PATTERN = 'microservices:pattern';
+
+/**
+ * Returns the methods of a class that have `@RequireToken()` although neither they nor the class have any guard. The messages of
+ * microservices are left out: a hybrid application may give each microservice global guards of its own.
+ */
 export function unguardedMethodsOf(type: Type): string[] {
-  if (guardsOf(type).length > 0) return [];
+  if (hasGuards(type)) return [];
   // A method hides that of a parent class with the same name, so the nearest class comes last.
   const prototypes = [...lineageOf(type)].map(({ prototype }) => prototype as object).toReversed();
   const methods = Object.assign({}, ...prototypes.map(Object.getOwnPropertyDescriptors)) as PropertyDescriptorMap;
   return Object.entries(methods)
     .filter(([, { value }]) => typeof value === 'function' && Reflect.hasMetadata(TOKEN_REQUIRED, value as object))
-    .filter(([, { value }]) => guardsOf(value as object).length === 0)
+    .filter(([, { value }]) => !hasGuards(value as object) && !Reflect.hasMetadata(MESSAGE_PATTERN, value as object))
     .map(([name]) => name);
 }
 
