@@ -38,7 +38,8 @@ export class TokenAuthenticator {
     const identity = identifyToken(this.options.prefix, plainText, this.options.imported);
     if (!identity) throw new ExpiringTokenException('token_invalid');
     try {
-      const { user, token } = this.assertUsable(await this.cache.find(identity, (found) => this.isAccepted(found)));
+      const found = this.cache.find(identity, this.isAccepted);
+      const { user, token } = found instanceof Promise ? this.assertUsable(await found) : found;
       const lastUsedAt = this.lastUse.note(token);
       if (lastUsedAt !== token.lastUsedAt) this.cache.touch(identity, lastUsedAt);
       return { user, token };
@@ -74,7 +75,6 @@ export class TokenAuthenticator {
     return { user, token };
   }
 
-  private isAccepted({ token, user }: TokenWithUser): boolean {
-    return isActiveUser(this.users, user) && this.validity.isLive(token);
-  }
+  private readonly isAccepted = ({ token, user }: TokenWithUser): boolean =>
+    isActiveUser(this.users, user) && this.validity.isLive(token);
 }

@@ -63,13 +63,20 @@ export class TokenCache {
   }
 
   /**
-   * The token and its user; null if there is no such token.
+   * The token and its user; null if there is no such token. Not a promise if the token is cached and accepted, because one
+   * would take as long as the rest.
    *
    * @param isAccepted - whether a request is accepted with the token, which is the condition for caching it
    */
-  find(identity: Identity, isAccepted: (found: TokenWithUser) => boolean): Promise<TokenWithUser | null> {
+  find(
+    identity: Identity,
+    isAccepted: (found: TokenWithUser) => boolean,
+  ): TokenWithUser | Promise<TokenWithUser | null> {
     const { entries } = this;
-    return entries ? this.findIn(entries, identity, isAccepted) : this.load(identity);
+    // Not even a look-up that is under way is shared: since it began, another process may have revoked the token.
+    if (!entries || !this.remote.isComplete) return this.load(identity);
+    const key = digestKey(identity.digested);
+    return this.findCached(entries, key, isAccepted) ?? this.findPending(entries, key, identity, isAccepted);
   }
 
   get status(): CacheStatus {
@@ -84,24 +91,30 @@ export class TokenCache {
     if (entry) entry.lastUsedAtMs = millisecondsOf(lastUsedAt);
   }
 
-  private async findIn(
+  private findCached(
     entries: Entries,
+    key: string,
+    isAccepted: (found: TokenWithUser) => boolean,
+  ): TokenWithUser | undefined {
+    const entry = entries.get(key);
+    if (!entry) return undefined;
+    if (entry.evictAtMs <= performance.now()) {
+      entries.delete(key);
+      return undefined;
+    }
+    const found = entry.found.clone();
+    found.token.lastUsedAt = entry.lastUsedAtMs === null ? null : new Date(entry.lastUsedAtMs);
+    if (!isAccepted(found)) return undefined;
+    this.hits++;
+    return found;
+  }
+
+  private async findPending(
+    entries: Entries,
+    key: string,
     identity: Identity,
     isAccepted: (found: TokenWithUser) => boolean,
   ): Promise<TokenWithUser | null> {
-    // Not even a look-up that is under way is shared: since it began, another process may have revoked the token.
-    if (!this.remote.isComplete) return this.load(identity);
-    const key = digestKey(identity.digested);
-    const entry = entries.get(key);
-    if (entry && entry.evictAtMs <= performance.now()) entries.delete(key);
-    else if (entry) {
-      const found = entry.found.clone();
-      found.token.lastUsedAt = entry.lastUsedAtMs === null ? null : new Date(entry.lastUsedAtMs);
-      if (isAccepted(found)) {
-        this.hits++;
-        return found;
-      }
-    }
     const arrival = this.changes.position;
     for (let pending = this.pending.get(key); pending; pending = this.pending.get(key)) {
       const { since } = pending;
