@@ -95,6 +95,16 @@ export class DeviceQueries {
     }));
   }
 
+  /** Some tokens of a user, valid or not, in no particular order. */
+  tokens(userId: string, except: { deviceId?: string }, limit: number): Statement {
+    return this.others('{*}', userId, except, `LIMIT ${limit}`);
+  }
+
+  /** Finds a row if a user has more than this number of tokens, valid or not. */
+  tokensBeyond(userId: string, except: { deviceId?: string }, number: number): Statement {
+    return this.others('1', userId, except, `LIMIT 1 OFFSET ${number}`);
+  }
+
   /** Names all tokens of a device. */
   rename(userId: string, deviceId: string, name: string): Statement {
     return this.table.update({ name }, { userId, deviceId });
@@ -175,6 +185,17 @@ export class DeviceQueries {
   /** The ids in rows of {@link surplus}. */
   tokenIds(rows: readonly Row[]): string[] {
     return rows.map((row) => this.table.readColumn(row, 'id') as string);
+  }
+
+  /** Selects from the tokens of a user, or of all devices of a user but one. */
+  private others(columns: string, userId: string, { deviceId }: { deviceId?: string }, rest: string): Statement {
+    const values = [this.table.driverValue('userId', userId)];
+    if (deviceId === undefined)
+      return this.table.statement(`SELECT ${columns} FROM {} WHERE {userId} = ? ${rest}`, values);
+    return this.table.statement(`SELECT ${columns} FROM {} WHERE {userId} = ? AND {deviceId} <> ? ${rest}`, [
+      ...values,
+      this.table.driverValue('deviceId', deviceId),
+    ]);
   }
 
   /** Selects from the tokens that make live devices. */

@@ -194,10 +194,13 @@ export class ExpiringTokenService {
     checkUserId(userId);
     const except = checkExcept(options.except);
     if (!(await this.store.hasTokens(userId, {}, except))) return 0;
-    return this.transactions.run(userId, (emit) => this.scripts.revokeAll(userId, except, 'revoked', emit), {
+    let revoked = 0;
+    await this.transactions.run(userId, (emit) => this.scripts.revokeAll(userId, except, 'revoked', emit), {
       isRevocation: true,
       by: options.by?.id,
+      onRevoked: () => revoked++,
     });
+    return revoked;
   }
 
   /**

@@ -14,6 +14,13 @@ import type { Token } from './token.entity.js';
 import { type NewToken, TokenFactory } from './token.factory.js';
 import type { DeviceOptions, IssuedToken, LoggedIn } from './token.interfaces.js';
 import { type DeviceColumns, TokenQueries, type TokenRow } from './token.queries.js';
+import { TooManyRows } from './user.transactions.js';
+
+/** How many tokens one transaction deletes at most: databases need a fraction of the default time limit for so many. */
+const MAX_DELETED_TOKENS = 20_000;
+
+/** How many devices one transaction evicts at most. */
+const MAX_EVICTED_DEVICES = 30_000;
 
 /** A new device, and when it was created. */
 type NewDevice = DeviceColumns & Pick<TokenRow, 'created'>;
@@ -83,17 +90,38 @@ export class TokenTransactions {
     return live !== undefined;
   }
 
-  /** Revokes all devices of a user, or all but one. Returns how many were live. */
+  /**
+   * Revokes all devices of a user, or all but one. Each one that was live has an event.
+   *
+   * @throws TooManyRows
+   */
   *revokeAll(
     userId: string,
     except: { deviceId?: string },
     reason: RevocationReason,
     emit: Emit,
-  ): TransactionScript<number> {
+  ): TransactionScript<void> {
+    const { rows } = yield this.devices.tokensBeyond(userId, except, MAX_DELETED_TOKENS);
+    if (rows.length > 0) throw new TooManyRows((emitBatch) => this.revokeSome(userId, except, reason, emitBatch));
     const deviceIds = (yield* this.liveDevices(userId)).filter((deviceId) => deviceId !== except.deviceId);
     yield this.queries.delete({ userId }, except);
     for (const deviceId of deviceIds) emit('expiring-token.revoked', { userId, deviceId, reason });
-    return deviceIds.length;
+  }
+
+  /** Deletes a part of a user's tokens. A device of which a live token is among them counts as revoked. */
+  private *revokeSome(
+    userId: string,
+    except: { deviceId?: string },
+    reason: RevocationReason,
+    emit: Emit,
+  ): TransactionScript<void> {
+    const { rows } = yield this.devices.tokens(userId, except, MAX_DELETED_TOKENS / 2);
+    const found = this.queries.stored(rows).map(({ token }) => token);
+    for (const statement of this.devices.deleteTokens(found.map(({ id }) => id))) yield statement;
+    const live = found.filter((token) => rulesOf(token.purpose)?.isDevice && this.validity.isLive(token));
+    for (const deviceId of new Set(live.map((token) => token.deviceId))) {
+      emit('expiring-token.revoked', { userId, deviceId, reason });
+    }
   }
 
   /** The ids of the live devices of a user, or of one of them if it is live. */
@@ -121,12 +149,19 @@ export class TokenTransactions {
   private *enforceLimit(userId: string, emit: Emit): TransactionScript<void> {
     const { limit } = this.options;
     if (!limit) return;
-    const now = this.clock();
-    const counted = yield this.devices.count(userId, now);
+    const counted = yield this.devices.count(userId, this.clock());
     const surplus = Number(counted.rows[0]?.found) + 1 - limit.perUser;
     if (surplus <= 0) return;
     if (limit.policy === 'reject') throw new ExpiringTokenException('limit_reached');
-    const { rows } = yield this.devices.leastRecentlyUsed(userId, now, surplus);
+    if (surplus > MAX_EVICTED_DEVICES) {
+      throw new TooManyRows((emitBatch) => this.evict(userId, MAX_EVICTED_DEVICES, emitBatch));
+    }
+    yield* this.evict(userId, surplus, emit);
+  }
+
+  /** Revokes the devices of a user that were not used for the longest time. */
+  private *evict(userId: string, number: number, emit: Emit): TransactionScript<void> {
+    const { rows } = yield this.devices.leastRecentlyUsed(userId, this.clock(), number);
     const deviceIds = this.devices.deviceIds(rows);
     for (const statement of this.devices.delete(userId, deviceIds)) yield statement;
     for (const deviceId of deviceIds) emit('expiring-token.revoked', { userId, deviceId, reason: 'limit' });

@@ -8,6 +8,7 @@ import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { orUnavailable } from '../errors/service-unavailable.js';
 import { DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
+import type { RevokedEvent } from './events/event.interfaces.js';
 import { type Emit, TokenEvents } from './events/token.events.js';
 import { TokenChanges } from './token-changes.js';
 
@@ -39,8 +40,21 @@ export interface UserScriptOptions<T> {
   by?: string | undefined;
   /** How many changes that were requested with one token may wait. */
   maxWaiting?: number;
+  /** Called for each device that was revoked, after the commit. */
+  onRevoked?: () => void;
   /** What must hold when the caller gets the result. */
   condition?: ApplicationCondition<T> | undefined;
+}
+
+/**
+ * A script found more rows than one transaction can change in time. It is rolled back, its batch is committed, and it runs
+ * again: each transaction has the time limit of the option `timeout`, and each retry finds fewer rows.
+ */
+export class TooManyRows extends ExpiringTokenException {
+  /** @param batch - deletes a part of the rows */
+  constructor(readonly batch: UserScript<void>) {
+    super('unavailable');
+  }
 }
 
 /** How many changes that were requested with one token may wait. */
@@ -54,9 +68,8 @@ const MAX_WAITING_PER_USER = 500;
 
 const isIssued = ([name]: EmittedEvent): boolean => name === 'expiring-token.issued';
 
-/** `Retry-After` of a change that was rejected because too many wait: they are made within a second. */
+/** Of a change that was rejected because too many wait. */
 const RETRY_AFTER_SECONDS = 1;
-
 /**
  * Runs a script in one transaction under the lock of a user: what it reads stays true until it ends, in every process. Then
  * publishes that the user's tokens changed, and emits the events.
@@ -77,28 +90,64 @@ export class UserTransactions {
 
   /**
    * Runs a script within the time limit of the option `timeout`. After the limit nothing is committed any more, because the
-   * caller was answered that it failed.
+   * caller was answered that it failed. A script that throws {@link TooManyRows} is preceded by its batches.
    *
    * @throws ExpiringTokenException `unavailable`; `throttled` if too many changes wait that one token requested
    */
   run<T>(userId: string, script: UserScript<T>, options: UserScriptOptions<T> = {}): Promise<T> {
-    return orUnavailable(() =>
-      withTimeout(this.options.timeoutMs, (signal) => this.runUntil(signal, userId, script, options)),
+    const { timeoutMs } = this.options;
+    return this.inBatches(script, options, (...part) =>
+      orUnavailable(() => withTimeout(timeoutMs, (signal) => this.runPart(signal, userId, ...part))),
     );
   }
 
-  /** {@link run} as a part of work that has a time limit already. */
-  async runUntil<T>(
+  /** {@link run} as a part of work that has a time limit already, which its batches share. */
+  runUntil<T>(
     signal: AbortSignal,
     userId: string,
     script: UserScript<T>,
     options: UserScriptOptions<T> = {},
   ): Promise<T> {
-    const [result, events] = await this.inTurn(signal, userId, options, () =>
-      this.runConditionally(signal, userId, script, options),
-    );
-    for (const event of events) this.events.emit(...event);
-    return result;
+    return this.inBatches(script, options, (...part) => this.runPart(signal, userId, ...part));
+  }
+
+  /** Runs a script, and the batches before it that it asks for. A device of which two of them delete tokens is revoked once. */
+  private async inBatches<T>(
+    script: UserScript<T>,
+    options: UserScriptOptions<T>,
+    runPart: <R>(part: UserScript<R>, partOptions: UserScriptOptions<R>) => Promise<[R, EmittedEvent[]]>,
+  ): Promise<T> {
+    const revoked = new Set<string>();
+    const emit = (events: readonly EmittedEvent[]) => {
+      for (const [name, payload] of events) {
+        if (name === 'expiring-token.revoked') {
+          const { deviceId } = payload as RevokedEvent;
+          if (revoked.has(deviceId)) continue;
+          revoked.add(deviceId);
+          options.onRevoked?.();
+        }
+        this.events.emit(name, payload);
+      }
+    };
+    for (;;) {
+      try {
+        const [result, events] = await runPart(script, options);
+        emit(events);
+        return result;
+      } catch (error) {
+        if (!(error instanceof TooManyRows)) throw error;
+        emit((await runPart(error.batch, { isRevocation: options.isRevocation ?? false, by: options.by }))[1]);
+      }
+    }
+  }
+
+  private runPart<T>(
+    signal: AbortSignal,
+    userId: string,
+    script: UserScript<T>,
+    options: UserScriptOptions<T>,
+  ): Promise<[T, EmittedEvent[]]> {
+    return this.inTurn(signal, userId, options, () => this.runConditionally(signal, userId, script, options));
   }
 
   /**
