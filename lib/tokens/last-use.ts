@@ -11,7 +11,10 @@ import { LastUseStore, type TokenUse } from './last-use.store.js';
 /** Maximum number of tokens whose use waits to be stored: uses of further tokens are ignored until then. */
 const MAX_WAITING = 100_000;
 
-/** Uses are collected for this long, so that one statement stores many of them. Also the pause between attempts at locked rows. */
+/**
+ * The next uses are stored this long after the last ones, so that one statement stores many of them: a use is stored immediately
+ * if there was none for a while. Also the pause between attempts at locked rows.
+ */
 const COLLECTING_MS = 100;
 
 /** A database that blocks the requests is left to them for this share of the time that it took. */
@@ -41,6 +44,8 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
   private readonly waiting = new Map<string, WaitingUse>();
   private collecting = new AbortController();
   private writing?: Promise<void>;
+  /** When uses were last stored, in milliseconds of the monotonic clock. */
+  private storedAtMs = -Infinity;
   /** How many statements failed since the queue was empty. */
   private failures = 0;
 
@@ -83,7 +88,8 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
   private async writeAll(): Promise<void> {
     this.collecting = new AbortController();
     this.failures = 0;
-    await wait(COLLECTING_MS, undefined, { ref: false, signal: this.collecting.signal }).catch(() => undefined);
+    const collectingMs = Math.max(0, this.storedAtMs + COLLECTING_MS - performance.now());
+    await wait(collectingMs, undefined, { ref: false, signal: this.collecting.signal }).catch(() => undefined);
     try {
       while (this.waiting.size > 0) {
         // Requests first: SQLite would store all of the uses without a pause.
@@ -99,6 +105,7 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
       this.drop([...this.waiting.keys()], error);
     } finally {
       this.writing = undefined;
+      this.storedAtMs = performance.now();
     }
   }
 
