@@ -212,13 +212,13 @@ class Target {
   /** Sends the request of a case and checks what must hold for every case. */
   async perform(hostileCase: HostileCase): Promise<Outcome> {
     await this.forgetTokens();
-    // The valid request before this one writes its last use in the background.
-    await this.app.usesWritten();
     const liveValues = new LiveValues(this.app, this.cast);
     const filled = await liveValues.fill(hostileCase);
     const { effect, mustNot, queries } = hostileCase.expect;
     const needed = NEEDED[effect ?? mustNot?.sideEffect ?? ''];
     if (needed) await liveValues.value(needed);
+    // The valid requests before this one write their last uses in the background.
+    await this.app.usesWritten();
     const before = await this.rows();
     const linesBefore = warnings.length;
     this.meter.take();
