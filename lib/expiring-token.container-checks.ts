@@ -5,7 +5,7 @@ import { ExpiringTokenGuard } from './authentication/expiring-token.guard.js';
 import { hasGuards, needOf, TOKEN_GUARD, unguardedMethodsOf } from './authentication/handler-requirements.js';
 import { RequestOwner } from './authentication/request-owner.js';
 import { ExpiringTokenOptionsError, LIST_COPIES } from './errors/expiring-token-options.error.js';
-import { GlobalGuard } from './expiring-token.global-guard.js';
+import { GlobalGuard } from './authentication/global.guard.js';
 
 /** A module in Nest's container. */
 export type NestModule = ModulesContainer extends Map<string, infer Module> ? Module : never;

@@ -21,7 +21,7 @@ import {
   RESOLVED_OPTIONS,
   USER_STORE,
 } from './expiring-token.constants.js';
-import { GlobalGuard } from './expiring-token.global-guard.js';
+import { GlobalGuard } from './authentication/global.guard.js';
 import { MODULE_OPTIONS_TOKEN } from './expiring-token.module-definition.js';
 import type { ResolvedModuleOptions } from './expiring-token.module-options.js';
 import { repositoryProviders, repositoryTokens } from './expiring-token.repositories.js';
@@ -40,18 +40,18 @@ import { LastUse } from './tokens/last-use.js';
 import { LastUseStore } from './tokens/last-use.store.js';
 import { TokenCache } from './tokens/lookup/token.cache.js';
 import { TokenLookup } from './tokens/lookup/token.lookup.js';
-import { RefreshTransactions } from './tokens/refresh.transactions.js';
+import { RefreshTransactions } from './tokens/transactions/refresh.transactions.js';
 import { RemoteChanges, TokenChanges } from './tokens/token-changes.js';
 import { TokenValidity } from './tokens/token-lifetime.js';
 import { TokenAuthenticator } from './tokens/token.authenticator.js';
 import { TokenFactory } from './tokens/token.factory.js';
-import { TokenIssuer } from './tokens/token.issuer.js';
+import { TokenIssuer } from './tokens/transactions/token.issuer.js';
 import { TokenPruner } from './tokens/token.pruner.js';
 import { TokenQueries } from './tokens/token.queries.js';
 import { TokenRefresher } from './tokens/token.refresher.js';
 import { TokenStore } from './tokens/token.store.js';
-import { TokenTransactions } from './tokens/token.transactions.js';
-import { UserTransactions } from './tokens/user.transactions.js';
+import { TokenTransactions } from './tokens/transactions/token.transactions.js';
+import { UserTransactions } from './tokens/transactions/user.transactions.js';
 import { OpenConnections } from './transports/open-connections.js';
 import { UpgradeRequests } from './transports/upgrade-requests.js';
 

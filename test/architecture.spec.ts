@@ -67,7 +67,7 @@ describe('Log lines', () => {
 describe('Imports', () => {
   it('are found', () => {
     expect(IMPORTS.length).toBeGreaterThan(100);
-    expect(IMPORTS.map(describeImport)).toContain('routes/login.controller.ts -> tokens/token.issuer.ts');
+    expect(IMPORTS.map(describeImport)).toContain('routes/login.controller.ts -> tokens/transactions/token.issuer.ts');
   });
 
   it('only go down the list of rooms', () => {

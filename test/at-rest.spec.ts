@@ -14,7 +14,7 @@ import {
 import { beforeAll, describe, expect, it } from 'vitest';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
 import { TokenQueries } from '../lib/tokens/token.queries.js';
-import { UserTransactions } from '../lib/tokens/user.transactions.js';
+import { UserTransactions } from '../lib/tokens/transactions/user.transactions.js';
 import { warnings, onEveryDatabase, PASSWORD, type TestApp } from './fixtures/app.js';
 
 /** The bytes of a column: drivers return blobs as different types. */

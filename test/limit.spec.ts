@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { TokenTransactions } from '../lib/tokens/token.transactions.js';
-import { UserTransactions } from '../lib/tokens/user.transactions.js';
+import { TokenTransactions } from '../lib/tokens/transactions/token.transactions.js';
+import { UserTransactions } from '../lib/tokens/transactions/user.transactions.js';
 import { onEveryDatabase, PASSWORD, type TestApp } from './fixtures/app.js';
 
 const HOUR_MS = 3_600_000;

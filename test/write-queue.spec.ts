@@ -1,6 +1,6 @@
 import type { User } from 'nestjs-expiring-token';
 import { beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { UserTransactions } from '../lib/tokens/user.transactions.js';
+import { UserTransactions } from '../lib/tokens/transactions/user.transactions.js';
 import { onEveryEnvironment, type TestApp } from './fixtures/app.js';
 import type { Answer } from './fixtures/http.js';
 import { tally } from './fixtures/iterations.js';

@@ -11,8 +11,8 @@ import { DATA_SOURCE, DATABASE, RESOLVED_OPTIONS } from '../expiring-token.const
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { checkExcept } from '../tokens/device.js';
 import type { Emit } from '../tokens/events/token.events.js';
-import { TokenTransactions } from '../tokens/token.transactions.js';
-import { UserTransactions } from '../tokens/user.transactions.js';
+import { TokenTransactions } from '../tokens/transactions/token.transactions.js';
+import { UserTransactions } from '../tokens/transactions/user.transactions.js';
 import { checkNewPassword } from '../users/credentials.js';
 import { hashPassword } from '../users/password-hash.js';
 import { isOfEntity, isSoftDeleted, type UserProperties } from '../users/user-entity.js';

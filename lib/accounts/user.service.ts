@@ -14,7 +14,7 @@ import {
   USER_STORE,
 } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
-import { UserTransactions } from '../tokens/user.transactions.js';
+import { UserTransactions } from '../tokens/transactions/user.transactions.js';
 import { checkNewPassword, checkNewUsername } from '../users/credentials.js';
 import { hashPassword } from '../users/password-hash.js';
 import { User } from '../users/user.entity.js';

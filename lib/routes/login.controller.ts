@@ -4,7 +4,7 @@ import type { ExpiringTokenErrorCode } from '../errors/expiring-token.exception.
 import { DescribeRoute } from '../openapi/describe-route.decorator.js';
 import { credentialsModel, PairResponseModel, TokenResponseModel } from '../openapi/models.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
-import { TokenIssuer } from '../tokens/token.issuer.js';
+import { TokenIssuer } from '../tokens/transactions/token.issuer.js';
 import type { HttpRequest } from '../transports/http-request.js';
 import { PasswordLogin } from './login/password-login.js';
 import { PackageRoutes } from './package-routes.decorator.js';

@@ -24,12 +24,12 @@ import type {
   LogInOptions,
   PruneJob,
 } from './token.interfaces.js';
-import { TokenIssuer } from './token.issuer.js';
+import { TokenIssuer } from './transactions/token.issuer.js';
 import { TokenPruner } from './token.pruner.js';
 import { TokenRefresher } from './token.refresher.js';
 import { TokenStore } from './token.store.js';
-import { TokenTransactions } from './token.transactions.js';
-import { UserTransactions } from './user.transactions.js';
+import { TokenTransactions } from './transactions/token.transactions.js';
+import { UserTransactions } from './transactions/user.transactions.js';
 
 /**
  * Issues, authenticates and revokes tokens.

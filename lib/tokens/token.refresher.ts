@@ -7,14 +7,14 @@ import type { ResolvedOptions } from '../options/resolve-options.js';
 import { isActiveUser, type UserStore } from '../users/user-store.js';
 import { sanitizeLabel, toAsciiLabel } from './device.js';
 import type { Emit } from './events/token.events.js';
-import { type Presentation, RefreshTransactions } from './refresh.transactions.js';
+import { type Presentation, RefreshTransactions } from './transactions/refresh.transactions.js';
 import { type Identity, identifyToken, matchesDigest } from './secret/token-secret.js';
 import { rulesOf } from './token-purpose.js';
 import type { Token } from './token.entity.js';
 import type { DeviceOptions, IssuedPair } from './token.interfaces.js';
 import { TokenPruner } from './token.pruner.js';
 import { TokenStore } from './token.store.js';
-import { UserTransactions } from './user.transactions.js';
+import { UserTransactions } from './transactions/user.transactions.js';
 
 /** How many requests with one refresh token may wait: a page that opens many connections refreshes for each of them. */
 const MAX_WAITING = 60;

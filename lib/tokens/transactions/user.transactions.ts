@@ -1,16 +1,16 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { FairQueue } from '../async/fair-queue.js';
-import { retry } from '../async/retry.js';
-import { raceAbort, withTimeout } from '../async/with-timeout.js';
-import type { Database, TransactionScript } from '../database/database.js';
-import { classifyDriverError } from '../errors/driver-errors.js';
-import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
-import { orUnavailable } from '../errors/service-unavailable.js';
-import { DATABASE, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
-import type { ResolvedOptions } from '../options/resolve-options.js';
-import type { RevokedEvent } from './events/event.interfaces.js';
-import { type Emit, TokenEvents } from './events/token.events.js';
-import { TokenChanges } from './token-changes.js';
+import { FairQueue } from '../../async/fair-queue.js';
+import { retry } from '../../async/retry.js';
+import { raceAbort, withTimeout } from '../../async/with-timeout.js';
+import type { Database, TransactionScript } from '../../database/database.js';
+import { classifyDriverError } from '../../errors/driver-errors.js';
+import { ExpiringTokenException } from '../../errors/expiring-token.exception.js';
+import { orUnavailable } from '../../errors/service-unavailable.js';
+import { DATABASE, RESOLVED_OPTIONS } from '../../expiring-token.constants.js';
+import type { ResolvedOptions } from '../../options/resolve-options.js';
+import type { RevokedEvent } from '../events/event.interfaces.js';
+import { type Emit, TokenEvents } from '../events/token.events.js';
+import { TokenChanges } from '../token-changes.js';
 
 /** Makes the statements of a transaction. It is called again for each attempt, and what it emits is sent after the commit. */
 export type UserScript<T> = (emit: Emit) => TransactionScript<T>;

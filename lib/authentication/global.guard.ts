@@ -1,6 +1,6 @@
 import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
-import { ExpiringTokenGuard } from './authentication/expiring-token.guard.js';
+import { ExpiringTokenGuard } from './expiring-token.guard.js';
 
 /**
  * The guard of all routes, for the option `globalGuard`.

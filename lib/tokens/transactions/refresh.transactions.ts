@@ -1,18 +1,18 @@
 import { Inject, Injectable } from '@nestjs/common';
-import type { TransactionScript } from '../database/database.js';
-import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
-import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
-import type { ResolvedOptions } from '../options/resolve-options.js';
-import { notBefore, toAsciiLabel } from './device.js';
-import { DeviceQueries } from './device.queries.js';
-import type { Emit } from './events/token.events.js';
-import { open, seal } from './secret/token-seal.js';
-import { parseToken } from './secret/token-secret.js';
-import { TokenValidity } from './token-lifetime.js';
-import type { Token } from './token.entity.js';
-import { type PreparedToken, TokenFactory } from './token.factory.js';
-import type { IssuedPair, IssuedToken } from './token.interfaces.js';
-import { type StoredToken, TokenQueries, type TokenRow } from './token.queries.js';
+import type { TransactionScript } from '../../database/database.js';
+import { ExpiringTokenException } from '../../errors/expiring-token.exception.js';
+import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../../expiring-token.constants.js';
+import type { ResolvedOptions } from '../../options/resolve-options.js';
+import { notBefore, toAsciiLabel } from '../device.js';
+import { DeviceQueries } from '../device.queries.js';
+import type { Emit } from '../events/token.events.js';
+import { open, seal } from '../secret/token-seal.js';
+import { parseToken } from '../secret/token-secret.js';
+import { TokenValidity } from '../token-lifetime.js';
+import type { Token } from '../token.entity.js';
+import { type PreparedToken, TokenFactory } from '../token.factory.js';
+import type { IssuedPair, IssuedToken } from '../token.interfaces.js';
+import { type StoredToken, TokenQueries, type TokenRow } from '../token.queries.js';
 import { TokenTransactions } from './token.transactions.js';
 
 /**

@@ -1,11 +1,11 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { withTimeout } from '../async/with-timeout.js';
-import type { TransactionScript } from '../database/database.js';
-import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
-import { orUnavailable } from '../errors/service-unavailable.js';
-import { RESOLVED_OPTIONS, USER_STORE } from '../expiring-token.constants.js';
-import type { ResolvedOptions } from '../options/resolve-options.js';
-import { checkUserId } from '../users/user-id.js';
+import { withTimeout } from '../../async/with-timeout.js';
+import type { TransactionScript } from '../../database/database.js';
+import { ExpiringTokenException } from '../../errors/expiring-token.exception.js';
+import { orUnavailable } from '../../errors/service-unavailable.js';
+import { RESOLVED_OPTIONS, USER_STORE } from '../../expiring-token.constants.js';
+import type { ResolvedOptions } from '../../options/resolve-options.js';
+import { checkUserId } from '../../users/user-id.js';
 import {
   CREDENTIAL_CHECKS,
   type Credentials,
@@ -13,10 +13,10 @@ import {
   type TransactionalUserStore,
   type UserStore,
   type VerifiedState,
-} from '../users/user-store.js';
-import { withoutUnstorable } from './device.js';
-import type { Emit } from './events/token.events.js';
-import type { DeviceOptions, IssuedToken, LoggedIn } from './token.interfaces.js';
+} from '../../users/user-store.js';
+import { withoutUnstorable } from '../device.js';
+import type { Emit } from '../events/token.events.js';
+import type { DeviceOptions, IssuedToken, LoggedIn } from '../token.interfaces.js';
 import { TokenTransactions } from './token.transactions.js';
 import { type ApplicationCondition, UserTransactions } from './user.transactions.js';
 

@@ -1,19 +1,19 @@
 import { Inject, Injectable } from '@nestjs/common';
-import type { TransactionScript } from '../database/database.js';
-import { uuidV7 } from '../database/uuid-v7.js';
-import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
-import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
-import type { ResolvedOptions } from '../options/resolve-options.js';
-import { notBefore, sanitizeLabel } from './device.js';
-import { DeviceQueries } from './device.queries.js';
-import type { IssuedEvent, RevocationReason } from './events/event.interfaces.js';
-import type { Emit } from './events/token.events.js';
-import { TokenValidity } from './token-lifetime.js';
-import { rulesOf } from './token-purpose.js';
-import type { Token } from './token.entity.js';
-import { type NewToken, TokenFactory } from './token.factory.js';
-import type { DeviceOptions, IssuedToken, LoggedIn } from './token.interfaces.js';
-import { type DeviceColumns, TokenQueries, type TokenRow } from './token.queries.js';
+import type { TransactionScript } from '../../database/database.js';
+import { uuidV7 } from '../../database/uuid-v7.js';
+import { ExpiringTokenException } from '../../errors/expiring-token.exception.js';
+import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../../expiring-token.constants.js';
+import type { ResolvedOptions } from '../../options/resolve-options.js';
+import { notBefore, sanitizeLabel } from '../device.js';
+import { DeviceQueries } from '../device.queries.js';
+import type { IssuedEvent, RevocationReason } from '../events/event.interfaces.js';
+import type { Emit } from '../events/token.events.js';
+import { TokenValidity } from '../token-lifetime.js';
+import { rulesOf } from '../token-purpose.js';
+import type { Token } from '../token.entity.js';
+import { type NewToken, TokenFactory } from '../token.factory.js';
+import type { DeviceOptions, IssuedToken, LoggedIn } from '../token.interfaces.js';
+import { type DeviceColumns, TokenQueries, type TokenRow } from '../token.queries.js';
 import { TooManyRows } from './user.transactions.js';
 
 /** How many tokens one transaction deletes at most: databases need a fraction of the default time limit for so many. */
