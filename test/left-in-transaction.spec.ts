@@ -132,3 +132,53 @@ describe('After the application returned a connection to the pool with', () => {
     [...SERVERS],
   );
 });
+
+describe('While a transaction of the application is open on the one connection of SQLite', () => {
+  onEveryDatabase(
+    (environment) => {
+      let app: TestApp;
+      let elsewhere: TestApp;
+      let user: User;
+      beforeAll(async () => {
+        app = await environment.boot({ options: { timeout: '10s' } });
+        elsewhere = await environment.boot({ clock: app.clock });
+      });
+      beforeEach(async () => {
+        user = await elsewhere.createUser();
+      });
+
+      it('and reads, a token that another process revoked is rejected', async () => {
+        const [revoked, kept] = [await elsewhere.tokens.issue(user.id), await elsewhere.tokens.issue(user.id)];
+        await app.dataSource.query('BEGIN');
+        await app.dataSource.query('SELECT * FROM auth_token');
+        await elsewhere.tokens.revokeAll(user.id, { except: kept.token.deviceId });
+        const statuses = [await app.get('/me', revoked.plainText), await app.get('/me', kept.plainText)];
+        await app.dataSource.query('ROLLBACK');
+        expect(statuses.map(({ status }) => status)).toEqual([401, 200]);
+      });
+
+      it('and writes, nothing is read that may be rolled back', async () => {
+        const { plainText } = await elsewhere.tokens.issue(user.id);
+        await app.dataSource.query('BEGIN');
+        await app.dataSource.query(`UPDATE auth_user SET active = 0 WHERE id = '${user.id}'`);
+        const { status } = await app.get('/me', plainText);
+        await app.dataSource.query('ROLLBACK');
+        expect(status).toBe(200);
+      });
+
+      it('and reads, users are read when it has ended', async () => {
+        await app.dataSource.query('BEGIN');
+        await app.dataSource.query('SELECT * FROM auth_user');
+        await elsewhere.users.setActive(user.id, false);
+        const database = app.nest.get<Database>(DATABASE, { strict: false });
+        const load = (manager: EntityManager) => manager.findOneBy(User, { id: user.id });
+        const reading = database.readEntities(load, AbortSignal.timeout(10_000));
+        // A read that does not wait ends during this request.
+        expect((await app.get('/public')).status).toBe(200);
+        await app.dataSource.query('ROLLBACK');
+        expect(await reading).toMatchObject({ active: false });
+      });
+    },
+    ['sqlite'],
+  );
+});

@@ -20,6 +20,13 @@ interface SqliteHandle {
   prepare(sql: string): Prepared;
 }
 
+/** The part of TypeORM's driver that this package uses. */
+interface SqliteDriver {
+  readonly databaseConnection: SqliteHandle;
+  /** Opens the file once more, with the options of the data source. */
+  createDatabaseConnection(): Promise<SqliteHandle & { close(): void }>;
+}
+
 interface Prepared {
   readonly reader: boolean;
   all(values: readonly unknown[]): Row[];
@@ -43,10 +50,18 @@ export class SqliteDatabase implements Database {
   }
 
   async read(statement: Statement): Promise<Row[]> {
-    return this.send(statement).rows;
+    if (!this.mayBePast()) return this.send(statement).rows;
+    const handle = await this.driver.createDatabaseConnection();
+    try {
+      return handle.prepare(statement.sql).all(statement.values);
+    } finally {
+      handle.close();
+    }
   }
 
-  async readEntities<T>(load: (manager: EntityManager) => Promise<T>): Promise<T> {
+  async readEntities<T>(load: (manager: EntityManager) => Promise<T>, signal: AbortSignal): Promise<T> {
+    // TypeORM has the shared connection only.
+    if (this.mayBePast()) await this.outsideTransactions(signal, () => undefined);
     return load(this.dataSource.manager);
   }
 
@@ -85,6 +100,17 @@ export class SqliteDatabase implements Database {
     return statement.reader
       ? { rows: statement.all(values), affected: 0 }
       : { rows: [], affected: statement.run(values).changes };
+  }
+
+  /**
+   * Whether a read on the shared connection may not see what other processes have committed, for example a revocation. With a
+   * write-ahead log, a transaction of the application sees the state at its first read until it ends.
+   */
+  private mayBePast(): boolean {
+    if (!this.handle.inTransaction) return false;
+    const [journal] = this.prepare('PRAGMA journal_mode').all([]);
+    const [locking] = this.prepare('PRAGMA locking_mode').all([]);
+    return journal?.journal_mode === 'wal' && locking?.locking_mode === 'normal';
   }
 
   /**
@@ -162,6 +188,10 @@ export class SqliteDatabase implements Database {
 
   /** TypeORM's connection, which is another one after the data source was initialized again. */
   private get handle(): SqliteHandle {
-    return (this.dataSource.driver as unknown as { databaseConnection: SqliteHandle }).databaseConnection;
+    return this.driver.databaseConnection;
+  }
+
+  private get driver(): SqliteDriver {
+    return this.dataSource.driver as unknown as SqliteDriver;
   }
 }
