@@ -94,17 +94,17 @@ export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
   protected async observe<T>(connection: MysqlConnection, work: () => Promise<T>): Promise<Observed<T>> {
     const { addCommand } = connection;
     this.statuses.delete(connection);
-    if (addCommand) {
-      connection.addCommand = (command) => {
-        this.noteStatus(connection, command);
-        return addCommand.call(connection, command);
-      };
-    }
+    const noteAndAdd = (command: MysqlCommand): unknown => {
+      this.noteStatus(connection, command);
+      return addCommand?.call(connection, command);
+    };
+    if (addCommand) connection.addCommand = noteAndAdd;
     let result: T;
     try {
       result = await work();
     } finally {
-      if (addCommand) connection.addCommand = addCommand;
+      // A connection that was lost meanwhile has another method, which rejects each statement. The usual one would not respond.
+      if (connection.addCommand === noteAndAdd) connection.addCommand = addCommand;
     }
     if (!this.statuses.has(connection)) await this.send(connection, { sql: 'DO 0', values: [] });
     const status = this.statuses.get(connection) ?? AUTOCOMMIT;
