@@ -264,6 +264,35 @@ describe('The last use of a token', () => {
       expect(transaction).toHaveBeenCalledTimes(1);
     });
 
+    it.each(['25006', '25P02'])('is tried once if the connection is the cause of the error %s', async (code) => {
+      const app = await environment.boot();
+      const lastUse = app.nest.get(LastUse);
+      for (let index = 0; index < 20; index++) {
+        lastUse.note(Object.assign(new Token(), { id: uuidV7(index), lastUsedAt: null }));
+      }
+      const error = Object.assign(new Error('refused'), { code });
+      const transaction = vi.spyOn(app.nest.get<Database>(DATABASE), 'transaction').mockRejectedValue(error);
+      await app.usesWritten();
+      expect(transaction).toHaveBeenCalledTimes(1);
+    });
+
+    it('is written in few transactions, even if there is always one that waits', async () => {
+      const app = await environment.boot();
+      const lastUse = app.nest.get(LastUse);
+      const transaction = vi.spyOn(app.nest.get<Database>(DATABASE), 'transaction');
+      const startedAt = performance.now();
+      let noted = 0;
+      for (let elapsed = 0; elapsed < 500; elapsed = performance.now() - startedAt) {
+        for (; noted < elapsed * 3; noted++)
+          lastUse.note(Object.assign(new Token(), { id: uuidV7(noted), lastUsedAt: null }));
+        await new Promise(setImmediate);
+      }
+      await app.usesWritten();
+      expect(noted).toBeGreaterThan(1000);
+      // SQLite stores 100 uses with one transaction. Without a pause to collect them, there were hundreds of transactions.
+      expect(transaction.mock.calls.length).toBeLessThan(50);
+    });
+
     it('is written before the application closes', async () => {
       const app = await environment.boot();
       const { plainText, token } = await app.tokens.issue((await app.createUser()).id);

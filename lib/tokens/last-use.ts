@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
 import { type BeforeApplicationShutdown, Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { describeError } from '../errors/describe-error.js';
-import { classifyDriverError } from '../errors/driver-errors.js';
+import { classifyDriverError, type DriverErrorKind } from '../errors/driver-errors.js';
 import { PackageLogger } from '../errors/package.logger.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
@@ -19,6 +19,9 @@ const COLLECTING_MS = 100;
 
 /** A database that blocks the requests is left to them for this share of the time that it took. */
 const PAUSE_SHARE = 0.5;
+
+/** Errors that concern the connection or the server, and not a row. */
+const OUTAGES: readonly DriverErrorKind[] = ['outage', 'lost', 'readonly', 'session'];
 
 /** How often a use is tried whose row another transaction has locked. */
 const MAX_ATTEMPTS = 20;
@@ -88,25 +91,31 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
   private async writeAll(): Promise<void> {
     this.collecting = new AbortController();
     this.failures = 0;
-    const collectingMs = Math.max(0, this.storedAtMs + COLLECTING_MS - performance.now());
-    await wait(collectingMs, undefined, { ref: false, signal: this.collecting.signal }).catch(() => undefined);
+    let isLocked = false;
     try {
       while (this.waiting.size > 0) {
+        if (isLocked) await wait(COLLECTING_MS);
+        else if (this.waiting.size < this.store.maxUses) await this.collect();
         // Requests first: SQLite would store all of the uses without a pause.
         await nextTurn();
         const batch = this.nextBatch();
         const startedAtMs = performance.now();
-        await this.writeBatch(batch);
+        await this.writeBatch(batch).finally(() => (this.storedAtMs = performance.now()));
+        isLocked = batch.every(([id]) => this.waiting.has(id));
         const isFlushing = this.collecting.signal.aborted;
         if (this.store.isBlocking && !isFlushing) await wait((performance.now() - startedAtMs) * PAUSE_SHARE);
-        if (this.waiting.size > 0 && batch.every(([id]) => this.waiting.has(id))) await wait(COLLECTING_MS);
       }
     } catch (error) {
       this.drop([...this.waiting.keys()], error);
     } finally {
       this.writing = undefined;
-      this.storedAtMs = performance.now();
     }
+  }
+
+  /** Waits for more uses, unless all of them are to be stored now. */
+  private async collect(): Promise<void> {
+    const leftMs = Math.max(0, this.storedAtMs + COLLECTING_MS - performance.now());
+    await wait(leftMs, undefined, { ref: false, signal: this.collecting.signal }).catch(() => undefined);
   }
 
   /** The uses that wait longest, in the order of their rows. */
@@ -130,7 +139,7 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
       this.settle(batch, new Set(await this.store.store(batch)));
     } catch (error) {
       const isTimeout = performance.now() - startedAtMs >= this.options.timeoutMs;
-      const isOutage = isTimeout || ['outage', 'lost'].includes(classifyDriverError(error));
+      const isOutage = isTimeout || OUTAGES.includes(classifyDriverError(error));
       if (isOutage || ++this.failures > MAX_FAILURES) throw error;
       if (batch.length === 1) return this.drop([batch[0]![0]], error);
       const middle = batch.length >> 1;

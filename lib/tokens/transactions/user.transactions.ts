@@ -68,8 +68,9 @@ const MAX_WAITING_PER_USER = 500;
 
 const isIssued = ([name]: EmittedEvent): boolean => name === 'expiring-token.issued';
 
-/** Of a change that was rejected because too many wait. */
+/** `Retry-After` of a change that was rejected because too many wait. */
 const RETRY_AFTER_SECONDS = 1;
+
 /**
  * Runs a script in one transaction under the lock of a user: what it reads stays true until it ends, in every process. Then
  * publishes that the user's tokens changed, and emits the events.
@@ -232,12 +233,9 @@ export class UserTransactions {
     signal: AbortSignal,
     userId: string,
     script: UserScript<T>,
-    {
-      duplicate,
-      unstorable,
-      fallbacks = [],
-    }: Pick<UserScriptOptions<T>, 'duplicate' | 'unstorable' | 'fallbacks'> = {},
+    options: Pick<UserScriptOptions<T>, 'duplicate' | 'unstorable' | 'fallbacks'> = {},
   ): Promise<[T, EmittedEvent[]]> {
+    const { duplicate, unstorable, fallbacks = [] } = options;
     let events: EmittedEvent[] = [];
     const attempt = () => {
       // Of an attempt that was rolled back nothing is emitted.
