@@ -359,6 +359,31 @@ describe('@RequireToken() without a guard', () => {
   @UseGuards(OtherGuard)
   class GuardedController extends Inherited {}
 
+  @Controller('closed')
+  @RequireToken()
+  class ClosedController {
+    @Get()
+    secret() {
+      return 'secret';
+    }
+  }
+
+  @Controller('mixed')
+  @RequireToken()
+  class MixedController {
+    @UseGuards(OtherGuard)
+    @Get('secret')
+    secret() {
+      return 'secret';
+    }
+    @Public()
+    @Get('news')
+    news() {
+      return 'news';
+    }
+    notAHandler() {}
+  }
+
   @Controller()
   class MessagesController {
     @RequireToken()
@@ -375,6 +400,17 @@ describe('@RequireToken() without a guard', () => {
       );
     });
 
+    it('on a class stops the start', async () => {
+      await expect(environment.boot({ controllers: [ClosedController] })).rejects.toThrow(
+        'ExpiringTokenModule: @RequireToken(): no guard protects ClosedController.secret.',
+      );
+    });
+
+    it('on a class is no reason to stop if each of its handlers has a guard or is public', async () => {
+      const app = await environment.boot({ controllers: [MixedController] });
+      expect((await app.get('/mixed/news')).status).toBe(200);
+    });
+
     it('is no reason to stop with a guard of the class or of the application', async () => {
       await environment.boot({ controllers: [GuardedController] });
       await environment.boot({ controllers: [UnguardedController], options: { globalGuard: true } });
@@ -386,7 +422,10 @@ describe('@RequireToken() without a guard', () => {
     });
 
     it('is no reason to stop in a microservice, which may have global guards of its own', async () => {
-      await environment.boot({ controllers: [MessagesController] });
+      @Controller()
+      @RequireToken()
+      class ClosedMessagesController extends MessagesController {}
+      await environment.boot({ controllers: [MessagesController, ClosedMessagesController] });
     });
   });
 });

@@ -50,17 +50,25 @@ export const isStated = (handler: object, controller: Type): boolean =>
 /** The metadata key of `@MessagePattern()` and `@EventPattern()`. */
 const MESSAGE_PATTERN = 'microservices:pattern';
 
+/** The metadata keys of the methods of controllers, gateways and resolvers that a client can call. */
+const HANDLERS = ['path', 'websockets:message_mapping', 'graphql:resolver_type', 'graphql:resolve_property'];
+
 /**
- * Returns the methods of a class that have `@RequireToken()` although neither they nor the class have any guard. The messages of
- * microservices are left out: a hybrid application may give each microservice global guards of its own.
+ * Returns the methods of a class for which `@RequireToken()` of the method or class decides, although neither they nor the
+ * class have any guard. The messages of microservices are left out: a hybrid application may give each microservice global
+ * guards of its own.
  */
 export function unguardedMethodsOf(type: Type): string[] {
   if (hasGuards(type)) return [];
   // A method hides that of a parent class with the same name, so the nearest class comes last.
   const prototypes = [...lineageOf(type)].map(({ prototype }) => prototype as object).toReversed();
   const methods = Object.assign({}, ...prototypes.map(Object.getOwnPropertyDescriptors)) as PropertyDescriptorMap;
+  const isOfClass = Reflect.hasMetadata(TOKEN_REQUIRED, type);
+  const isRequired = (method: object) =>
+    Reflect.hasMetadata(TOKEN_REQUIRED, method) ||
+    (isOfClass && HANDLERS.some((key) => Reflect.hasMetadata(key, method)) && needOf(method, type) === 'required');
   return Object.entries(methods)
-    .filter(([, { value }]) => typeof value === 'function' && Reflect.hasMetadata(TOKEN_REQUIRED, value as object))
+    .filter(([name, { value }]) => name !== 'constructor' && typeof value === 'function' && isRequired(value as object))
     .filter(([, { value }]) => !hasGuards(value as object) && !Reflect.hasMetadata(MESSAGE_PATTERN, value as object))
     .map(([name]) => name);
 }
