@@ -91,10 +91,13 @@ const MESSAGE_HANDLER = 'websockets:message_mapping';
  * @throws ExpiringTokenOptionsError if Nest does not apply global guards to gateways, and a message has neither a guard of its
  * own nor `@Public()`
  */
-export function checkGateways(modules: ModulesContainer, guardsReachGateways = GUARDS_REACH_GATEWAYS): void {
+export function checkGateways(
+  modules: ModulesContainer,
+  config: ApplicationConfig,
+  guardsReachGateways = GUARDS_REACH_GATEWAYS,
+): void {
+  if (guardsReachGateways || !config.getGlobalGuards().some(isGuard)) return;
   const providers = [...modules.values()].flatMap((module) => [...module.providers.values()]);
-  const isGlobal = providers.some((provider) => isGlobalGuard(provider) && isGuard(provider.instance));
-  if (guardsReachGateways || !isGlobal) return;
   for (const { metatype } of providers) {
     if (typeof metatype !== 'function' || !Reflect.hasMetadata(GATEWAY, metatype)) continue;
     const open = findOpenMessage(metatype as Type);

@@ -98,7 +98,6 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
     const own = moduleOf(this.modules, this);
     checkScopes(own, this.extras.users);
     checkGlobalGuards(this.modules);
-    checkGateways(this.modules);
     checkRepositories(this.modules, own, this.extras);
     const { hashConcurrency } = this.module.get<ResolvedOptions>(RESOLVED_OPTIONS);
     if (hashConcurrency !== null) setHashConcurrency(hashConcurrency);
@@ -111,7 +110,9 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
    * migrations after its creation.
    */
   async onApplicationBootstrap(): Promise<void> {
-    checkRequirements(this.modules, this.module.get(ApplicationConfig));
+    const config = this.module.get(ApplicationConfig);
+    checkGateways(this.modules, config);
+    checkRequirements(this.modules, config);
     await checkColumns(this.module.get<DataSource>(DATA_SOURCE), this.module.get<Database>(DATABASE), this.extras);
   }
 }

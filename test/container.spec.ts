@@ -14,7 +14,7 @@ import {
   type Type,
   UseGuards,
 } from '@nestjs/common';
-import { APP_GUARD, ModulesContainer, REQUEST } from '@nestjs/core';
+import { APP_GUARD, ApplicationConfig, ModulesContainer, REQUEST } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import { InjectRepository, TypeOrmModule } from '@nestjs/typeorm';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
@@ -251,11 +251,15 @@ describe('A gateway beside a global guard, where Nest applies no global guard to
         class GatewayModule {}
         const imports = [GatewayModule, ...(boot.imports ?? [])];
         const app = await environment.boot({ ...boot, imports });
-        return () => checkGateways(app.nest.get(ModulesContainer), false);
+        return () => checkGateways(app.nest.get(ModulesContainer), app.nest.get(ApplicationConfig), false);
       }
       const GLOBAL: [name: string, boot: BootOptions][] = [
         ['globalGuard', { options: { globalGuard: true, isGlobal: true } }],
         ['APP_GUARD', { options: { isGlobal: true }, imports: [AppGuardModule] }],
+        [
+          'useGlobalGuards',
+          { options: { isGlobal: true }, configure: (nest) => nest.useGlobalGuards(nest.get(ExpiringTokenGuard)) },
+        ],
       ];
 
       it.each(GLOBAL)('stops the start if its messages have neither a guard nor @Public(): %s', async (_, boot) => {
