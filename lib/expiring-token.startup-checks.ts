@@ -171,8 +171,8 @@ async function checkDriver({ driver, options }: DataSource, database: Database, 
     }, signal);
     await database.read({ sql: 'SELECT ? AS answer', values: ['1'] }, signal);
   } catch (error) {
-    // An error of a server or of the network has another class.
-    throw error instanceof TypeError ? unsuitable(describeError(error)) : error;
+    // An error of a server or of the network has another class, or a cause as that of `fetch`, which may read the password.
+    throw error instanceof TypeError && error.cause === undefined ? unsuitable(describeError(error)) : error;
   }
 }
 

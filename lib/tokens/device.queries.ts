@@ -95,9 +95,15 @@ export class DeviceQueries {
     }));
   }
 
-  /** Some tokens of a user, valid or not, in no particular order. */
-  tokens(userId: string, except: { deviceId?: string }, limit: number): Statement {
-    return this.others('{*}', userId, except, `LIMIT ${limit}`);
+  /**
+   * Some tokens of a user, valid or not, in no particular order. The rows are for {@link tokenIds} and {@link liveDeviceIds}.
+   */
+  tokens(userId: string, except: { deviceId?: string }, now: number, limit: number): Statement {
+    const live = this.live(now);
+    const makesDevice = `{purpose} IN (${placesFor(DEVICE_PURPOSES)}) AND ${live.sql}`;
+    const columns = `{id}, {deviceId}, CASE WHEN ${makesDevice} THEN 1 ELSE 0 END AS is_live`;
+    const { sql, values } = this.others(columns, userId, except, `LIMIT ${limit}`);
+    return { sql, values: [...DEVICE_PURPOSES, ...live.values, ...values] };
   }
 
   /** Finds a row if a user has more than this number of tokens, valid or not. */
@@ -182,7 +188,12 @@ export class DeviceQueries {
     return rows.map((row) => this.table.readColumn(row, 'deviceId') as string);
   }
 
-  /** The ids in rows of {@link surplus}. */
+  /** The ids of the devices of which a live token is among rows of {@link tokens}. */
+  liveDeviceIds(rows: readonly Row[]): string[] {
+    return [...new Set(this.deviceIds(rows.filter((row) => Number(row.is_live) === 1)))];
+  }
+
+  /** The ids in rows of {@link surplus} and {@link tokens}. */
   tokenIds(rows: readonly Row[]): string[] {
     return rows.map((row) => this.table.readColumn(row, 'id') as string);
   }

@@ -115,11 +115,9 @@ export class TokenTransactions {
     reason: RevocationReason,
     emit: Emit,
   ): TransactionScript<void> {
-    const { rows } = yield this.devices.tokens(userId, except, MAX_DELETED_TOKENS / 2);
-    const found = this.queries.stored(rows).map(({ token }) => token);
-    for (const statement of this.devices.deleteTokens(found.map(({ id }) => id))) yield statement;
-    const live = found.filter((token) => rulesOf(token.purpose)?.isDevice && this.validity.isLive(token));
-    for (const deviceId of new Set(live.map((token) => token.deviceId))) {
+    const { rows } = yield this.devices.tokens(userId, except, this.clock(), MAX_DELETED_TOKENS / 2);
+    for (const statement of this.devices.deleteTokens(this.devices.tokenIds(rows))) yield statement;
+    for (const deviceId of this.devices.liveDeviceIds(rows)) {
       emit('expiring-token.revoked', { userId, deviceId, reason });
     }
   }
