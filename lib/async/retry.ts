@@ -24,17 +24,20 @@ export async function retry<T>(
   kinds: readonly DriverErrorKind[],
   signal: AbortSignal,
 ): Promise<T> {
+  let attempts = 0;
   let unusable = 0;
-  for (let attempt = 1; ; attempt++) {
-    let kind: DriverErrorKind;
+  for (;;) {
     try {
       return await work();
     } catch (error) {
-      kind = classifyDriverError(error);
+      const kind = classifyDriverError(error);
       if (!kinds.includes(kind)) throw error;
-      if (kind === 'session' ? ++unusable > MAX_UNUSABLE : attempt === MAX_ATTEMPTS) throw error;
+      if (kind === 'session') {
+        if (++unusable > MAX_UNUSABLE) throw error;
+        continue;
+      }
+      if (++attempts === MAX_ATTEMPTS) throw error;
     }
-    if (kind === 'session') attempt--;
-    else await wait(Math.random() * attempt * MAX_JITTER_MS, undefined, { signal });
+    await wait(Math.random() * attempts * MAX_JITTER_MS, undefined, { signal });
   }
 }

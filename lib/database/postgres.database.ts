@@ -10,7 +10,7 @@ import { hashLock, type Observed, ServerDatabase } from './server.database.js';
 interface PostgresClient {
   query(statement: string | PreparedStatement): Promise<{ rows: Row[]; rowCount: number | null }>;
   end(): Promise<void>;
-  /** Since `pg` 8.20: I outside of transactions, T inside, E inside one that an error aborted. */
+  /** Since `pg` 8.21: I outside of transactions, T inside, E inside one that an error aborted. */
   getTransactionStatus?(): unknown;
   /** Emits the same status after each statement. A client over `libpq` has none. */
   readonly connection?: EventEmitter;
