@@ -15,6 +15,7 @@ const MANY_ROWS = 20;
 
 /** The methods of a `better-sqlite3` database that this package uses. */
 interface SqliteHandle {
+  readonly open: boolean;
   readonly inTransaction: boolean;
   exec(sql: string): void;
   prepare(sql: string): Prepared;
@@ -107,7 +108,7 @@ export class SqliteDatabase implements Database {
    * write-ahead log, a transaction of the application sees the state at its first read until it ends.
    */
   private mayBePast(): boolean {
-    if (!this.handle.inTransaction) return false;
+    if (!this.isInTransaction) return false;
     const [journal] = this.prepare('PRAGMA journal_mode').all([]);
     const [locking] = this.prepare('PRAGMA locking_mode').all([]);
     return journal?.journal_mode === 'wal' && locking?.locking_mode === 'normal';
@@ -139,7 +140,7 @@ export class SqliteDatabase implements Database {
       for (;;) {
         signal.throwIfAborted();
         try {
-          if (!this.handle.inTransaction) return work();
+          if (!this.isInTransaction) return work();
         } catch (error) {
           if (classifyDriverError(error) !== 'conflict') throw error;
         }
@@ -189,6 +190,12 @@ export class SqliteDatabase implements Database {
   /** TypeORM's connection, which is another one after the data source was initialized again. */
   private get handle(): SqliteHandle {
     return this.driver.databaseConnection;
+  }
+
+  /** Whether a transaction of the application is open. A driver may end the process if a closed connection is asked. */
+  private get isInTransaction(): boolean {
+    const { handle } = this;
+    return handle.open !== false && handle.inTransaction;
   }
 
   private get driver(): SqliteDriver {
