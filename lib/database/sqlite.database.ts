@@ -15,7 +15,8 @@ const MANY_ROWS = 20;
 
 /** The methods of a `better-sqlite3` database that this package uses. */
 interface SqliteHandle {
-  readonly open: boolean;
+  /** A driver may lack it. */
+  readonly open?: boolean;
   readonly inTransaction: boolean;
   exec(sql: string): void;
   prepare(sql: string): Prepared;
