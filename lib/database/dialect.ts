@@ -29,7 +29,7 @@ export interface Join {
 }
 
 /** A column that gets another value in each row, for {@link BulkUpdate}. */
-export interface EachValue {
+interface EachValue {
   readonly table: string;
   /** The primary key, a column of UUIDs. */
   readonly id: string;
