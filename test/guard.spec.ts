@@ -191,6 +191,22 @@ describe.each(ENTRIES)('$entry', ({ path, sendsChallenge }) => {
       expect(other.status).toBe(401);
       if (sendsChallenge) expect(other.headers['www-authenticate']).toBe('Bearer realm="notes (v1)"');
     });
+
+    it('says in every challenge where the metadata of the resource is, if the option resourceMetadata is set', async () => {
+      const resourceMetadata = 'https://api.example.com/.well-known/oauth-protected-resource';
+      app = await environment.boot({ options: { resourceMetadata } });
+      const challenge = `Bearer realm="api", resource_metadata="${resourceMetadata}"`;
+      const missing = await app.get(path);
+      const invalid = await app.get(path, 'nonsense');
+      const login = await app.login('nobody');
+      expect([missing.status, invalid.status, login.status]).toEqual([401, 401, 401]);
+      expect(login.headers['www-authenticate']).toBe(challenge);
+      if (!sendsChallenge) return;
+      expect(missing.headers['www-authenticate']).toBe(challenge);
+      expect(invalid.headers['www-authenticate']).toBe(
+        `${challenge}, error="invalid_token", error_description="Invalid token"`,
+      );
+    });
   });
 });
 

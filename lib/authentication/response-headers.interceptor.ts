@@ -27,8 +27,14 @@ const CHALLENGE_ERRORS: Partial<Record<ExpiringTokenErrorCode, string>> = {
  */
 const NOT_IN_DESCRIPTION = /[^\x20\x21\x23-\x5b\x5d-\x7e]/gu;
 
+/** The options that shape a challenge. */
+type ChallengeOptions = Pick<ResolvedOptions, 'realm' | 'resourceMetadata'>;
+
 /** Returns the headers of the response to an error. Every 401 has a challenge (RFC 9110 §15.5.2), even one of the application. */
-export function errorHeaders(error: HttpException, realm: string): Record<string, string> {
+export function errorHeaders(
+  error: HttpException,
+  { realm, resourceMetadata }: ChallengeOptions,
+): Record<string, string> {
   const exception = error instanceof ExpiringTokenException ? error : undefined;
   const headers: Record<string, string> = {};
   if (exception?.retryAfterSeconds !== undefined) headers['Retry-After'] = String(exception.retryAfterSeconds);
@@ -36,7 +42,9 @@ export function errorHeaders(error: HttpException, realm: string): Record<string
   if (error.getStatus() === 401 || challengeError) {
     const description = error.message.replace(NOT_IN_DESCRIPTION, '?');
     const reason = challengeError ? `, error="${challengeError}", error_description="${description}"` : '';
-    headers['WWW-Authenticate'] = `Bearer realm="${realm}"${reason}`;
+    // RFC 9728 §5.1: where a client, for example one of MCP, learns how to obtain a token.
+    const metadata = resourceMetadata === null ? '' : `, resource_metadata="${resourceMetadata}"`;
+    headers['WWW-Authenticate'] = `Bearer realm="${realm}"${metadata}${reason}`;
   }
   return headers;
 }
@@ -51,7 +59,7 @@ export class ResponseHeadersInterceptor implements NestInterceptor {
 
   /** Sets the headers for an error before an exception filter writes the body. */
   setErrorHeaders(error: unknown, response: unknown): void {
-    if (error instanceof HttpException) this.setHeaders(response, errorHeaders(error, this.options.realm));
+    if (error instanceof HttpException) this.setHeaders(response, errorHeaders(error, this.options));
   }
 
   /** Forbids caches to store a response with tokens or devices (RFC 6749 §5.1). */

@@ -114,7 +114,7 @@ export class RouteDocumentation {
       });
       const status = error.getStatus();
       const { description, examples, headers } = responses[status] ?? {};
-      const headersOfCode = Object.entries(errorHeaders(error, this.options.realm)).map(([header, example]) => [
+      const headersOfCode = Object.entries(errorHeaders(error, this.options)).map(([header, example]) => [
         header,
         { schema: { type: 'string', example } },
       ]);

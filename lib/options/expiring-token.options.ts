@@ -168,6 +168,15 @@ export interface ExpiringTokenOptions {
   realm?: string;
 
   /**
+   * URL of the metadata of this protected resource (RFC 9728), which the application serves itself. Every challenge contains it
+   * as `resource_metadata`, so that a client, for example one of MCP, learns where it obtains a token. It begins with
+   * `https://`.
+   *
+   * @defaultValue none
+   */
+  resourceMetadata?: string;
+
+  /**
    * HTTP status of the response to an expired token. 400 is what djangorestframework-expiring-authtoken documents; RFC 6750
    * §3.1 requires 401.
    *

@@ -69,6 +69,13 @@ function parseFieldName(option: string, value: unknown): string {
   return checkPattern(option, value, /^(?!deviceName$)./, remedy);
 }
 
+function parseResourceMetadata(value: unknown): string {
+  const remedy = "Give an absolute URL, such as 'https://api.example.com/.well-known/oauth-protected-resource'.";
+  // The URL stands in a challenge between quotation marks. RFC 9728 §3.1 requires https.
+  const url = checkPattern('resourceMetadata', value, /^https:\/\/[\x21\x23-\x5b\x5d-\x7e]+$/, remedy);
+  return URL.canParse(url) ? url : rejectOption('resourceMetadata', value, remedy);
+}
+
 function parseLastUsedAccuracy(value: unknown, shortestIdleMs: number): number {
   if (value === undefined) return Math.max(1, Math.min(ms('30m'), Math.floor(shortestIdleMs / 2)));
   const accuracyMs = parseDuration('lastUsedAccuracy', value);
@@ -109,6 +116,7 @@ export function resolveOptions(options: ExpiringTokenOptions) {
     passwords = {},
     schemes = ['Bearer'],
     realm = 'api',
+    resourceMetadata,
     expiredStatus = 401,
     prefix = 'ext_',
     imported = [],
@@ -160,6 +168,7 @@ export function resolveOptions(options: ExpiringTokenOptions) {
       /^[\x20\x21\x23-\x5b\x5d-\x7e]+$/,
       'Give at least one character of printable ASCII, without " and \\.',
     ),
+    resourceMetadata: resourceMetadata === undefined ? null : parseResourceMetadata(resourceMetadata),
     expiredStatus: checkOneOf('expiredStatus', expiredStatus, [401, 400] as const),
     prefix: checkPattern('prefix', prefix, /^[A-Za-z0-9_-]{1,20}$/, 'Give 1 to 20 letters, digits, _ or -.'),
     imported: parseImported(imported),

@@ -198,6 +198,7 @@ const runtime: Required<ExpiringTokenOptions> = {
   passwords,
   schemes: ['Bearer', 'Token'],
   realm: 'api',
+  resourceMetadata: 'https://api.example.com/.well-known/oauth-protected-resource',
   expiredStatus: 400,
   prefix: 'ext_',
   namespace: 'contract',
