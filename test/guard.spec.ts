@@ -85,6 +85,10 @@ describe.each(ENTRIES)('$entry', ({ path, sendsChallenge }) => {
           created: new Date(app.clock.now).toISOString(),
           lifespan: null,
           lastUsedAt: null,
+          scopes: null,
+          authenticatedAt: null,
+          address: null,
+          actorId: null,
         },
       });
     });

@@ -1,6 +1,11 @@
 import { dirname, join } from 'node:path';
 import { Token, typeOrmUsers, User } from 'nestjs-expiring-token';
-import { CreateAuthToken1795564800000, migrations, tokenMigrations } from 'nestjs-expiring-token/migrations';
+import {
+  AddTokenColumns1795910400000,
+  CreateAuthToken1795564800000,
+  migrations,
+  tokenMigrations,
+} from 'nestjs-expiring-token/migrations';
 import { Column, DataSource, DefaultNamingStrategy, Entity, Index } from 'typeorm';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ACCOUNT, Account } from './fixtures/account.js';
@@ -14,6 +19,9 @@ class TenantToken extends Token {
   @Column('varchar', { name: 'tenant', length: 40, nullable: true })
   tenant: string | null;
 }
+
+const ID = '019aa000-0000-7000-8000-000000000001';
+const OTHER_ID = '019aa000-0000-7000-8000-000000000002';
 
 /** Renames everything, including names that the entities set. */
 class OtherNames extends DefaultNamingStrategy {
@@ -81,10 +89,32 @@ describe('The migrations', () => {
               FROM information_schema.columns WHERE table_name LIKE 'auth_%' ORDER BY 1, 3`,
             `SELECT indexname, indexdef FROM pg_indexes WHERE tablename LIKE 'auth_%' ORDER BY 1`,
           ],
-          mariadb: [`SHOW CREATE TABLE auth_token`, `SHOW CREATE TABLE auth_user`],
+          mariadb: (await tablesOf(dataSource)).map((table) => `SHOW CREATE TABLE ${table}`),
         }[name];
         const found: unknown[] = [];
         for (const statement of statements) found.push(await dataSource.query(statement));
+        return found;
+      }
+
+      /** Inserts a token as the first version of the package does. */
+      async function insertFirstVersion(dataSource: DataSource, id = ID): Promise<void> {
+        const uuid = name === 'mariadb' ? `UNHEX('${id.replaceAll('-', '')}')` : `'${id}'`;
+        const digest = { sqlite: `x'00'`, postgres: `'\\x00'`, mariadb: `UNHEX(SHA2('', 256))` }[name];
+        await dataSource.query(
+          `INSERT INTO auth_token (id, user_id, device_id, purpose, digest, created)
+            VALUES (${uuid}, 'ann', ${uuid}, 'access', ${digest}, 1800000000000)`,
+        );
+      }
+
+      /** Where the database stores the rows of the table. A copy of the table is in another place. */
+      async function storageOf(dataSource: DataSource): Promise<unknown> {
+        const statements = {
+          sqlite: `SELECT rootpage FROM sqlite_master WHERE name = 'auth_token'`,
+          postgres: `SELECT relfilenode FROM pg_class WHERE relname = 'auth_token'`,
+          mariadb: `SELECT table_id FROM information_schema.innodb_sys_tables WHERE name = CONCAT(DATABASE(), '/auth_token')`,
+        };
+        const found = await dataSource.query(statements[name]);
+        expect(found).toHaveLength(1);
         return found;
       }
 
@@ -95,6 +125,8 @@ describe('The migrations', () => {
         expect(run.map((migration) => migration.name)).toEqual(migrations.map((migration) => migration.name));
         expect(await pending(dataSource)).toEqual([]);
         const tables = await described(dataSource);
+        await dataSource.undoLastMigration();
+        expect(await tablesOf(dataSource)).toEqual(['auth_token', 'auth_user']);
         await dataSource.undoLastMigration();
         expect(await tablesOf(dataSource)).toEqual(['auth_token']);
         await dataSource.undoLastMigration();
@@ -112,8 +144,7 @@ describe('The migrations', () => {
         const { tablePath } = dataSource.getMetadata(Token);
         expect(tablePath).toMatch(name === 'postgres' ? 'auth.app_my_auth_token' : 'app_my_auth_token');
         expect(await dataSource.getRepository(Token).find()).toEqual([]);
-        await dataSource.undoLastMigration();
-        await dataSource.undoLastMigration();
+        for (let run = 0; run < migrations.length; run++) await dataSource.undoLastMigration();
         expect(await dataSource.createQueryRunner().hasTable(tablePath)).toBe(false);
       });
 
@@ -123,6 +154,26 @@ describe('The migrations', () => {
         const run = (await dataSource.runMigrations()).map((migration) => migration.name);
         expect(run).toEqual(migrations.map((Migration) => new Migration().name));
         expect(await pending(dataSource)).toEqual([]);
+      });
+
+      it('add columns to a table with rows without a copy of the table, and remove them again', async () => {
+        const before = await open({ entities: [], migrations: [CreateAuthToken1795564800000] });
+        await before.runMigrations();
+        const original = await described(before);
+        await insertFirstVersion(before);
+        const dataSource = await open({ entities: [Token], migrations: tokenMigrations });
+        const storage = await storageOf(dataSource);
+        const run = await dataSource.runMigrations();
+        expect(run.map((migration) => migration.name)).toEqual([new AddTokenColumns1795910400000().name]);
+        expect(await storageOf(dataSource)).toEqual(storage);
+        expect(await pending(dataSource)).toEqual([]);
+        const token = await dataSource.getRepository(Token).findOneByOrFail({ userId: 'ann' });
+        expect(token).toMatchObject({ id: ID, scopes: null, authenticatedAt: null, address: null, actorId: null });
+        // A process of the earlier version still runs.
+        await insertFirstVersion(dataSource, OTHER_ID);
+        await dataSource.undoLastMigration();
+        expect(await described(dataSource)).toEqual(original);
+        expect(await dataSource.query('SELECT user_id FROM auth_token')).toHaveLength(2);
       });
 
       it('are marked as run if synchronize created the tables', async () => {

@@ -29,6 +29,10 @@ const row: TokenRow = {
   created: new Date(NOW),
   lifespan: null,
   lastUsedAt: null,
+  scopes: ['notes:read', 'notes:write'],
+  authenticatedAt: new Date(NOW),
+  address: null,
+  actorId: null,
   digest: Buffer.alloc(32),
 };
 
@@ -120,7 +124,8 @@ describe('The statements over tokens', () => {
 
   it('share with a device what belongs to it, with the columns of the subclass', () => {
     const token = Object.assign(new TeamToken(), row, { team: 'red' });
-    const device = { userId: 'ann', deviceId: OTHER_ID, name: 'phone', userAgent: null };
+    const { userId, deviceId, name, userAgent, scopes, authenticatedAt, actorId } = row;
+    const device = { userId, deviceId, name, userAgent, scopes, authenticatedAt, actorId };
     expect(queries.deviceColumnsOf(token)).toEqual({ ...device, team: 'red' });
     const { sql, values } = queries.insert({ ...row, ...queries.deviceColumnsOf(token) });
     expect(sql).toContain('"team"');

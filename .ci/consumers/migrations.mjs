@@ -30,6 +30,7 @@ const MIGRATE = `
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { migrations } from 'nestjs-expiring-token/migrations';
 import { DataSource } from 'typeorm';
 import sqlite, { open } from './data-source.js';
 
@@ -39,11 +40,11 @@ assert.match(version, /^0\\.3\\./);
 async function migrate(name, dataSource) {
   await dataSource.initialize();
   try {
-    assert.equal((await dataSource.runMigrations()).length, 2);
+    const ran = await dataSource.runMigrations();
+    assert.equal(ran.length, migrations.length);
     const { upQueries } = await dataSource.driver.createSchemaBuilder().log();
     assert.deepEqual(upQueries, []);
-    await dataSource.undoLastMigration();
-    await dataSource.undoLastMigration();
+    for (const _ of ran) await dataSource.undoLastMigration();
     const runner = dataSource.createQueryRunner();
     for (const table of ['auth_token', 'auth_user']) assert.equal(await runner.hasTable(table), false);
     await runner.release();
@@ -107,7 +108,6 @@ try {
   typeorm('migration:run');
   // Fails if the schema differs from the entities.
   typeorm('migration:generate', 'left', '--check');
-  typeorm('migration:revert');
   typeorm('migration:revert');
   process.stdout.write("sqlite: the same with TypeORM's command line\n");
 } finally {

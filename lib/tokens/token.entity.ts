@@ -18,6 +18,18 @@ const lifespan = {
     value === null || value === undefined ? value : Number(value) === NEVER_MS ? Infinity : Number(value),
 };
 
+/** Scopes are stored in the form of RFC 6749 §3.3: separated by spaces. */
+const scopes = {
+  to: (list: unknown) => (Array.isArray(list) ? list.join(' ') : list),
+  // Null allows everything, so any other value that is not a text becomes the empty list, which allows nothing.
+  from: (value: unknown) =>
+    value === null || value === undefined
+      ? value
+      : typeof value === 'string'
+        ? value.split(' ').filter((scope) => scope !== '')
+        : [],
+};
+
 /**
  * A token as the database stores it. It never contains the token itself, which is shown once when it is issued.
  *
@@ -83,6 +95,32 @@ export class Token extends BaseEntity {
   @Column('bigint', { name: 'sealed_until', nullable: true, select: false, transformer: instant })
   protected sealedUntil?: Date | null;
 
+  /**
+   * What the token may do: null everything that its user may do, the empty list nothing that asks for a scope. At most 1,000
+   * characters, with a space between two scopes.
+   */
+  @Column('varchar', { name: 'scopes', length: 1000, nullable: true, transformer: scopes })
+  scopes: string[] | null;
+
+  /**
+   * When the user last proved who they are, at a login or an obtain; a refresh keeps it. Null if they did not, as for a token of
+   * `ExpiringTokenService.issue`.
+   */
+  @Column('bigint', { name: 'authenticated_at', nullable: true, transformer: instant })
+  authenticatedAt: Date | null;
+
+  /** The client's address, or its network, as the option `address` says; null without the option. */
+  @Column('varchar', { name: 'address', length: 45, nullable: true })
+  address: string | null;
+
+  /** The id of somebody else who uses the token in place of its user; null for the user's own token. */
+  @Column('varchar', { name: 'actor_id', length: 255, nullable: true })
+  actorId: string | null;
+
+  /** JSON of at most 1,000 bytes, for purposes that keep something with the token. Not loaded with the entity. */
+  @Column('varchar', { name: 'data', length: 1000, nullable: true, select: false })
+  protected data?: string | null;
+
   /** Called by TypeORM when a data source is initialized. */
   static override useDataSource(dataSource: DataSource | null): void {
     super.useDataSource(dataSource);
@@ -96,6 +134,10 @@ export class Token extends BaseEntity {
       purpose: 'text',
       name: 'text',
       userAgent: 'text',
+      scopes: 'text',
+      address: 'text',
+      actorId: 'text',
+      data: 'text',
     });
   }
 }

@@ -10,7 +10,7 @@ import { type DeviceColumns, TokenQueries, type TokenRow } from './token.queries
 /** The columns of a new token, but for those that {@link TokenFactory} chooses. */
 export type NewToken = DeviceColumns &
   Pick<TokenRow, 'created' | 'purpose'> &
-  Partial<Pick<TokenRow, 'lifespan' | 'lastUsedAt'>>;
+  Partial<Pick<TokenRow, 'lifespan' | 'lastUsedAt' | 'address'>>;
 
 /** A new token before it is inserted. */
 export interface PreparedToken {
@@ -32,7 +32,7 @@ export class TokenFactory {
     const id = uuidV7(this.clock());
     const plainText = this.derive(token.purpose, id) ?? generateToken(this.options.prefix, id);
     const digest = digestToken(plainText);
-    return { plainText, row: { lifespan: null, lastUsedAt: null, ...token, id, digest } };
+    return { plainText, row: { lifespan: null, lastUsedAt: null, address: null, ...token, id, digest } };
   }
 
   /** A prepared token after its row was inserted. */

@@ -13,11 +13,14 @@ import { Token } from './token.entity.js';
  * What all tokens of a device share. Besides these columns, a value of this type may hold those that the application's
  * subclass added: see {@link TokenQueries.deviceColumnsOf}.
  */
-export type DeviceColumns = Pick<Token, 'userId' | 'deviceId' | 'name' | 'userAgent'>;
+export type DeviceColumns = Pick<
+  Token,
+  'userId' | 'deviceId' | 'name' | 'userAgent' | 'scopes' | 'authenticatedAt' | 'actorId'
+>;
 
 /** The columns that a new token fills: all but those of rotation. */
 export type TokenRow = DeviceColumns &
-  Pick<Token, 'id' | 'purpose' | 'created' | 'lifespan' | 'lastUsedAt'> & { digest: Buffer };
+  Pick<Token, 'id' | 'purpose' | 'created' | 'lifespan' | 'lastUsedAt' | 'address'> & { digest: Buffer };
 
 /** The successors of a rotated refresh token, and until when they can be opened. */
 interface Sealing {
@@ -238,8 +241,9 @@ export class TokenQueries {
 
   /** What another token of the same device shares with a token, including the columns that the application added. */
   deviceColumnsOf(token: Token): DeviceColumns {
-    const { userId, deviceId, name, userAgent } = token;
-    return { ...this.table.addedProperties(token, Token), userId, deviceId, name, userAgent };
+    const { userId, deviceId, name, userAgent, scopes, authenticatedAt, actorId } = token;
+    const shared = { userId, deviceId, name, userAgent, scopes, authenticatedAt, actorId };
+    return { ...this.table.addedProperties(token, Token), ...shared };
   }
 
   /** The condition, with names of properties, that a token is of a class and was created until an instant. */

@@ -91,7 +91,7 @@ export class Account {
 @Entity('auth_token')
 export class AccountToken extends Token {
   @Column({ type: 'varchar', nullable: true })
-  address!: string | null;
+  tenant!: string | null;
 }
 
 const properties: UserProperties<Account> = {

@@ -1,11 +1,15 @@
 import type { MigrationInterface } from 'typeorm';
+import { AddTokenColumns1795910400000 } from '../add-token-columns.migration.js';
 import { CreateAuthToken1795564800000 } from '../create-auth-token.migration.js';
 import { CreateAuthUser1795564800001 } from '../create-auth-user.migration.js';
 
-export { CreateAuthToken1795564800000, CreateAuthUser1795564800001 };
+export { AddTokenColumns1795910400000, CreateAuthToken1795564800000, CreateAuthUser1795564800001 };
 
 /** The migrations of the table `auth_token` only, for an application that has its own `UserStore`. */
-export const tokenMigrations: (new () => MigrationInterface)[] = [CreateAuthToken1795564800000];
+export const tokenMigrations: (new () => MigrationInterface)[] = [
+  CreateAuthToken1795564800000,
+  AddTokenColumns1795910400000,
+];
 
 /**
  * All migrations of the package, for SQLite, PostgreSQL, MariaDB and MySQL. They create the tables `auth_token` and `auth_user`
@@ -16,4 +20,8 @@ export const tokenMigrations: (new () => MigrationInterface)[] = [CreateAuthToke
  * TypeOrmModule.forRoot({ type: 'postgres', url, autoLoadEntities: true, migrations, migrationsRun: true })
  * ```
  */
-export const migrations: (new () => MigrationInterface)[] = [...tokenMigrations, CreateAuthUser1795564800001];
+export const migrations: (new () => MigrationInterface)[] = [
+  CreateAuthToken1795564800000,
+  CreateAuthUser1795564800001,
+  AddTokenColumns1795910400000,
+];

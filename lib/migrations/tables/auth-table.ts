@@ -1,4 +1,4 @@
-import { type EntityMetadata, type QueryRunner, Table, type TableColumnOptions } from 'typeorm';
+import { type DataSource, type EntityMetadata, type QueryRunner, Table, type TableColumnOptions } from 'typeorm';
 import type { ColumnKind } from '../../database/dialect.js';
 import { dialectOf, SUPPORTED_DATABASES } from '../../database/open-database.js';
 
@@ -26,13 +26,16 @@ interface TableDefinition {
   uniques?: readonly (readonly string[])[];
 }
 
+/** The data source of a query runner, which in TypeORM 0.3 has no `dataSource`. */
+export const dataSourceOf = (queryRunner: QueryRunner): DataSource =>
+  (queryRunner as Partial<QueryRunner>).dataSource ?? queryRunner.connection;
+
 /**
  * The table that a definition describes. Its names are those that the entity has in this data source, whose naming strategy
  * and `entityPrefix` can change each of them.
  */
 export function authTable(queryRunner: QueryRunner, definition: TableDefinition): Table {
-  // In TypeORM 0.3 a query runner has no `dataSource`.
-  const dataSource = (queryRunner as Partial<QueryRunner>).dataSource ?? queryRunner.connection;
+  const dataSource = dataSourceOf(queryRunner);
   const { driver, namingStrategy, options } = dataSource;
   const dialect = dialectOf(dataSource);
   if (!dialect) {

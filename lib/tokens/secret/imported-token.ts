@@ -61,6 +61,10 @@ export function rowOfImported(imported: ImportedToken): TokenRow {
     created,
     lifespan: lifespanOf(lifespan),
     lastUsedAt: lastUsedAt ? instant('lastUsedAt', lastUsedAt) : null,
+    scopes: null,
+    authenticatedAt: null,
+    address: null,
+    actorId: null,
   };
 }
 

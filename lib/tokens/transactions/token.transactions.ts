@@ -140,7 +140,9 @@ export class TokenTransactions {
     const deviceId = uuidV7(now);
     const [name, userAgent] = [sanitizeLabel(options.name), sanitizeLabel(options.userAgent)];
     emit('expiring-token.issued', { userId, deviceId, purpose, name, userAgent, via });
-    return { userId, deviceId, name, userAgent, created: new Date(now) };
+    const created = new Date(now);
+    const authenticatedAt = via === 'issue' ? null : created;
+    return { userId, deviceId, name, userAgent, scopes: null, authenticatedAt, actorId: null, created };
   }
 
   /** Makes sure that a user can have one more device without exceeding the option `limit`. */
@@ -174,7 +176,9 @@ export class TokenTransactions {
     token.created = new Date(this.clock());
     // Otherwise an earlier use would let the token idle out in the middle of its new life.
     token.lastUsedAt &&= notBefore(token.lastUsedAt, token.created);
-    const renewal = { created: token.created, lastUsedAt: token.lastUsedAt };
+    token.authenticatedAt = token.created;
+    const { created, lastUsedAt, authenticatedAt } = token;
+    const renewal = { created, lastUsedAt, authenticatedAt };
     const { affected } = yield this.queries.update(renewal, { id: token.id });
     return affected === 1;
   }
