@@ -124,10 +124,10 @@ function findOpenMessage(gateway: Type): string | undefined {
 }
 
 /**
- * Checks that the guards of `app.useGlobalGuards()` exist, and that `@RequireToken()` stands only where a guard can read it: alone
- * it protects nothing, and the handler is open.
+ * Checks that the guards of `app.useGlobalGuards()` exist, and that `@RequireToken()` and the like stand only where a guard can read them: alone
+ * they protect nothing, and the handler is open.
  *
- * @throws ExpiringTokenOptionsError if the class of a guard is registered, or a handler with the decorator has no guard of its own, of its class or of the application
+ * @throws ExpiringTokenOptionsError if the class of a guard is registered, or a handler with such a decorator has no guard of its own, of its class or of the application
  */
 export function checkRequirements(modules: ModulesContainer, config: ApplicationConfig): void {
   const uncreated = config.getGlobalGuards().find(isGuardClass) as Type | undefined;
@@ -144,10 +144,11 @@ export function checkRequirements(modules: ModulesContainer, config: Application
   for (const { controllers, providers } of modules.values()) {
     for (const { metatype } of [...controllers.values(), ...providers.values()]) {
       if (typeof metatype !== 'function' || !metatype.prototype) continue;
-      const [method] = unguardedMethodsOf(metatype as Type);
-      if (method === undefined) continue;
+      const [unguarded] = unguardedMethodsOf(metatype as Type);
+      if (unguarded === undefined) continue;
+      const [method, decorator] = unguarded;
       throw new ExpiringTokenOptionsError(
-        '@RequireToken()',
+        decorator,
         `no guard protects ${metatype.name}.${method}`,
         'Add @UseGuards(ExpiringTokenGuard) to the class, or set globalGuard: true.',
       );

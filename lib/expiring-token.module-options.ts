@@ -36,9 +36,10 @@ export interface ExpiringTokenStructuralOptions {
   path?: string;
 
   /**
-   * The routes to serve, as a list; `false` for none. `'logout'` includes `logout-all`. `'refresh'` needs the option `refresh`.
+   * The routes to serve, as a list; `false` for none. `'logout'` includes `logout-all`. `'refresh'` needs the option `refresh`,
+   * and `'tokens'` the option `personal`.
    *
-   * @defaultValue all
+   * @defaultValue all that apply
    */
   routes?: false | readonly ExpiringTokenRoute[];
 

@@ -40,6 +40,9 @@ import { LastUse } from './tokens/last-use.js';
 import { LastUseStore } from './tokens/last-use.store.js';
 import { TokenCache } from './tokens/lookup/token.cache.js';
 import { TokenLookup } from './tokens/lookup/token.lookup.js';
+import { PersonalTokenQueries } from './tokens/personal/personal-token.queries.js';
+import { PersonalTokenService } from './tokens/personal/personal-token.service.js';
+import { PersonalTokenTransactions } from './tokens/personal/personal-token.transactions.js';
 import { RefreshTransactions } from './tokens/transactions/refresh.transactions.js';
 import { RemoteChanges, TokenChanges } from './tokens/token-changes.js';
 import { TokenValidity } from './tokens/token-lifetime.js';
@@ -75,6 +78,7 @@ export const createProviders = (extras: ResolvedModuleOptions): Provider[] => [
 export const createExports = (extras: ResolvedModuleOptions): InjectionToken[] => [
   ExpiringTokenGuard,
   ExpiringTokenService,
+  PersonalTokenService,
   RequestAuthenticator,
   ResponseHeadersInterceptor,
   SocketAuthenticator,
@@ -87,6 +91,9 @@ const TOKEN_PROVIDERS: Provider[] = [
   ExpiringTokenService,
   LastUse,
   LastUseStore,
+  PersonalTokenQueries,
+  PersonalTokenService,
+  PersonalTokenTransactions,
   RefreshTransactions,
   RemoteChanges,
   TokenAuthenticator,

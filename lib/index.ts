@@ -13,6 +13,7 @@ export type {
   LimitOptions,
   LoginThrottleOptions,
   PasswordOptions,
+  PersonalOptions,
   PruneOptions,
   RefreshOptions,
 } from './options/nested.options.js';
@@ -27,6 +28,7 @@ export {
   CurrentUser,
   OptionalToken,
   Public,
+  RequireLogin,
   RequireToken,
 } from './authentication/expiring-token.decorators.js';
 export { ExpiringTokenGuard } from './authentication/expiring-token.guard.js';
@@ -62,7 +64,10 @@ export type {
   LogInOptions,
   PruneJob,
   PruneProgress,
+  RevokeAllOptions,
 } from './tokens/token.interfaces.js';
+export type { PersonalToken, PersonalTokenOptions, RotateOptions } from './tokens/personal/personal-token.js';
+export { PersonalTokenService } from './tokens/personal/personal-token.service.js';
 export { Token } from './tokens/token.entity.js';
 export type { TokenPurpose } from './tokens/token-purpose.js';
 export type { Credentials, UserStore } from './users/user-store.js';

@@ -199,6 +199,7 @@ const STRUCTURAL = optionsOf('ExpiringTokenStructuralOptions');
 /** The options that have nested options. */
 const GROUPS = {
   refresh: optionsOf('RefreshOptions'),
+  personal: optionsOf('PersonalOptions'),
   limit: optionsOf('LimitOptions'),
   loginThrottle: optionsOf('LoginThrottleOptions'),
   cache: optionsOf('CacheOptions'),

@@ -23,7 +23,9 @@ import {
   type ExpiringTokenModuleOptions,
   ExpiringTokenGuard,
   OptionalToken,
+  PersonalTokenService,
   Public,
+  RequireLogin,
   type Token,
   type User,
 } from 'nestjs-expiring-token';
@@ -71,6 +73,12 @@ class NotesResolver {
   @Query(() => String)
   greeting(@CurrentUser() user: User | null): string {
     return `hello ${user?.username ?? 'stranger'}`;
+  }
+
+  @RequireLogin()
+  @Query(() => String, { nullable: true })
+  account(@CurrentUser() user: User): string {
+    return user.username;
   }
 
   @Public()
@@ -190,6 +198,23 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
         expect((await ask('mutation { addNote { owner } }', plainText)).json).toEqual({
           data: { addNote: { owner: user.username } },
         });
+      });
+
+      it('rejects a personal token where @RequireLogin() says so, and nowhere else', async () => {
+        await boot({ personal: true });
+        const { id, username } = await app.createUser();
+        const personal = await app.nest.get(PersonalTokenService).issue(id, { name: 'script' });
+        const login = await app.tokens.issue(id);
+        // The first field of a request authenticates it for both.
+        const query = '{ greeting account }';
+        const greeting = `hello ${username}`;
+        expect((await ask(query, login.plainText)).json).toEqual({ data: { greeting, account: username } });
+        const answer = await ask(query, personal.plainText);
+        expect(answer.json.data).toEqual({ greeting, account: null });
+        const refusal = { message: 'A personal token is not accepted here', code: 'login_required' };
+        expect(refusalOf(answer)).toEqual([refusal]);
+        expect(answer.headers).not.toHaveProperty('www-authenticate');
+        expect(refusalOf(await ask('{ account }', personal.plainText))).toEqual([refusal]);
       });
 
       it('rejects with GraphQL errors that have the code, and with the challenge header', async () => {

@@ -51,6 +51,8 @@ describe('An invalid option stops the start with an error that names the option,
     ['idle', '5', '"5"', WHOLE_DURATION],
     ['idle', 0, '0', WHOLE_DURATION],
     ['lastUsedAccuracy', null, 'null', WHOLE_DURATION],
+    ['personal', '90d', '"90d"', 'Give true, or an object'],
+    ['personal', null, 'null', 'Give true, or an object'],
     ['refresh', '7d', '"7d"', 'Give true, or an object'],
     ['refresh', null, 'null', 'Give true, or an object'],
     ['limit', 5, '5', 'Give an object'],
@@ -111,13 +113,24 @@ describe('An invalid option stops the start with an error that names the option,
     await expect(start({ [option]: '1h' })).rejects.toThrow(`${option}: unknown option`);
   });
 
-  it.each(['refresh', 'limit', 'loginThrottle', 'prune'])('%s with an unknown field', async (option) => {
+  it.each(['refresh', 'personal', 'limit', 'loginThrottle', 'prune'])('%s with an unknown field', async (option) => {
     await expect(start({ [option]: { perUser: 1, policy: 'evict', gracE: 1 } })).rejects.toThrow(
-      new RegExp(`ExpiringTokenModule: ${option}\\.(gracE|perUser): unknown option\\. Fix .*Known options: "`),
+      new RegExp(`ExpiringTokenModule: ${option}\\.(gracE|perUser|policy): unknown option\\. Fix .*Known options: "`),
     );
   });
 
   const BAD_FIELDS: [option: string, value: unknown, name: string, shown: string, remedy: string][] = [
+    ['personal', { lifespan: 90 }, 'personal.lifespan', '90', "'90s' or '90d'"],
+    ['personal', { longest: 365 }, 'personal.longest', '365', "'365s' or '365d'"],
+    ['personal', { lifespan: null }, 'personal.lifespan', 'null', WHOLE_DURATION],
+    ['personal', { lifespan: '366d' }, 'personal.lifespan', '"366d"', 'at most personal.longest'],
+    ['personal', { lifespan: '31d', longest: '30d' }, 'personal.lifespan', '"31d"', 'at most personal.longest'],
+    ['personal', { perUser: 0 }, 'personal.perUser', '0', 'from 1 to 1000'],
+    ['personal', { perUser: 1001 }, 'personal.perUser', '1001', 'from 1 to 1000'],
+    ['personal', { prefix: 'a.b' }, 'personal.prefix', '"a.b"', '1 to 20'],
+    ['personal', { prefix: 'ext_' }, 'personal.prefix', '"ext_"', 'the option prefix, "ext_"'],
+    ['personal', { prefix: 'ext_p' }, 'personal.prefix', '"ext_p"', 'neither may begin with the other'],
+    ['personal', { prefix: 'ext' }, 'personal.prefix', '"ext"', 'neither may begin with the other'],
     ['refresh', { idle: null }, 'refresh.idle', 'null', WHOLE_DURATION],
     ['refresh', { idle: '7' }, 'refresh.idle', '"7"', WHOLE_DURATION],
     ['refresh', { idle: 7 }, 'refresh.idle', '7', "'7s' or '7d'"],

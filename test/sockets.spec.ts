@@ -16,7 +16,9 @@ import {
   type ExpiringTokenModuleOptions,
   ExpiringTokenGuard,
   OptionalToken,
+  PersonalTokenService,
   Public,
+  RequireLogin,
   SocketAuthenticator,
   type Token,
   type User,
@@ -58,6 +60,12 @@ class NotesMessages {
   @SubscribeMessage('optional')
   optional(@CurrentUser() user: User | null) {
     return { event: 'optional', data: { user: user?.username ?? null } };
+  }
+
+  @RequireLogin()
+  @SubscribeMessage('account')
+  account(@CurrentUser() user: User) {
+    return { event: 'account', data: { user: user.username } };
   }
 
   @Public()
@@ -225,6 +233,21 @@ describe.each(KINDS)('A gateway of $kind', ({ connect, configure, closedBy }) =>
   onEveryEnvironment(
     (environment) => {
       afterEach(() => environment.closeApplications());
+
+      it('rejects the messages of a personal token where @RequireLogin() says so, and keeps it connected', async () => {
+        const app = await boot(environment, { personal: true });
+        const { id, username } = await app.createUser();
+        const { plainText, token } = await app.nest.get(PersonalTokenService).issue(id, { name: 'script' });
+        const client = await connect(app, bearerOf(plainText));
+        const refusal = exception('login_required', 'A personal token is not accepted here');
+        expect(await client.ask('account')).toMatchObject(refusal);
+        expect(await client.ask('whoami')).toEqual({ user: username, deviceId: token.deviceId });
+        expect(await client.ask('account')).toMatchObject(refusal);
+        expect(client.isOpen).toBe(true);
+        const other = await connect(app, bearerOf(await app.token(id)));
+        expect(await other.ask('account')).toEqual({ user: username });
+        for (const each of [client, other]) each.leave();
+      });
 
       it('authenticates messages by the token of the handshake', async () => {
         const app = await boot(environment);

@@ -18,16 +18,14 @@ describe('An SQL statement of the package', () => {
         (criteria) => {
           expect(() => table.select(criteria)).toThrow(TypeError);
           expect(() => table.delete(criteria)).toThrow(TypeError);
-          expect(() => table.delete(criteria, { id: '1' })).toThrow(TypeError);
           expect(() => table.update({ active: false }, criteria)).toThrow(TypeError);
         },
       );
 
       it('changes exactly the columns and rows that it names', () => {
         expect(() => table.update({ active: undefined }, { id: '1' })).toThrow(TypeError);
-        expect(() => table.delete({ username: 'ann' }, { id: undefined })).toThrow(TypeError);
         expect(() => table.insert({ id: '1', username: undefined })).toThrow(TypeError);
-        expect(table.delete({ username: 'ann' }, { id: '1' }).values).toEqual(['ann', '1']);
+        expect(table.delete({ username: 'ann', id: '1' }).values).toEqual(['ann', '1']);
       });
     },
     ['sqlite'],

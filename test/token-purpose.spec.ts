@@ -14,10 +14,11 @@ const DAY_MS = 24 * HOUR_MS;
 
 describe('The table of purposes', () => {
   it.each([
-    ['authenticates', ['access', 'obtained']],
+    ['authenticates', ['access', 'obtained', 'personal']],
     ['refreshes', ['refresh', 'rotated']],
     ['isDevice', ['access', 'obtained', 'refresh']],
     ['isDerived', ['obtained']],
+    ['isPersonal', ['personal']],
   ] as const)('says which tokens may do what: %s', (action, purposes) => {
     expect(PURPOSES.filter((purpose) => rulesOf(purpose)?.[action])).toEqual(purposes);
   });
@@ -28,6 +29,7 @@ describe('The table of purposes', () => {
       ['obtained', null],
       ['refresh', null],
       ['rotated', null],
+      ['personal', null],
     ]);
     expect(BOUNDED_PURPOSES).toEqual(['access']);
   });
@@ -36,7 +38,7 @@ describe('The table of purposes', () => {
     expect(DEVICE_PURPOSES).toEqual(['access', 'obtained', 'refresh']);
   });
 
-  it.each(['personal', 'ACCESS', '', 'constructor', '__proto__', 'toString'])(
+  it.each(['single-use', 'ACCESS', '', 'constructor', '__proto__', 'toString'])(
     'allows nothing to a purpose that it does not know: %o',
     (purpose) => {
       expect(rulesOf(purpose as TokenPurpose)).toBeUndefined();
@@ -53,6 +55,7 @@ describe('The lifetime of each purpose', () => {
       obtained: access,
       refresh: { lifespanMs: 90 * DAY_MS, idleMs: 7 * DAY_MS },
       rotated: { lifespanMs: 7 * DAY_MS, idleMs: Infinity },
+      personal: { lifespanMs: 0, idleMs: 2 * HOUR_MS },
     });
   });
 

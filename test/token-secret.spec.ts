@@ -24,7 +24,7 @@ describe('A token', () => {
   it('contains the id of its row', () => {
     fc.assert(
       fc.property(uuids, fc.stringMatching(/^[A-Za-z0-9_-]{1,20}$/), (id, prefix) => {
-        expect(parseToken(prefix, generateToken(prefix, id))).toBe(id);
+        expect(parseToken([prefix], generateToken(prefix, id))).toBe(id);
       }),
     );
   });
@@ -42,7 +42,7 @@ describe('A token', () => {
         const changed =
           token.slice(0, at) + (change === 'remove' ? '' : character) + token.slice(change === 'insert' ? at : at + 1);
         fc.pre(changed !== token);
-        expect(parseToken(PREFIX, changed)).toBeNull();
+        expect(parseToken([PREFIX], changed)).toBeNull();
       }),
       { numRuns: 5000 },
     );
@@ -54,17 +54,26 @@ describe('A token', () => {
     for (let first = 0; first < token.length; first++) {
       for (let second = first + 1; second < token.length; second++) {
         const changed = [...token].map((character, at) => (at === first || at === second ? other : character)).join('');
-        if (changed !== token) expect(parseToken(PREFIX, changed), `first ${first}, second ${second}`).toBeNull();
+        if (changed !== token) expect(parseToken([PREFIX], changed), `first ${first}, second ${second}`).toBeNull();
       }
     }
   });
 
   it('is rejected with another prefix, and if it is not a string', () => {
     const token = generateToken(PREFIX, uuidV7(0));
-    expect(parseToken('abc_', token)).toBeNull();
-    expect(parseToken('ext', token)).toBeNull();
+    expect(parseToken(['abc_'], token)).toBeNull();
+    expect(parseToken(['ext'], token)).toBeNull();
     for (const value of [undefined, null, 7, {}, [token], Buffer.from(token)])
-      expect(parseToken(PREFIX, value), JSON.stringify(value)).toBeNull();
+      expect(parseToken([PREFIX], value), JSON.stringify(value)).toBeNull();
+  });
+
+  it('begins with one of several prefixes, of any length, and its checksum covers the prefix', () => {
+    const id = uuidV7(0);
+    const prefixes = [PREFIX, 'a-longer-prefix_'];
+    for (const prefix of prefixes) expect(parseToken(prefixes, generateToken(prefix, id)), prefix).toBe(id);
+    const renamed = generateToken('abcd', id).replace('abcd', 'efgh');
+    expect(parseToken(['abcd', 'efgh'], renamed)).toBeNull();
+    expect(parseToken([], generateToken(PREFIX, id))).toBeNull();
   });
 
   /** Counts different tokens, and measures how unevenly characters are distributed in each position that is purely random. */
@@ -113,7 +122,7 @@ describe('A token', () => {
     expect(deriveToken(PREFIX, id, key)).toBe(deriveToken(PREFIX, id, key));
     expect(deriveToken(PREFIX, other, key)).not.toBe(deriveToken(PREFIX, id, key));
     expect(deriveToken(PREFIX, id, createSecretKey(randomBytes(32)))).not.toBe(deriveToken(PREFIX, id, key));
-    expect(parseToken(PREFIX, deriveToken(PREFIX, id, key))).toBe(id);
+    expect(parseToken([PREFIX], deriveToken(PREFIX, id, key))).toBe(id);
   });
 
   it('matches its own digest only, and no truncated or empty one', () => {
@@ -172,7 +181,7 @@ describe('An imported token', () => {
 
   /** The part of a presented token that is digested, or undefined if its shape is not enabled. */
   const digested = (presented: unknown, imported: ('drf' | 'sanctum')[]) =>
-    identifyToken(PREFIX, presented, imported)?.digested;
+    identifyToken([PREFIX], presented, imported)?.digested;
 
   it('of Django REST framework is digested as a whole', () => {
     expect(digested(DRF, ['drf'])).toBe(DRF);
@@ -192,8 +201,8 @@ describe('An imported token', () => {
 
   it('is found by the start of its digest, and only if its shape is enabled', () => {
     const id = uuidFromBytes(digestToken(DRF).subarray(0, 16));
-    expect(identifyToken(PREFIX, DRF, ['drf'])).toEqual({ id, digested: DRF });
-    fc.assert(fc.property(fc.anything(), (presented) => identifyToken(PREFIX, presented, []) === null));
+    expect(identifyToken([PREFIX], DRF, ['drf'])).toEqual({ id, digested: DRF });
+    fc.assert(fc.property(fc.anything(), (presented) => identifyToken([PREFIX], presented, []) === null));
     for (const [index, presented] of [DRF, SANCTUM, `7|${SANCTUM}`].entries())
       expect(digested(presented, []), `presented ${index}`).toBeUndefined();
   });
@@ -202,7 +211,7 @@ describe('An imported token', () => {
     fc.assert(
       fc.property(uuids, (id) => {
         const token = generateToken(PREFIX, id);
-        expect(identifyToken(PREFIX, token, ['drf', 'sanctum'])).toEqual({ id, digested: token });
+        expect(identifyToken([PREFIX], token, ['drf', 'sanctum'])).toEqual({ id, digested: token });
       }),
     );
   });

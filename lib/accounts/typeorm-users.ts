@@ -12,6 +12,7 @@ import type { ResolvedOptions } from '../options/resolve-options.js';
 import { checkExcept } from '../tokens/device.js';
 import type { Emit } from '../tokens/events/token.events.js';
 import { TokenTransactions } from '../tokens/transactions/token.transactions.js';
+import type { RevokeAllOptions } from '../tokens/token.interfaces.js';
 import { UserTransactions } from '../tokens/transactions/user.transactions.js';
 import { checkNewPassword } from '../users/credentials.js';
 import { hashPassword } from '../users/password-hash.js';
@@ -22,18 +23,19 @@ import { typeOrmUserStore, type TypeOrmUserStore, type TypeOrmUsersOptions } fro
 /** A `UserStore` that also changes its users, each together with the tokens of the user in one transaction. */
 export interface TypeOrmUsers<User> extends TypeOrmUserStore<User> {
   /**
-   * Changes the password, and revokes the tokens of the user in the same transaction: whoever knows the old password has no
-   * access any more. The event `expiring-token.password-changed` is emitted after the commit.
+   * Changes the password, and revokes the tokens of the user in the same transaction, but for personal ones: whoever knows the
+   * old password has no access any more. The event `expiring-token.password-changed` is emitted after the commit.
    *
    * @param id - as `UserStore.getId` returns it
    * @param password - as the option `passwords` says, and at most 1,024 bytes; hashed with Argon2id exactly as given. Null for
    * a user who cannot log in with a password
-   * @param options - `except`: the `deviceId` that is not revoked, usually that of the request
+   * @param options - `except`: the `deviceId` that is not revoked, usually that of the request; `personal`: whether the personal
+   * tokens of the user end too
    * @returns whether the user exists
    * @throws ExpiringTokenException `validation_failed` for an invalid password, or an `except` that is not a `deviceId`;
    * `HttpException` of `passwords.check`
    */
-  changePassword(id: string, password: string | null, options?: { except?: string }): Promise<boolean>;
+  changePassword(id: string, password: string | null, options?: RevokeAllOptions): Promise<boolean>;
 
   /**
    * Activates or deactivates a user. From the next request on, all requests with the tokens of an inactive user are answered
@@ -115,15 +117,15 @@ export function typeOrmUsers<User extends ObjectLiteral>(
       this.#scripts = scripts;
     }
 
-    async changePassword(userId: string, password: string | null, options: { except?: string } = {}): Promise<boolean> {
-      const except = checkExcept(options.except);
+    async changePassword(userId: string, password: string | null, options: RevokeAllOptions = {}): Promise<boolean> {
+      const ended = { ...checkExcept(options.except), personal: options.personal ?? false };
       const hash =
         password === null ? null : await hashPassword(await checkNewPassword(this.#options.passwords, password));
       const [table, scripts] = [this.#table, this.#scripts];
       return this.#change(userId, function* (row, emit) {
         if (!row || isSoftDeleted(table.metadata, row)) return false;
         yield table.change({ [passwordProperty]: hash }, { [id]: table.readColumn(row, id) });
-        yield* scripts.revokeAll(userId, except, 'password', emit);
+        yield* scripts.revokeAll(userId, ended, 'password', emit);
         emit('expiring-token.password-changed', { userId });
         return true;
       });
@@ -139,7 +141,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
       }
       const [table, scripts] = [this.#table, this.#scripts];
       return this.#change(userId, function* (row, emit) {
-        if (revoke) yield* scripts.revokeAll(userId, {}, 'revoked', emit);
+        if (revoke) yield* scripts.revokeAll(userId, { personal: true }, 'revoked', emit);
         if (!row || isSoftDeleted(table.metadata, row)) return false;
         yield table.change({ [activeProperty]: active }, { [id]: table.readColumn(row, id) });
         return true;
@@ -150,7 +152,7 @@ export function typeOrmUsers<User extends ObjectLiteral>(
       const [table, scripts] = [this.#table, this.#scripts];
       return this.#change(userId, function* (row, emit) {
         if (row) yield table.delete({ [id]: table.readColumn(row, id) });
-        yield* scripts.revokeAll(userId, {}, 'deleted', emit);
+        yield* scripts.revokeAll(userId, { personal: true }, 'deleted', emit);
         return row !== undefined;
       });
     }

@@ -14,6 +14,7 @@ import {
   USER_STORE,
 } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
+import type { RevokeAllOptions } from '../tokens/token.interfaces.js';
 import { UserTransactions } from '../tokens/transactions/user.transactions.js';
 import { checkNewPassword, checkNewUsername } from '../users/credentials.js';
 import { hashPassword } from '../users/password-hash.js';
@@ -71,16 +72,17 @@ export class UserService {
   }
 
   /**
-   * Changes the password, and revokes the tokens of the user in the same transaction: whoever knows the old password has no
-   * access any more. The event `expiring-token.password-changed` is emitted after the commit.
+   * Changes the password, and revokes the tokens of the user in the same transaction, but for personal ones: whoever knows the
+   * old password has no access any more. The event `expiring-token.password-changed` is emitted after the commit.
    *
    * @param password - as for {@link create}
-   * @param options - `except`: the `deviceId` that is not revoked, usually that of the request
+   * @param options - `except`: the `deviceId` that is not revoked, usually that of the request; `personal`: whether the personal
+   * tokens of the user end too
    * @returns whether the user exists
    * @throws ExpiringTokenException `validation_failed` for an invalid password, or an `except` that is not a `deviceId`;
    * `HttpException` of `passwords.check`
    */
-  changePassword(id: string, password: string | null, options: { except?: string } = {}): Promise<boolean> {
+  changePassword(id: string, password: string | null, options: RevokeAllOptions = {}): Promise<boolean> {
     return this.users.changePassword(id, password, options);
   }
 

@@ -1,7 +1,7 @@
 import { createParamDecorator, type PipeTransform, SetMetadata, type Type } from '@nestjs/common';
 import type { Token } from '../tokens/token.entity.js';
 import { findRequest } from '../transports/transport-of.js';
-import { OPENING, TOKEN_REQUIRED } from './handler-requirements.js';
+import { LOGIN_REQUIRED, OPENING, TOKEN_REQUIRED } from './handler-requirements.js';
 
 /**
  * Opens a handler, or all handlers of a class, to everybody: {@link ExpiringTokenGuard} accepts every request and does not
@@ -62,6 +62,26 @@ export const OptionalToken = () => SetMetadata(OPENING, 'optional');
  * ```
  */
 export const RequireToken = () => SetMetadata(TOKEN_REQUIRED, true);
+
+/**
+ * Requires a token of a login for a handler, or for all handlers of a class: a personal token is answered 403 `login_required`.
+ * Use it where the user's account is managed, for example for payments, or for a changed e-mail address: a script that loses its
+ * token then does not lose the account. Otherwise the decorator is as {@link RequireToken}, which it includes; on a class it also
+ * applies to handlers with `@OptionalToken()`.
+ *
+ * With `AuthGuard('expiring-token')` it does nothing: that guard does not read decorators.
+ *
+ * @example
+ * ```ts
+ * @RequireLogin()
+ * @UseGuards(ExpiringTokenGuard)
+ * @Post('email')
+ * change(@CurrentUser() user: User, @Body() { email }: ChangeEmail) {
+ *   return this.accounts.changeEmail(user.id, email);
+ * }
+ * ```
+ */
+export const RequireLogin = () => SetMetadata(LOGIN_REQUIRED, true);
 
 /** A pipe, as `@Body()` and `@Param()` take them. */
 type Pipe = Type<PipeTransform> | PipeTransform;

@@ -7,6 +7,7 @@ import type { HttpRequest } from '../transports/http-request.js';
 import { transportOf } from '../transports/transport-of.js';
 import { GuardAuthInfo } from './guard-auth-info.js';
 import { isEventStream, requirementsOf, TOKEN_GUARD } from './handler-requirements.js';
+import { assertPermitted } from './token-permission.js';
 import { RequestAuthenticator } from './request-authenticator.js';
 import { ResponseHeadersInterceptor } from './response-headers.interceptor.js';
 import { SocketAuthenticator } from './socket-authenticator.js';
@@ -55,8 +56,8 @@ export class ExpiringTokenGuard implements CanActivate {
    * Authenticates the request of a handler call.
    *
    * @returns true; a rejected request throws
-   * @throws ExpiringTokenException `token_missing`, `token_invalid`, `token_expired`, `user_inactive`, `request_invalid` or
-   * `unavailable`, in the form of the transport
+   * @throws ExpiringTokenException `token_missing`, `token_invalid`, `token_expired`, `user_inactive`, `login_required`,
+   * `request_invalid` or `unavailable`, in the form of the transport
    */
   async canActivate(context: ExecutionContext): Promise<boolean> {
     const need = this.getNeed(context);
@@ -65,10 +66,10 @@ export class ExpiringTokenGuard implements CanActivate {
     if (this.getRequest !== ExpiringTokenGuard.prototype.getRequest) rememberRequest(context, request);
     // A guard of this application accepted the request before. This is no method, because a subclass in JavaScript that happens
     // to have a method of the same name would replace the check without an error.
-    if (GuardAuthInfo.isFrom(this.authenticator, request.authInfo) && endsWithResponse(request)) return true;
+    const isAccepted = GuardAuthInfo.isFrom(this.authenticator, request.authInfo) && endsWithResponse(request);
     try {
-      const authentication = await this.authenticator.authenticate(request, need);
-      this.accept(context, request, authentication);
+      if (!isAccepted) this.accept(context, request, await this.authenticator.authenticate(request, need));
+      assertPermitted(request.authInfo?.token, requirementsOf(context.getHandler(), context.getClass()));
       return true;
     } catch (error) {
       throw await this.toException(error, context);

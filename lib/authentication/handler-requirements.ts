@@ -7,6 +7,15 @@ export const OPENING = 'expiring-token:opening';
 /** Metadata key of `@RequireToken()`. */
 export const TOKEN_REQUIRED = 'expiring-token:token-required';
 
+/** Metadata key of `@RequireLogin()`. */
+export const LOGIN_REQUIRED = 'expiring-token:login-required';
+
+/** The decorators that require a token, and more, by their metadata keys. */
+const REQUIREMENTS: Readonly<Record<string, string>> = {
+  [TOKEN_REQUIRED]: '@RequireToken()',
+  [LOGIN_REQUIRED]: '@RequireLogin()',
+};
+
 /** Metadata key of a guard that requires a token. Subclasses of the guard inherit it. */
 export const TOKEN_GUARD = 'expiring-token:guard';
 
@@ -22,8 +31,8 @@ export type Need = 'required' | 'optional' | 'public';
 /**
  * Returns what a handler needs, by the nearest declaration: that of the method, then that of the class, then those of its parent
  * classes. A guard that stands on a method or a class declares that a token is required there. `@Public()` and
- * `@OptionalToken()` of the same method or class are stronger than the guard beside them, and `@RequireToken()` is stronger
- * than both.
+ * `@OptionalToken()` of the same method or class are stronger than the guard beside them, and `@RequireToken()` and
+ * `@RequireLogin()` are stronger than both.
  *
  * `@Public()` and `@OptionalToken()` of a class open the handlers that are written in this class or in a parent class. They do
  * not open those that a subclass adds: its author does not see the decorator, and a guard may protect these handlers.
@@ -45,7 +54,9 @@ export function needOf(handler: object, controller: Type): Need | undefined {
 
 /** Whether a decorator of this package states what a handler needs. A guard alone does not count. */
 export const isStated = (handler: object, controller: Type): boolean =>
-  [OPENING, TOKEN_REQUIRED].some((key) => Reflect.hasMetadata(key, handler) || Reflect.hasMetadata(key, controller));
+  [OPENING, ...Object.keys(REQUIREMENTS)].some(
+    (key) => Reflect.hasMetadata(key, handler) || Reflect.hasMetadata(key, controller),
+  );
 
 /** The metadata key of `@MessagePattern()` and `@EventPattern()`. */
 const MESSAGE_PATTERN = 'microservices:pattern';
@@ -54,28 +65,36 @@ const MESSAGE_PATTERN = 'microservices:pattern';
 const HANDLERS = ['path', 'websockets:message_mapping', 'graphql:resolver_type', 'graphql:resolve_property'];
 
 /**
- * Returns the methods of a class for which `@RequireToken()` of the method or class decides, although neither they nor the
- * class have any guard. The messages of microservices are left out: a hybrid application may give each microservice global
+ * Returns the methods of a class for which a decorator that requires a token decides, on the method or class, although neither
+ * they nor the class have any guard, each with its decorator. The messages of microservices are left out: a hybrid application may give each microservice global
  * guards of its own.
  */
-export function unguardedMethodsOf(type: Type): string[] {
+export function unguardedMethodsOf(type: Type): [method: string, decorator: string][] {
   if (hasGuards(type)) return [];
   // A method hides that of a parent class with the same name, so the nearest class comes last.
   const prototypes = [...lineageOf(type)].map(({ prototype }) => prototype as object).toReversed();
   const methods = Object.assign({}, ...prototypes.map(Object.getOwnPropertyDescriptors)) as PropertyDescriptorMap;
-  const isOfClass = Reflect.hasMetadata(TOKEN_REQUIRED, type);
-  const isRequired = (method: object) =>
-    Reflect.hasMetadata(TOKEN_REQUIRED, method) ||
-    (isOfClass && HANDLERS.some((key) => Reflect.hasMetadata(key, method)) && needOf(method, type) === 'required');
+  const ofClass = decoratorOf(type);
+  const decoratorFor = (method: object): string | undefined => {
+    const isHandler = () => HANDLERS.some((key) => Reflect.hasMetadata(key, method));
+    return decoratorOf(method) ?? (isHandler() && needOf(method, type) === 'required' ? ofClass : undefined);
+  };
   return Object.entries(methods)
-    .filter(([name, { value }]) => name !== 'constructor' && typeof value === 'function' && isRequired(value as object))
+    .filter(([name, { value }]) => name !== 'constructor' && typeof value === 'function')
     .filter(([, { value }]) => !hasGuards(value as object) && !Reflect.hasMetadata(MESSAGE_PATTERN, value as object))
-    .map(([name]) => name);
+    .map(([name, { value }]) => [name, decoratorFor(value as object)] as const)
+    .filter((found): found is [string, string] => found[1] !== undefined);
 }
 
+/** The name of a decorator that requires a token of this method or class; undefined if it has none. */
+const decoratorOf = (target: object): string | undefined =>
+  Object.entries(REQUIREMENTS).find(([key]) => Reflect.hasMetadata(key, target))?.[1];
+
 /** What the guard knows of a handler. */
-interface HandlerRequirements {
+export interface HandlerRequirements {
   readonly need: Need;
+  /** Whether a personal token is rejected. It is, if the method, its class or a parent class says so. */
+  readonly requiresLogin: boolean;
   /** Whether the handler has `@Sse()`, so that its response stays open. */
   readonly isEventStream: boolean;
 }
@@ -86,6 +105,7 @@ const requirementsFor = memoizeByPair<HandlerRequirements>();
 export const requirementsOf = (handler: object, controller: Type): HandlerRequirements =>
   requirementsFor(handler, controller, () => ({
     need: needOf(handler, controller) ?? 'required',
+    requiresLogin: [handler, controller].some((target) => Reflect.hasMetadata(LOGIN_REQUIRED, target)),
     isEventStream: Reflect.hasMetadata(EVENT_STREAM, handler),
   }));
 
@@ -96,7 +116,7 @@ export const isEventStream = (context: ExecutionContext): boolean =>
 type ReadMetadata = (key: string, target: object) => unknown;
 
 function declaredBy(target: object, read: ReadMetadata, guards: readonly object[]): Need | undefined {
-  if (read(TOKEN_REQUIRED, target)) return 'required';
+  if (Object.keys(REQUIREMENTS).some((key) => read(key, target))) return 'required';
   const opening = read(OPENING, target) as Need | undefined;
   return opening ?? (guards.some(requiresToken) ? 'required' : undefined);
 }

@@ -163,14 +163,9 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
     };
   }
 
-  /** @param except - rows with one of these values are not deleted */
-  delete(criteria: Partial<Columns>, except: Partial<Columns> = {}): Statement {
+  delete(criteria: Partial<Columns>): Statement {
     const where = this.conditions(criteria);
-    const exceptions = this.pairs(except, ' <> ?');
-    return {
-      sql: `DELETE FROM ${this.name} WHERE ${[...where.sql, ...exceptions.sql].join(' AND ')}`,
-      values: [...where.values, ...exceptions.values],
-    };
+    return { sql: `DELETE FROM ${this.name} WHERE ${where.sql.join(' AND ')}`, values: where.values };
   }
 
   /** The conditions that select the rows of a statement. Without any, the statement would change all rows. */

@@ -15,8 +15,11 @@ const ERRORS = {
   validation_failed: [400, 'Validation failed'],
   refresh_invalid: [401, 'Invalid refresh token'],
   limit_reached: [403, 'Too many devices'],
+  scope_insufficient: [403, 'The token lacks a required scope'],
+  login_required: [403, 'A personal token is not accepted here'],
   throttled: [429, 'Too many login attempts'],
   device_not_found: [404, 'Device not found'],
+  token_not_found: [404, 'Token not found'],
   unavailable: [503, 'Authentication is temporarily unavailable'],
 } as const;
 

@@ -3,6 +3,9 @@ import type { ExpiringTokenErrorCode } from '../errors/expiring-token.exception.
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { type ApiResponse, SWAGGER } from './swagger-metadata.js';
 
+/** The code of an error, with its message if the route has one of its own. */
+export type RouteError = ExpiringTokenErrorCode | readonly [code: ExpiringTokenErrorCode, message: string];
+
 /** The documentation of a route. */
 interface RouteDescription {
   summary?: string;
@@ -14,7 +17,7 @@ interface RouteDescription {
   /** The response of success. Left out if the application, or the plugin of `@nestjs/swagger`, describes it. */
   response?: ApiResponse;
   /** The codes of the route's errors, without those that every guarded route has. */
-  errors?: readonly ExpiringTokenErrorCode[];
+  errors?: readonly RouteError[];
   /** Whether the document leaves the route out. */
   excluded?: boolean;
 }

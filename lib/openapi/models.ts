@@ -62,6 +62,41 @@ export const RefreshModel = apiModel('ExpiringTokenRefresh', {
   refreshToken: { ...text, required: false, description: 'Unless the header holds it' },
 });
 
+const PERSONAL_TOKEN = {
+  id: text,
+  name: text,
+  scopes: { type: 'array', items: { type: 'string' }, nullable: true, description: 'null: all that the user may do' },
+  createdAt: time,
+  expiresAt: timeOrNull,
+  lastUsedAt: timeOrNull,
+} satisfies Record<string, ApiProperty>;
+
+export const PersonalTokenModel = apiModel('ExpiringTokenPersonalToken', PERSONAL_TOKEN);
+
+export const IssuedPersonalTokenModel = apiModel('ExpiringTokenIssuedPersonalToken', {
+  ...PERSONAL_TOKEN,
+  expiresIn: TOKEN_RESPONSE.expiresIn,
+  token: TOKEN_RESPONSE.token,
+  tokenType: TOKEN_RESPONSE.tokenType,
+});
+
+export const NewPersonalTokenModel = apiModel('ExpiringTokenNewPersonalToken', {
+  name: text,
+  scopes: { ...PERSONAL_TOKEN.scopes, required: false },
+  expiresIn: { ...seconds, minimum: 1, required: false, description: 'In seconds; null: never, if that is allowed' },
+});
+
+export const PersonalTokenNameModel = apiModel('ExpiringTokenPersonalTokenName', { name: text });
+
+export const RotationModel = apiModel('ExpiringTokenRotation', {
+  overlap: {
+    type: 'integer',
+    minimum: 0,
+    required: false,
+    description: 'How many seconds the earlier secret stays valid',
+  },
+});
+
 /** The credentials. The options give their fields names. */
 export const credentialsModel = ({ usernameField, passwordField }: ResolvedOptions) =>
   apiModel('ExpiringTokenCredentials', {

@@ -1,11 +1,11 @@
 import { HttpStatus, Inject, Injectable, RequestMethod, type Type } from '@nestjs/common';
 import { MetadataScanner, ModulesContainer, Reflector } from '@nestjs/core';
-import { isStated, type Need, needOf } from '../authentication/handler-requirements.js';
+import { isStated, type Need, needOf, requirementsOf } from '../authentication/handler-requirements.js';
 import { errorHeaders } from '../authentication/response-headers.interceptor.js';
 import { type ExpiringTokenErrorCode, ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { MODULE_EXTRAS, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
-import { type DescribeFunction, DESCRIPTION } from './describe-route.decorator.js';
+import { type DescribeFunction, DESCRIPTION, type RouteError } from './describe-route.decorator.js';
 import { ErrorModel } from './models.js';
 import { type ApiResponse, responseOfPlugin, SWAGGER } from './swagger-metadata.js';
 
@@ -74,7 +74,11 @@ export class RouteDocumentation {
       ...(body ? [{ in: 'body', ...body }] : []),
     ];
     if (parameters.length > 0) Reflect.defineMetadata(SWAGGER.parameters, parameters, handler);
-    const refusals = this.refusalsOf([...GUARD_ERRORS[need], ...errors]);
+    const refusals = this.refusalsOf([
+      ...GUARD_ERRORS[need],
+      ...this.permissionErrors(handler, controllers),
+      ...errors,
+    ]);
     const responses = response
       ? { [successStatusOf(handler)]: response, ...refusals }
       : this.withDeclaredResponses(refusals, { handler, name, controllers });
@@ -86,6 +90,12 @@ export class RouteDocumentation {
     const isDocumented =
       this.extras.globalGuard || isStated(handler, controller) || this.find(DESCRIPTION, handler, [controller]);
     return isDocumented ? (needOf(handler, controller) ?? 'required') : undefined;
+  }
+
+  /** The errors for a valid token that may not call a handler. */
+  private permissionErrors(handler: Handler, controllers: readonly Type[]): ExpiringTokenErrorCode[] {
+    const requiresLogin = controllers.some((controller) => requirementsOf(handler, controller).requiresLogin);
+    return requiresLogin && this.options.personal ? ['login_required'] : [];
   }
 
   /** Metadata of a handler, or else of the first controller that has it. */
@@ -105,10 +115,12 @@ export class RouteDocumentation {
   }
 
   /** Returns the error responses with these codes, by status. */
-  private refusalsOf(codes: readonly ExpiringTokenErrorCode[]): Record<number, ApiResponse> {
+  private refusalsOf(errors: readonly RouteError[]): Record<number, ApiResponse> {
     const responses: Record<number, ApiResponse> = {};
-    for (const code of new Set(codes)) {
+    for (const each of new Set(errors)) {
+      const [code, message] = typeof each === 'string' ? [each] : each;
       const error = new ExpiringTokenException(code, {
+        ...(message !== undefined && { message }),
         statusCode: code === 'token_expired' ? this.options.expiredStatus : undefined,
         retryAfterSeconds: code === 'throttled' ? EXAMPLE_RETRY_SECONDS : undefined,
       });

@@ -20,7 +20,9 @@ const PLUGIN_METHOD = '_OPENAPI_METADATA_FACTORY';
 
 /** A property of a JSON object, as OpenAPI 3.0 describes it. */
 export interface ApiProperty {
-  type: 'string' | 'integer' | 'boolean';
+  type: 'string' | 'integer' | 'boolean' | 'array';
+  /** The members of an array. */
+  items?: { type: 'string' };
   format?: string;
   description?: string;
   nullable?: true;

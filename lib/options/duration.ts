@@ -5,7 +5,7 @@ import { rejectOption } from './option-checks.js';
 export type Duration = number | string;
 
 /** Maximum duration: a longer one is probably a typing error, and dates would overflow. */
-const MAX_DURATION_MS = ms('100y');
+export const MAX_DURATION_MS = ms('100y');
 
 /** Allowed durations, in milliseconds. */
 export interface DurationRange {

@@ -4,6 +4,7 @@ import type {
   LimitOptions,
   LoginThrottleOptions,
   PasswordOptions,
+  PersonalOptions,
   PruneOptions,
   RefreshOptions,
 } from './nested.options.js';
@@ -48,6 +49,15 @@ export interface ExpiringTokenOptions {
    * @defaultValue `false`
    */
   refresh?: RefreshOptions | boolean;
+
+  /**
+   * Lets users make personal access tokens for scripts and machines: named and long-lived, and independent of devices and
+   * passwords. `true`: with the defaults of {@link PersonalOptions}. `false`: there are no routes for them, and those that exist
+   * are rejected.
+   *
+   * @defaultValue `false`
+   */
+  personal?: PersonalOptions | boolean;
 
   /**
    * Limits how many devices a user can have at the same time. `null`: no limit.

@@ -40,6 +40,42 @@ export interface RefreshOptions {
   header?: string;
 }
 
+/** Settings of personal access tokens, as the option `personal` takes them. */
+export interface PersonalOptions {
+  /**
+   * How long a personal token is valid if its user does not say it. A change does not apply to tokens already issued.
+   *
+   * @defaultValue `'90d'`; `longest` if that is less
+   */
+  lifespan?: Duration;
+
+  /**
+   * The longest life of a personal token that can be asked for. `null`: any, also one without end.
+   *
+   * Danger: with `null`, a token that never expires is usable by a thief until somebody revokes it.
+   *
+   * @defaultValue `'365d'`
+   */
+  longest?: Duration | null;
+
+  /**
+   * How many valid personal tokens a user can have: 1 to 1,000. Another one is answered 403 `limit_reached`.
+   *
+   * @defaultValue `50`
+   */
+  perUser?: number;
+
+  /**
+   * Start of every personal token, which tells secret scanners and the guard what kind of token it is: 1 to 20 letters, digits,
+   * `_` or `-`. Neither it nor the option `prefix` begins with the other one.
+   *
+   * Danger: changing it invalidates all personal tokens.
+   *
+   * @defaultValue `'extp_'`
+   */
+  prefix?: string;
+}
+
 /** Settings of the limit of devices, as the option `limit` takes them. */
 export interface LimitOptions {
   /** Maximum number of devices with a valid token that a user can have, including the device of `obtain-token`. */

@@ -7,6 +7,7 @@ import {
   checkInteger,
   checkOneOf,
   checkPattern,
+  formatValue,
   rejectOption,
 } from './option-checks.js';
 
@@ -59,6 +60,46 @@ export function parseRefresh(value: ExpiringTokenOptions['refresh']) {
     }),
     graceMs: parseDuration('refresh.grace', grace, { range: GRACE_RANGE }),
     header: name,
+  });
+}
+
+/** Checks an option that is the start of tokens. */
+export const parsePrefix = (option: string, value: unknown): string =>
+  checkPattern(option, value, /^[A-Za-z0-9_-]{1,20}$/, 'Give 1 to 20 letters, digits, _ or -.');
+
+/** Maximum number of personal tokens of a user: a list shows all of them. */
+const MAX_PERSONAL_TOKENS = 1000;
+
+/**
+ * Checks the option `personal`. Null means that there are no personal tokens.
+ *
+ * @param loginPrefix - the option `prefix`
+ */
+export function parsePersonal(value: ExpiringTokenOptions['personal'], loginPrefix: string) {
+  if (value === false) return null;
+  const {
+    lifespan,
+    longest = '365d',
+    perUser = 50,
+    prefix: givenPrefix = 'extp_',
+  } = checkFieldsOrTrue('personal', value, ['lifespan', 'longest', 'perUser', 'prefix']);
+  const longestMs = parseLifetime('personal.longest', longest, { never: true });
+  const lifespanMs =
+    lifespan === undefined ? Math.min(ms('90d'), longestMs) : parseLifetime('personal.lifespan', lifespan);
+  if (lifespanMs > longestMs) rejectOption('personal.lifespan', lifespan, 'Give at most personal.longest.');
+  const prefix = parsePrefix('personal.prefix', givenPrefix);
+  if (prefix.startsWith(loginPrefix) || loginPrefix.startsWith(prefix)) {
+    rejectOption(
+      'personal.prefix',
+      prefix,
+      `Give another one than the option prefix, ${formatValue(loginPrefix)}: neither may begin with the other.`,
+    );
+  }
+  return Object.freeze({
+    lifespanMs,
+    longestMs,
+    perUser: checkInteger('personal.perUser', perUser, 1, MAX_PERSONAL_TOKENS),
+    prefix,
   });
 }
 

@@ -9,6 +9,8 @@ import {
   parseLimit,
   parseLoginThrottle,
   parsePasswords,
+  parsePersonal,
+  parsePrefix,
   parsePrune,
   parseRefresh,
 } from './resolve-nested-options.js';
@@ -104,6 +106,7 @@ export function resolveOptions(options: ExpiringTokenOptions) {
   }
   const {
     refresh = false,
+    personal = false,
     lifespan = refresh === false ? '30d' : '1h',
     idle = null,
     lastUsedAccuracy,
@@ -146,9 +149,13 @@ export function resolveOptions(options: ExpiringTokenOptions) {
   const rotation = parseRefresh(refresh);
   // If the option was switched off, refresh tokens that were issued before expire after the default lifetime.
   const refreshLifetime: Lifetime = (rotation ?? parseRefresh({})!).lifetime;
+  const loginPrefix = parsePrefix('prefix', prefix);
+  const personalTokens = parsePersonal(personal, loginPrefix);
   return Object.freeze({
     accessLifetime,
     refreshLifetime,
+    /** Every personal token has a lifespan of its own: if one has none, its row is damaged, and the token is expired. */
+    personalLifetime: Object.freeze({ lifespanMs: 0, idleMs: accessLifetime.idleMs }) satisfies Lifetime,
     lastUsedAccuracyMs: parseLastUsedAccuracy(
       lastUsedAccuracy,
       Math.min(accessLifetime.idleMs, rotation ? refreshLifetime.idleMs : Infinity),
@@ -170,7 +177,10 @@ export function resolveOptions(options: ExpiringTokenOptions) {
     ),
     resourceMetadata: resourceMetadata === undefined ? null : parseResourceMetadata(resourceMetadata),
     expiredStatus: checkOneOf('expiredStatus', expiredStatus, [401, 400] as const),
-    prefix: checkPattern('prefix', prefix, /^[A-Za-z0-9_-]{1,20}$/, 'Give 1 to 20 letters, digits, _ or -.'),
+    prefix: loginPrefix,
+    personal: personalTokens,
+    /** The starts of all tokens that authenticate. */
+    prefixes: Object.freeze(personalTokens ? [loginPrefix, personalTokens.prefix] : [loginPrefix]),
     imported: parseImported(imported),
     cache: parseCache(cache),
     hashConcurrency:

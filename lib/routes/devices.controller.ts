@@ -1,4 +1,5 @@
 import { Controller, Delete, Get, HttpCode, Patch, Req, UseGuards } from '@nestjs/common';
+import { RequireLogin } from '../authentication/expiring-token.decorators.js';
 import { ExpiringTokenGuard } from '../authentication/expiring-token.guard.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { DescribeRoute } from '../openapi/describe-route.decorator.js';
@@ -27,6 +28,7 @@ const responseOf = (device: Device, token: Token): DeviceResponse => ({
 /** `GET devices`, and `PATCH` and `DELETE devices/:id`. The device of another user is treated as one that does not exist. */
 @Controller('devices')
 @PackageRoutes()
+@RequireLogin()
 @UseGuards(ExpiringTokenGuard)
 export class DevicesController {
   constructor(private readonly tokens: ExpiringTokenService) {}

@@ -1,5 +1,8 @@
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
+import { MAX_DURATION_MS } from '../options/duration.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
+import type { PersonalTokenOptions } from '../tokens/personal/personal-token.js';
+import { OVERLAP_RANGE } from '../tokens/personal/personal-token.service.js';
 import { type HttpRequest, mediaType } from '../transports/http-request.js';
 import { checkCredential } from '../users/credentials.js';
 import type { Credentials } from '../users/user-store.js';
@@ -59,7 +62,7 @@ export function readLogin(request: HttpRequest, { usernameField, passwordField }
   return { username, password, deviceName };
 }
 
-/** Reads the new name of a device. */
+/** Reads the new name of a device or of a personal token. */
 export function readName(request: HttpRequest): string {
   const name = fieldOf(readJson(request), 'name');
   return typeof name === 'string' ? name : rejectBody('name must be a string');
@@ -76,4 +79,32 @@ export function readRefreshTokenField(request: HttpRequest): string | null {
   const refreshToken = fieldOf(readOptionalJson(request), 'refreshToken');
   if (refreshToken === undefined) return null;
   return typeof refreshToken === 'string' ? refreshToken : rejectBody('refreshToken must be a string');
+}
+
+/** Reads what a new personal token is to be. */
+export function readNewPersonalToken(
+  request: HttpRequest,
+  { personal }: Pick<ResolvedOptions, 'personal'>,
+): Pick<PersonalTokenOptions, 'name' | 'lifespan'> {
+  const { longestMs } = personal!;
+  const body = readJson(request);
+  const name = fieldOf(body, 'name');
+  if (typeof name !== 'string') rejectBody('name must be a string');
+  const expiresIn = fieldOf(body, 'expiresIn');
+  if (expiresIn === undefined) return { name };
+  if (expiresIn === null && longestMs === Infinity) return { name, lifespan: null };
+  const maxSeconds = Math.floor(Math.min(longestMs, MAX_DURATION_MS) / 1000);
+  return { name, lifespan: checkSeconds('expiresIn', expiresIn, 1, maxSeconds) };
+}
+
+/** Reads for how many milliseconds the earlier secret of a rotated token stays valid. The body is optional. */
+export const readOverlap = (request: HttpRequest): number =>
+  checkSeconds('overlap', fieldOf(readOptionalJson(request), 'overlap') ?? 0, 0, OVERLAP_RANGE.max / 1000);
+
+/** Returns a field that is a number of seconds, in milliseconds. */
+function checkSeconds(field: string, value: unknown, min: number, max: number): number {
+  const isAllowed = Number.isSafeInteger(value) && min <= (value as number) && (value as number) <= max;
+  return isAllowed
+    ? (value as number) * 1000
+    : rejectBody(`${field} must be a whole number of seconds from ${min} to ${max}`);
 }

@@ -2,6 +2,7 @@ import { Controller, type Type } from '@nestjs/common';
 import { DevicesController } from './devices.controller.js';
 import { LoginController, ObtainTokenController } from './login.controller.js';
 import { LogoutController } from './logout.controller.js';
+import { PersonalTokensController } from './personal-tokens.controller.js';
 import { RefreshController } from './refresh.controller.js';
 import { TokenController } from './token.controller.js';
 
@@ -10,7 +11,7 @@ export interface RouteDefinition {
   /** The controller that serves it. */
   controller: Type;
   /** The option without which the route does not exist. */
-  requires?: 'refresh';
+  requires?: 'refresh' | 'personal';
 }
 
 /** Keeps the names of the routes in the type, and hides their controllers from it: the type is part of the public API. */
@@ -27,6 +28,7 @@ export const ROUTES = define({
   refresh: { controller: RefreshController, requires: 'refresh' },
   logout: { controller: LogoutController },
   devices: { controller: DevicesController },
+  tokens: { controller: PersonalTokensController, requires: 'personal' },
 });
 
 /** A route, or group of routes, that the module can serve. See {@link ExpiringTokenStructuralOptions.routes}. */

@@ -7,7 +7,13 @@ import { DATA_SOURCE, DATABASE, MODULE_EXTRAS, RESOLVED_OPTIONS } from '../expir
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import type { Device } from './device.js';
 import { expirySql, liveCondition, roundedLastUseSql, roundedSince, TokenValidity } from './token-lifetime.js';
-import { BOUNDED_PURPOSES, DEVICE_PURPOSES, PURPOSE_RULES, REFRESHING_PURPOSES } from './token-purpose.js';
+import {
+  BOUNDED_PURPOSES,
+  DEVICE_PURPOSES,
+  PERSONAL_PURPOSES,
+  PURPOSE_RULES,
+  REFRESHING_PURPOSES,
+} from './token-purpose.js';
 import { NEVER_MS, Token } from './token.entity.js';
 import type { TokenRow } from './token.queries.js';
 
@@ -20,11 +26,19 @@ const MAX_LISTED_DEVICES = 10_000;
  */
 const MAX_IDS = 8192;
 
+/** Some rows of a user: those of one device, or of all. */
+type DeviceCriteria = Pick<TokenRow, 'userId'> & { deviceId?: string | undefined };
+
+const namesOf = (purposes: readonly string[]) => purposes.map((purpose) => `'${purpose}'`).join(', ');
+
+const NOT_PERSONAL = ` AND {purpose} NOT IN (${namesOf(PERSONAL_PURPOSES)})`;
+
 const placesFor = (values: readonly unknown[]) => values.map(() => '?').join(', ');
 
 /**
  * The SQL over devices. A device has no row: it is the group of all tokens with its id. The database aggregates them, so that
- * the cost in this process depends on the number of devices and not on the number of tokens.
+ * the cost in this process depends on the number of devices and not on the number of tokens. No statement concerns personal
+ * tokens.
  */
 @Injectable()
 export class DeviceQueries {
@@ -47,7 +61,7 @@ export class DeviceQueries {
     this.table = new Table(dataSource, tokenEntity);
     this.live = liveCondition(lifetimes);
     this.lastUsedAccuracyMs = lastUsedAccuracyMs;
-    const ofRefreshing = `{purpose} IN (${REFRESHING_PURPOSES.map((purpose) => `'${purpose}'`).join(', ')})`;
+    const ofRefreshing = `{purpose} IN (${namesOf(REFRESHING_PURPOSES)})`;
     const lastRefresh = roundedLastUseSql(lastUsedAccuracyMs);
     this.refreshExpiry = `CASE WHEN ${ofRefreshing} THEN ${expirySql(lifetimes, lastRefresh)} END`;
     this.otherExpiry = `CASE WHEN NOT ${ofRefreshing} THEN ${expirySql(lifetimes)} END`;
@@ -86,6 +100,24 @@ export class DeviceQueries {
     return this.select('{deviceId}', { userId }, now, ` GROUP BY {deviceId} ORDER BY ${order} LIMIT ${limit}`);
   }
 
+  /**
+   * Finds a row if a user, or one device, has any token, valid or not.
+   *
+   * @param except - rows that do not count
+   */
+  any(criteria: DeviceCriteria, except: { deviceId?: string } = {}): Statement {
+    return this.ofUser('SELECT 1', criteria, except, ' LIMIT 1');
+  }
+
+  /**
+   * Deletes all tokens of a user, or of one device.
+   *
+   * @param except - rows that stay
+   */
+  deleteAll(criteria: DeviceCriteria, except: { deviceId?: string } = {}): Statement {
+    return this.ofUser('DELETE', criteria, except);
+  }
+
   /** Deletes all tokens of some devices of a user. */
   delete(userId: string, deviceIds: readonly string[]): Statement[] {
     const ofUser = this.table.delete({ userId });
@@ -102,18 +134,19 @@ export class DeviceQueries {
     const live = this.live(now);
     const makesDevice = `{purpose} IN (${placesFor(DEVICE_PURPOSES)}) AND ${live.sql}`;
     const columns = `{id}, {deviceId}, CASE WHEN ${makesDevice} THEN 1 ELSE 0 END AS is_live`;
-    const { sql, values } = this.others(columns, userId, except, `LIMIT ${limit}`);
+    const { sql, values } = this.ofUser(`SELECT ${columns}`, { userId }, except, ` LIMIT ${limit}`);
     return { sql, values: [...DEVICE_PURPOSES, ...live.values, ...values] };
   }
 
   /** Finds a row if a user has more than this number of tokens, valid or not. */
   tokensBeyond(userId: string, except: { deviceId?: string }, number: number): Statement {
-    return this.others('1', userId, except, `LIMIT 1 OFFSET ${number}`);
+    return this.ofUser('SELECT 1', { userId }, except, ` LIMIT 1 OFFSET ${number}`);
   }
 
   /** Names all tokens of a device. */
   rename(userId: string, deviceId: string, name: string): Statement {
-    return this.table.update({ name }, { userId, deviceId });
+    const { sql, values } = this.table.update({ name }, { userId, deviceId });
+    return { sql: sql + this.table.statement(NOT_PERSONAL, []).sql, values };
   }
 
   /** Names the tokens of a device that have another name. */
@@ -198,15 +231,28 @@ export class DeviceQueries {
     return rows.map((row) => this.table.readColumn(row, 'id') as string);
   }
 
-  /** Selects from the tokens of a user, or of all devices of a user but one. */
-  private others(columns: string, userId: string, { deviceId }: { deviceId?: string }, rest: string): Statement {
-    const values = [this.table.driverValue('userId', userId)];
-    if (deviceId === undefined)
-      return this.table.statement(`SELECT ${columns} FROM {} WHERE {userId} = ? ${rest}`, values);
-    return this.table.statement(`SELECT ${columns} FROM {} WHERE {userId} = ? AND {deviceId} <> ? ${rest}`, [
-      ...values,
-      this.table.driverValue('deviceId', deviceId),
-    ]);
+  /**
+   * A statement over the tokens of the devices of a user.
+   *
+   * @param verb - what precedes `FROM`
+   */
+  private ofUser(
+    verb: string,
+    { userId, deviceId }: DeviceCriteria,
+    except: { deviceId?: string },
+    rest = '',
+  ): Statement {
+    const conditions = [
+      [' = ?', deviceId],
+      [' <> ?', except.deviceId],
+    ] as const;
+    const given = conditions.filter(([, id]) => id !== undefined);
+    return this.table.statement(
+      `${verb} FROM {} WHERE {userId} = ?${given.map(([comparison]) => ` AND {deviceId}${comparison}`).join('')}` +
+        NOT_PERSONAL +
+        rest,
+      [this.table.driverValue('userId', userId), ...given.map(([, id]) => this.table.driverValue('deviceId', id!))],
+    );
   }
 
   /** Selects from the tokens that make live devices. */

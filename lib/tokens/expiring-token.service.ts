@@ -23,6 +23,7 @@ import type {
   LoggedIn,
   LogInOptions,
   PruneJob,
+  RevokeAllOptions,
 } from './token.interfaces.js';
 import { TokenIssuer } from './transactions/token.issuer.js';
 import { TokenPruner } from './token.pruner.js';
@@ -183,24 +184,26 @@ export class ExpiringTokenService {
   }
 
   /**
-   * Revokes all devices of a user, or all but one. If the option `users` names another store than the built-in one, call this
+   * Revokes all devices of a user, or all but one. Personal tokens stay, unless `personal` is true. If the option `users` names another store than the built-in one, call this
    * after you change a password or delete a user.
    *
-   * @param options - `except`: the `deviceId` that is not revoked; `by`: the token that requests the revocation
-   * @returns how many live devices were revoked
+   * @param options - `except`: the `deviceId` that is not revoked; `personal`: whether the personal tokens of the user end too;
+   * `by`: the token that requests the revocation
+   * @returns how many live devices were revoked, not counting personal tokens
    * @throws ExpiringTokenException `throttled` if more than ten changes wait that this token requested
    */
-  async revokeAll(userId: string, options: ChangeOptions & { except?: string } = {}): Promise<number> {
+  async revokeAll(userId: string, options: ChangeOptions & RevokeAllOptions = {}): Promise<number> {
     checkUserId(userId);
-    const except = checkExcept(options.except);
-    if (!(await this.store.hasTokens(userId, {}, except))) return 0;
+    const ended = { ...checkExcept(options.except), personal: options.personal ?? false };
+    if (!ended.personal && !(await this.store.hasTokens(userId, {}, ended))) return 0;
     let revoked = 0;
-    await this.transactions.run(userId, (emit) => this.scripts.revokeAll(userId, except, 'revoked', emit), {
+    const revokeAll = (emit: Emit) => this.scripts.revokeAll(userId, ended, 'revoked', emit);
+    const personal = await this.transactions.run(userId, revokeAll, {
       isRevocation: true,
       by: options.by?.id,
       onRevoked: () => revoked++,
     });
-    return revoked;
+    return revoked - personal;
   }
 
   /**

@@ -23,12 +23,14 @@ export interface TokenAge {
 export function lifetimesOf({
   accessLifetime,
   refreshLifetime,
-}: Pick<ResolvedOptions, 'accessLifetime' | 'refreshLifetime'>): Lifetimes {
+  personalLifetime,
+}: Pick<ResolvedOptions, 'accessLifetime' | 'refreshLifetime' | 'personalLifetime'>): Lifetimes {
   const byName: Record<PurposeRules['lifetime'], Lifetime> = {
     access: accessLifetime,
     refresh: refreshLifetime,
     // As long as an unused refresh token lives: after that a replay is rejected with the row or without it.
     rotated: { ...refreshLifetime, lifespanMs: refreshLifetime.idleMs, idleMs: Infinity },
+    personal: personalLifetime,
   };
   return Object.fromEntries(PURPOSES.map((purpose) => [purpose, byName[PURPOSE_RULES[purpose].lifetime]])) as Lifetimes;
 }

@@ -35,7 +35,7 @@ export class TokenAuthenticator {
    * @throws ExpiringTokenException `token_invalid`, `token_expired`, `user_inactive` or `unavailable`
    */
   async authenticate(plainText: string): Promise<Authentication> {
-    const identity = identifyToken(this.options.prefix, plainText, this.options.imported);
+    const identity = identifyToken(this.options.prefixes, plainText, this.options.imported);
     if (!identity) throw new ExpiringTokenException('token_invalid');
     try {
       const found = this.cache.find(identity, this.isAccepted);
@@ -56,7 +56,7 @@ export class TokenAuthenticator {
    * @throws the error of the database unchanged, if it cannot be read
    */
   async introspect(plainText: string): Promise<Token> {
-    const identity = identifyToken(this.options.prefix, plainText, this.options.imported);
+    const identity = identifyToken(this.options.prefixes, plainText, this.options.imported);
     return this.assertUsable(identity && (await this.lookup.find(identity))).token;
   }
 

@@ -8,7 +8,8 @@ import type { IssuedToken } from './token.interfaces.js';
 import { type DeviceColumns, TokenQueries, type TokenRow } from './token.queries.js';
 
 /** The columns of a new token, but for those that {@link TokenFactory} chooses. */
-export type NewToken = DeviceColumns &
+export type NewToken = Omit<DeviceColumns, 'deviceId'> &
+  Partial<Pick<DeviceColumns, 'deviceId'>> &
   Pick<TokenRow, 'created' | 'purpose'> &
   Partial<Pick<TokenRow, 'lifespan' | 'lastUsedAt' | 'address'>>;
 
@@ -27,12 +28,13 @@ export class TokenFactory {
     private readonly queries: TokenQueries,
   ) {}
 
-  /** A new token with its row. */
+  /** A new token with its row. Without a `deviceId`, it has that of its own id. */
   prepare(token: NewToken): PreparedToken {
     const id = uuidV7(this.clock());
-    const plainText = this.derive(token.purpose, id) ?? generateToken(this.options.prefix, id);
+    const plainText = this.derive(token.purpose, id) ?? generateToken(this.prefixOf(token.purpose), id);
     const digest = digestToken(plainText);
-    return { plainText, row: { lifespan: null, lastUsedAt: null, address: null, ...token, id, digest } };
+    const row = { deviceId: id, lifespan: null, lastUsedAt: null, address: null, ...token, id, digest };
+    return { plainText, row };
   }
 
   /** A prepared token after its row was inserted. */
@@ -47,6 +49,12 @@ export class TokenFactory {
   reveal(purpose: TokenPurpose, id: string, digest: Buffer): string | null {
     const derived = this.derive(purpose, id);
     return derived !== null && matchesDigest(derived, digest) ? derived : null;
+  }
+
+  /** The prefix tells what kind of token it is, without a query. */
+  private prefixOf(purpose: TokenPurpose): string {
+    const { personal, prefix } = this.options;
+    return personal && rulesOf(purpose)?.isPersonal ? personal.prefix : prefix;
   }
 
   /** The token that the first secret yields for a row; null without a secret, or if tokens of the purpose are random. */

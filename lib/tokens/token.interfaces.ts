@@ -67,6 +67,14 @@ export interface ChangeOptions {
   by?: Token;
 }
 
+/** Which tokens of a user a revocation of all of them ends. */
+export interface RevokeAllOptions {
+  /** The `deviceId` that is not revoked, usually that of the request. */
+  except?: string;
+  /** Whether personal tokens end too. By default they stay, so that a nightly job does not end with a changed password. */
+  personal?: boolean;
+}
+
 /** A token that another package issued. Set either `key` or `digest`. */
 export interface ImportedToken {
   /** What `UserStore.getId` returns for the owner. */

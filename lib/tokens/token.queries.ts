@@ -75,20 +75,6 @@ export class TokenQueries {
     return this.table.select(criteria);
   }
 
-  /**
-   * Any token of a user, or of one device.
-   *
-   * @param except - rows that do not count
-   */
-  any(criteria: Pick<TokenRow, 'userId'> & { deviceId?: string }, except: { deviceId?: string } = {}): Statement {
-    const { sql, values } = this.table.select(criteria);
-    if (except.deviceId === undefined) return { sql: `${sql} LIMIT 1`, values };
-    const others = this.table.statement(' AND {deviceId} <> ? LIMIT 1', [
-      this.table.driverValue('deviceId', except.deviceId),
-    ]);
-    return { sql: sql + others.sql, values: [...values, ...others.values] };
-  }
-
   insert(row: TokenRow): Statement {
     return this.table.insert(row);
   }
@@ -97,9 +83,8 @@ export class TokenQueries {
     return this.table.update(change, criteria);
   }
 
-  /** @param except - rows that stay */
-  delete(criteria: TokenCriteria, except: Partial<Pick<TokenRow, 'deviceId'>> = {}): Statement {
-    return this.table.delete(criteria, except);
+  delete(criteria: TokenCriteria): Statement {
+    return this.table.delete(criteria);
   }
 
   /**

@@ -40,7 +40,7 @@ export class TokenRefresher {
    */
   async refresh(refreshToken: string, request: Pick<DeviceOptions, 'userAgent'>): Promise<IssuedPair> {
     if (!this.options.refresh) throw new Error('ExpiringTokenService.refresh needs the option refresh');
-    const identity = identifyToken(this.options.prefix, refreshToken, this.options.imported);
+    const identity = identifyToken([this.options.prefix], refreshToken, this.options.imported);
     if (!identity) throw new ExpiringTokenException('refresh_invalid');
     return orUnavailable(() =>
       withTimeout(this.options.timeoutMs, async (signal) => {

@@ -10,7 +10,9 @@ import type { ResolvedOptions } from '../options/resolve-options.js';
 import type { UserJoin } from '../users/user-store.js';
 import type { Device } from './device.js';
 import { DeviceQueries } from './device.queries.js';
+import { PersonalTokenQueries } from './personal/personal-token.queries.js';
 import type { TokenPurpose } from './token-purpose.js';
+import type { Token } from './token.entity.js';
 import { type ExpiryClass, type PruneCursor, type StoredToken, TokenQueries, type TokenRow } from './token.queries.js';
 
 /** For a third one to find anything, two refreshes of the device would have to end between two statements of a rename. */
@@ -28,6 +30,7 @@ export class TokenStore {
     @Inject(DATABASE) private readonly database: Database,
     private readonly queries: TokenQueries,
     private readonly deviceQueries: DeviceQueries,
+    private readonly personalQueries: PersonalTokenQueries,
   ) {}
 
   async find(id: string, signal: AbortSignal): Promise<StoredToken | undefined> {
@@ -46,14 +49,16 @@ export class TokenStore {
   }
 
   /**
-   * Whether a user has any token, valid or not. A revocation that would delete nothing is answered by this: it does not wait
+   * Whether a user has any token that is not personal, valid or not. A revocation that would delete nothing is answered by this: it does not wait
    * for other changes, and others do not wait for it.
    *
    * @param except - rows that do not count
    * @throws ExpiringTokenException `unavailable`
    */
   hasTokens(userId: string, device: { deviceId?: string }, except: { deviceId?: string } = {}): Promise<boolean> {
-    return orUnavailable(async () => (await this.read(this.queries.any({ userId, ...device }, except))).length > 0);
+    return orUnavailable(
+      async () => (await this.read(this.deviceQueries.any({ userId, ...device }, except))).length > 0,
+    );
   }
 
   /**
@@ -78,6 +83,11 @@ export class TokenStore {
     });
     const [device] = await this.devices(userId, { deviceId });
     return device;
+  }
+
+  /** The live personal tokens of a user, newest first. */
+  async personalTokens(userId: string): Promise<Token[]> {
+    return this.personalQueries.current(await this.read(this.personalQueries.list({ userId }, this.clock())));
   }
 
   /** Inserts a token, unless its id is taken. Returns whether it was inserted. */

@@ -47,12 +47,19 @@ import {
   type ObtainPolicy,
   OptionalToken,
   type PasswordOptions,
+  type PersonalOptions,
+  type PersonalToken,
+  type PersonalTokenOptions,
+  PersonalTokenService,
   type PruneOptions,
   Public,
+  RequireLogin,
   RequireToken,
   type RefreshOptions,
   type PasswordChangedEvent,
   type ReusedEvent,
+  type RevokeAllOptions,
+  type RotateOptions,
   Token,
   type TokenPurpose,
   typeOrmUsers,
@@ -171,6 +178,7 @@ const structural: Required<ExpiringTokenStructuralOptions> = {
 
 const month: Duration = '30d';
 const refresh: Required<RefreshOptions> = { idle: '7d', lifespan: '90d', grace: 0, header: 'Refresh-Token' };
+const personal: Required<PersonalOptions> = { lifespan: '90d', longest: null, perUser: 50, prefix: 'extp_' };
 const limit: LimitOptions = { perUser: 10, policy: 'reject' };
 const loginThrottle: Required<LoginThrottleOptions> = { limit: 10, ttl: '5m', redis: {} };
 const cache: Required<CacheOptions> = { ttl: '10s', max: 50_000, redis: 'redis://127.0.0.1' };
@@ -185,6 +193,7 @@ const runtime: Required<ExpiringTokenOptions> = {
   idle: 7 * 86_400_000,
   lastUsedAccuracy: '30m',
   refresh,
+  personal,
   limit,
   loginThrottle,
   hashConcurrency: 1,
@@ -218,6 +227,7 @@ const disabled: ExpiringTokenOptions = {
 
 const defaults: ExpiringTokenOptions = {
   refresh: true,
+  personal: true,
   loginThrottle: { redis: 'redis://127.0.0.1' },
   cache: true,
   prune: true,
@@ -311,6 +321,7 @@ export class AccountController {
   }
 
   @Post('password')
+  @RequireLogin()
   change(@CurrentUser() { id }: User, @CurrentToken() { deviceId }: Token, @Body() { password }: { password: string }) {
     return this.users.changePassword(id, password, { except: deviceId });
   }
@@ -319,6 +330,19 @@ export class AccountController {
   end(@CurrentUser() user: User, @Param('id') id: string) {
     return this.tokens.revoke(user.id, id);
   }
+}
+
+/** Calls every method of the service of personal tokens. */
+export async function everyPersonalMethod(tokens: PersonalTokenService, userId: string, by: Token): Promise<void> {
+  const options: PersonalTokenOptions = { name: 'nightly export', scopes: null, lifespan: '30d', by };
+  const { token }: IssuedToken = await tokens.issue(userId, options);
+  const [first]: PersonalToken[] = await tokens.list(userId);
+  const rotation: RotateOptions = { overlap: '1h', by };
+  const { plainText }: IssuedToken = await tokens.rotate(userId, token.deviceId, rotation);
+  const renamed: PersonalToken = await tokens.rename(userId, first!.id, plainText.slice(0, 5), { by });
+  const isRevoked: boolean = await tokens.revoke(userId, renamed.id, { by });
+  const all: RevokeAllOptions = { except: first!.id, personal: isRevoked };
+  deepEqual(all.personal, true);
 }
 
 /** Calls every method of the services, with its parameter and return types. */

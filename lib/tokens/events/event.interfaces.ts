@@ -5,27 +5,28 @@ import type { TokenPurpose } from '../token-purpose.js';
 export interface DeviceEvent {
   /** What `UserStore.getId` returns for the user. */
   userId: string;
-  /** The `id` of the device in lists and paths. */
+  /** The `id` of the device in lists and paths; for a personal token the id of that token. */
   deviceId: string;
 }
 
-/** A device that received an access token. */
+/** A device that received an access token, or a personal token. */
 export interface AccessEvent extends DeviceEvent {
-  /** What the access token is for: `access`, or `obtained` for the token of `POST obtain-token`. */
+  /** What the access token is for: `access`, `obtained` for the token of `POST obtain-token`, or `personal`. */
   purpose: TokenPurpose;
-  /** The name of the device; null if it has none. A client chooses it, so escape it where it is shown. */
+  /** The name of the device, or of the personal token; null if it has none. A client chooses it, so escape it where it is shown. */
   name: string | null;
   /** The user agent that the device was created with; null if it sent none. A client chooses it too. */
   userAgent: string | null;
 }
 
-/** Payload of `expiring-token.issued`: a login, an obtain or `ExpiringTokenService` created a device with its tokens. */
+/** Payload of `expiring-token.issued`: a login, an obtain or `ExpiringTokenService` created a device with its tokens, or a user made a personal token. */
 export interface IssuedEvent extends AccessEvent {
   /**
    * How the device was created: `login` by `POST login` or `ExpiringTokenService.logIn`, `obtain` by `POST obtain-token` or
-   * `ExpiringTokenService.obtain`, `issue` by `ExpiringTokenService.issue`.
+   * `ExpiringTokenService.obtain`, `issue` by `ExpiringTokenService.issue`, `personal` by `POST tokens` or
+   * `PersonalTokenService`, which also rotate a personal token.
    */
-  via: 'login' | 'obtain' | 'issue';
+  via: 'login' | 'obtain' | 'issue' | 'personal';
 }
 
 /** Payload of `expiring-token.refreshed`: a device got a new pair. Not emitted if it got the same pair again, within the grace. */
@@ -51,9 +52,9 @@ export interface ReplayedEvent extends DeviceEvent {
 export interface ReusedEvent extends DeviceEvent {}
 
 /**
- * Why a device was revoked:
+ * Why a device or a personal token was revoked:
  *
- * - `revoked`: a logout, the route `devices`, `ExpiringTokenService` or `setActive` revoked it
+ * - `revoked`: a logout, the routes `devices` and `tokens`, a service or `setActive` revoked it
  * - `replaced`: another token was obtained in its place
  * - `limit`: it was the least recently used one when a login exceeded the option `limit`
  * - `reused`: its refresh token was used again after its grace

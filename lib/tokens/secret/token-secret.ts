@@ -40,10 +40,13 @@ export const deriveToken = (prefix: string, id: string, key: KeyObject): string 
 /**
  * The id of the row that a presented token names; null if the value cannot be one of our tokens, by its type, prefix, length,
  * alphabet or checksum. This is checked before any digest is computed and before any query.
+ *
+ * @param prefixes - of which a token begins with one; none of them begins with another
  */
-export function parseToken(prefix: string, presented: unknown): string | null {
+export function parseToken(prefixes: readonly string[], presented: unknown): string | null {
   if (typeof presented !== 'string') return null;
-  if (presented.length !== prefix.length + ENCODED_CHARACTERS || !presented.startsWith(prefix)) return null;
+  const prefix = prefixes.find((each) => presented.startsWith(each));
+  if (prefix === undefined || presented.length !== prefix.length + ENCODED_CHARACTERS) return null;
   const encoded = presented.slice(prefix.length);
   const bytes = Buffer.from(encoded, 'base64url');
   // Decoding ignores characters outside of the alphabet, and the last bits. So that no two strings are the same token, only
@@ -78,8 +81,12 @@ export const idFromDigest = (digest: Buffer): string => uuidFromBytes(digest.sub
  *
  * @param imported - the shapes of imported tokens that are accepted
  */
-export function identifyToken(prefix: string, presented: unknown, imported: readonly ImportedShape[]): Identity | null {
-  const id = parseToken(prefix, presented);
+export function identifyToken(
+  prefixes: readonly string[],
+  presented: unknown,
+  imported: readonly ImportedShape[],
+): Identity | null {
+  const id = parseToken(prefixes, presented);
   if (id !== null) return { id, digested: presented as string };
   if (typeof presented !== 'string') return null;
   for (const shape of imported) {

@@ -135,7 +135,7 @@ export class RefreshTransactions {
   }
 
   private *issued(plainText: string): TransactionScript<IssuedToken> {
-    const found = yield* this.find(parseToken(this.options.prefix, plainText)!);
+    const found = yield* this.find(parseToken([this.options.prefix], plainText)!);
     if (!found) throw new ExpiringTokenException('refresh_invalid');
     return { plainText, token: found.token };
   }

@@ -8,6 +8,7 @@ import { notBefore, sanitizeLabel } from '../device.js';
 import { DeviceQueries } from '../device.queries.js';
 import type { IssuedEvent, RevocationReason } from '../events/event.interfaces.js';
 import type { Emit } from '../events/token.events.js';
+import { PersonalTokenTransactions } from '../personal/personal-token.transactions.js';
 import { TokenValidity } from '../token-lifetime.js';
 import { rulesOf } from '../token-purpose.js';
 import type { Token } from '../token.entity.js';
@@ -38,6 +39,7 @@ export class TokenTransactions {
     private readonly devices: DeviceQueries,
     private readonly factory: TokenFactory,
     private readonly validity: TokenValidity,
+    private readonly personalTokens: PersonalTokenTransactions,
   ) {}
 
   /**
@@ -85,27 +87,30 @@ export class TokenTransactions {
   *revoke(userId: string, deviceId: string, reason: RevocationReason, emit: Emit): TransactionScript<boolean> {
     const [live] = yield* this.liveDevices(userId, { deviceId });
     // Expired tokens too: a longer lifespan, configured later, would make them valid again.
-    yield this.queries.delete({ userId, deviceId });
+    yield this.devices.deleteAll({ userId, deviceId });
     if (live !== undefined) emit('expiring-token.revoked', { userId, deviceId, reason });
     return live !== undefined;
   }
 
   /**
-   * Revokes all devices of a user, or all but one. Each one that was live has an event.
+   * Revokes all devices of a user, or all but one, and all personal tokens if `personal` is true. Each one that was live has an
+   * event.
    *
+   * @returns how many personal tokens were live
    * @throws TooManyRows
    */
   *revokeAll(
     userId: string,
-    except: { deviceId?: string },
+    { personal, ...except }: { deviceId?: string; personal: boolean },
     reason: RevocationReason,
     emit: Emit,
-  ): TransactionScript<void> {
+  ): TransactionScript<number> {
     const { rows } = yield this.devices.tokensBeyond(userId, except, MAX_DELETED_TOKENS);
     if (rows.length > 0) throw new TooManyRows((emitBatch) => this.revokeSome(userId, except, reason, emitBatch));
     const deviceIds = (yield* this.liveDevices(userId)).filter((deviceId) => deviceId !== except.deviceId);
-    yield this.queries.delete({ userId }, except);
+    yield this.devices.deleteAll({ userId }, except);
     for (const deviceId of deviceIds) emit('expiring-token.revoked', { userId, deviceId, reason });
+    return personal ? yield* this.personalTokens.revokeAll(userId, reason, emit) : 0;
   }
 
   /** Deletes a part of a user's tokens. A device of which a live token is among them counts as revoked. */
