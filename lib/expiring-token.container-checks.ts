@@ -78,8 +78,8 @@ export function checkGlobalGuards(modules: ModulesContainer): void {
 /** Nest gives each one a token of its own, which begins with `APP_GUARD`. */
 const isGlobalGuard = ({ token }: NestProvider): boolean => String(token).startsWith(APP_GUARD);
 
-/** Nest applies global guards to the messages of gateways since version 12, the first one that exports `Cookies`. */
-const GUARDS_REACH_GATEWAYS = 'Cookies' in nest;
+/** Nest applies global guards to the messages of gateways since version 12, the first one that exports this pipe. */
+const GUARDS_REACH_GATEWAYS = 'StandardSchemaValidationPipe' in nest;
 
 /** The metadata keys of `@WebSocketGateway()` and `@SubscribeMessage()`. */
 const GATEWAY = 'websockets:is_gateway';
