@@ -77,9 +77,10 @@ export class ExpiringTokenTestingModule {
     const real = ExpiringTokenModule.forRoot({ ...DEFAULTS, ...moduleOptions });
     const database = TypeOrmModule.forRootAsync({
       name: moduleOptions.dataSource,
-      useFactory: () => {
+      useFactory: async () => {
         if (!allowProduction) rejectProduction();
-        return memoryDatabase(entities);
+        // @nestjs/typeorm 11 closes the data source that these options name.
+        return { ...(await memoryDatabase(entities)), name: moduleOptions.dataSource };
       },
     });
     const clock = [
