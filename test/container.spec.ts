@@ -246,12 +246,13 @@ describe('A gateway beside a global guard, where Nest applies no global guard to
 
   onEveryEnvironment(
     (environment) => {
-      async function check(gateway: Type, boot: BootOptions) {
+      /** On NestJS 11 the application checks this itself when it starts. */
+      async function check(gateway: Type, boot: BootOptions): Promise<void> {
         @Module({ providers: [gateway] })
         class GatewayModule {}
         const imports = [GatewayModule, ...(boot.imports ?? [])];
         const app = await environment.boot({ ...boot, imports });
-        return () => checkGateways(app.nest.get(ModulesContainer), app.nest.get(ApplicationConfig), false);
+        checkGateways(app.nest.get(ModulesContainer), app.nest.get(ApplicationConfig), false);
       }
       const GLOBAL: [name: string, boot: BootOptions][] = [
         ['globalGuard', { options: { globalGuard: true, isGlobal: true } }],
@@ -264,7 +265,7 @@ describe('A gateway beside a global guard, where Nest applies no global guard to
 
       it.each(GLOBAL)('stops the start if its messages have neither a guard nor @Public(): %s', async (_, boot) => {
         for (const gateway of [OpenGateway, OptionalGateway]) {
-          expect(await check(gateway, boot), gateway.name).toThrow(
+          await expect(check(gateway, boot), gateway.name).rejects.toThrow(
             `globalGuard: ${gateway.name}.secrets would need no token, because Nest 11 applies no global guard to gateways. Add @UseGuards(ExpiringTokenGuard)`,
           );
         }
@@ -272,12 +273,12 @@ describe('A gateway beside a global guard, where Nest applies no global guard to
 
       it.each(GLOBAL)('is no reason to stop if they have, or if it receives none: %s', async (_, boot) => {
         for (const gateway of [GuardedGateway, PublicGateway, MethodsGateway, SilentGateway]) {
-          expect(await check(gateway, boot), gateway.name).not.toThrow();
+          await expect(check(gateway, boot), gateway.name).resolves.toBeUndefined();
         }
       });
 
       it('is no reason to stop without a global guard of this package', async () => {
-        expect(await check(OpenGateway, { options: { isGlobal: true } })).not.toThrow();
+        await expect(check(OpenGateway, { options: { isGlobal: true } })).resolves.toBeUndefined();
       });
     },
     { databases: ['sqlite'] },

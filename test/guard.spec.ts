@@ -32,6 +32,7 @@ import { generateToken } from '../lib/tokens/secret/token-secret.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
 import { onEveryEnvironment, TestEnvironment, type TestApp } from './fixtures/app.js';
 import { bearer } from './fixtures/http.js';
+import { isOlder } from './fixtures/versions.js';
 
 const refusal = (statusCode: number, code: string, message: string, error = 'Unauthorized') => ({
   statusCode,
@@ -463,7 +464,9 @@ describe('A request that is injected into Fastify without a socket', () => {
         for (const url of ['/me', '/passport']) {
           expect(await inject(url, { authorization }), url).toBe(200);
           expect(await inject(url, {}), url).toBe(401);
-          expect(await inject(url, { authorization: [authorization, authorization] }), url).toBe(400);
+          // light-my-request before 6.8 joins the two lines to one, which holds no valid token.
+          const refused = isOlder('light-my-request', '6.8.0') ? 401 : 400;
+          expect(await inject(url, { authorization: [authorization, authorization] }), url).toBe(refused);
         }
       });
     },

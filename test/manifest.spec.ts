@@ -31,6 +31,14 @@ const manifest = read('package.json') as Manifest;
 const packages = Object.entries((read('package-lock.json') as Lock).packages).filter(([path]) => path !== '');
 const ranges = { ...manifest.dependencies, ...manifest.peerDependencies };
 
+/** The versions that `npm run test:lowest` installs. */
+async function lowestVersions(major: string): Promise<Versions> {
+  const script = (await import(`${REPOSITORY}/.ci/lowest/versions.mjs`)) as {
+    lowestVersions: (nestMajor: string) => Versions;
+  };
+  return script.lowestVersions(major);
+}
+
 /** The packages from which `lib/` imports a value or a type, or one of their files. */
 function imported(): Set<string> {
   const lib = join(REPOSITORY, 'lib');
@@ -146,11 +154,29 @@ describe('The ranges of dependencies and peers', () => {
     expect(satisfies(locked.version, ranges[name]!)).toBe(true);
   });
 
+  it.each(['11', '12'])('have lowest versions for NestJS %s, on which npm run test:lowest runs', async (major) => {
+    const versions = await lowestVersions(major);
+    expect(Object.keys(versions)).toEqual(expect.arrayContaining(Object.keys(manifest.peerDependencies)));
+    for (const [name, range] of Object.entries(manifest.peerDependencies)) {
+      expect(range.replaceAll(/\^|>=/g, '').split(' || '), name).toContain(versions[name]);
+    }
+    expect(versions['@nestjs/core']).toMatch(new RegExp(`^${major}\\.`));
+    expect(versions.typeorm).toMatch(major === '11' ? /^0\.3\./ : /^1\./);
+  });
+
+  it('have a version for NestJS 11 of each package of NestJS that the tests load', async () => {
+    const loaded = Object.keys(manifest.devDependencies).filter((name) => /^@nestjs\/(?!cli$|schematics$)/.test(name));
+    expect(Object.keys(await lowestVersions('11'))).toEqual(expect.arrayContaining(loaded));
+  });
+
   it.each([
     ['@nestjs/common', '11.2.0', '12.0.0'],
     ['@nestjs/passport', '11.0.2', '12.0.0'],
     ['@nestjs/core', '11.2.8', '12.1.3'],
     ['@nestjs/platform-fastify', '11.1.27', '12.0.1'],
+    // There is no 12.0.0 of these two.
+    ['@nestjs/microservices', '11.0.0', '12.0.1'],
+    ['@nestjs/websockets', '11.0.0', '12.0.1'],
     ['typeorm', '0.3.31', '1.1.0'],
   ])('admit both major versions of %s, from %s and from %s on', (name, ...fixed) => {
     for (const version of fixed) expect(satisfies(version, ranges[name]!), version).toBe(true);

@@ -9,6 +9,7 @@ import { warnings, onEveryEnvironment, PASSWORD, type TestEnvironment, type Test
 import { DatabaseMeter } from './fixtures/hostile/database-meter.js';
 import { type Answer, bearer, type RequestOptions } from './fixtures/http.js';
 import { IS_THOROUGH } from './fixtures/iterations.js';
+import { isOlder } from './fixtures/versions.js';
 
 /* Requests that grammars generate. hostile.spec.ts has single ones. What is expected is computed here, never by the library. */
 
@@ -31,6 +32,12 @@ const cut = (text: string) =>
 
 /** An answer without its time of day. */
 const comparable = ({ status, text, headers: { date: _, ...headers } }: Answer) => ({ status, text, headers });
+
+/** Express of NestJS 11 and of the first versions of 12 logs the errors of the body parser, although they are the client's. */
+const LOGS_BODY_ERRORS = isOlder('@nestjs/platform-express', '12.3.0');
+
+/** Fastify of these versions passes an empty parameter of a path to the handler. */
+const HAS_EMPTY_PARAMETERS = isOlder('@nestjs/platform-fastify', '12.2.0');
 
 /** A running application with a user who has a token. */
 class Target {
@@ -69,16 +76,21 @@ class Target {
   }
 
   /** Sends a request, and asserts what holds for every request. */
-  async send(path: string, options: RequestOptions): Promise<Answer & { statements: number }> {
+  async send(path: string, options: RequestOptions): Promise<Answer & { statements: number; logged: string }> {
     const lines = warnings.length;
     this.meter.take();
     const answer = await this.app.send(path, { agent: this.agent, ...options });
     const statements = this.meter.take();
     expect(answer.status, answer.text).toBeLessThan(500);
-    expect(warnings.slice(lines)).toEqual([]);
+    const logged = warnings.slice(lines);
+    if (LOGS_BODY_ERRORS && [400, 413, 415].includes(answer.status)) {
+      expect(logged.filter((line) => !line.endsWith(' ExceptionsHandler'))).toEqual([]);
+    } else {
+      expect(logged).toEqual([]);
+    }
     // Passport drops the challenge.
     if (answer.status === 401 && path !== '/passport') expect(answer.headers['www-authenticate']).toMatch(CHALLENGE);
-    return { ...answer, statements };
+    return { ...answer, statements, logged: logged.join() };
   }
 }
 
@@ -393,7 +405,7 @@ describe('Any request body', () => {
           const property = fc.asyncProperty(texts(route.fields), async (text) => {
             const expected = verdict(text, route, environment);
             const before = await app.dump();
-            const { status, json, headers, statements, ...answer } = await target().send(route.path(target()), {
+            const { status, json, headers, statements, logged, ...answer } = await target().send(route.path(target()), {
               method: route.method,
               headers: [['Content-Type', 'application/json'], ...bearer(target().token)],
               rawBody: text,
@@ -407,6 +419,7 @@ describe('Any request body', () => {
             expect(json).toMatchObject({ statusCode: status, message: expect.any(String) });
             expect(answer.text).toMatch(QUOTES_NOTHING);
             expect(JSON.stringify(headers)).toMatch(QUOTES_NOTHING);
+            expect(logged.replaceAll('\n', ' ')).toMatch(QUOTES_NOTHING);
             expect(await app.dump()).toEqual(before);
           });
           await fc.assert(property, { numRuns: runs(100), examples: examplesOf(route.fields) });
@@ -473,7 +486,7 @@ describe('Any request body', () => {
           }
           expect(isJson ? [400, 401, 413, 415] : [400, 415]).toContain(status);
           expect(answer.json).toMatchObject({ statusCode: status, message: expect.any(String) });
-          for (const secret of [PASSWORD, user.username]) expect(text).not.toContain(secret);
+          for (const secret of [PASSWORD, user.username]) expect(text + answer.logged).not.toContain(secret);
           expect(await app.dump()).toEqual(before);
         });
         await fc.assert(property, {
@@ -498,6 +511,7 @@ describe('Any text in place of the id of a device', () => {
       if (rest.includes('#')) segment = segment.replaceAll('\\', '/');
       segment = segment.replace(/\/$/, '');
     }
+    if (segment === '' && adapterName === 'fastify' && HAS_EMPTY_PARAMETERS) return '';
     if (segment === '' || segment.includes('/')) return null;
     try {
       const id = decodeURIComponent(segment);

@@ -7,11 +7,12 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, write
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
+import { install } from '../install.mjs';
+import { lowestRequiredPeers } from '../lowest/versions.mjs';
 
 const NODES = ['20', '22', '24'];
-/** The first has the lowest version of each required peer, the second the highest. */
-const CONSUMERS = ['nest-11', 'nest-12'];
-const INSTALL_MS = 300_000;
+/** Each with the dependencies that its package.json does not have: the first with the lowest version of each required peer. */
+const CONSUMERS = { 'nest-11': lowestRequiredPeers('11'), 'nest-12': {} };
 
 /** The usual settings of an application, except that declaration files are checked too. */
 const TSCONFIG = {
@@ -31,6 +32,8 @@ const here = import.meta.dirname;
 const repository = resolve(here, '../..');
 const workDirectory = mkdtempSync(join(tmpdir(), 'consumers-'));
 
+const readJson = (file) => JSON.parse(readFileSync(file, 'utf8'));
+
 /** Runs a program and returns its output. The error of a failed program contains the output too. */
 async function run(cwd, program, parameters, options = {}) {
   try {
@@ -39,12 +42,6 @@ async function run(cwd, program, parameters, options = {}) {
     error.message += `\n${error.stdout}`;
     throw error;
   }
-}
-
-/** Installs packages. Retries once, because a slow network can make the installation hang. */
-async function install(cwd, ...packages) {
-  const once = () => run(cwd, 'npm', ['install', '--no-audit', '--no-fund', ...packages], { timeout: INSTALL_MS });
-  await once().catch(once);
 }
 
 /** Waits for all promises, even if one rejects: work that is still running would disturb the clean-up. */
@@ -82,9 +79,12 @@ function readReadmeExample() {
 }
 
 /** Installs and compiles an application, and returns its directory. */
-async function build(name, tarball) {
+async function build(name, peers, tarball) {
   const directory = join(workDirectory, name);
   cpSync(join(here, name), directory, { recursive: true });
+  const { dependencies, ...rest } = readJson(join(directory, 'package.json'));
+  const all = { ...rest, dependencies: { ...dependencies, ...peers } };
+  writeFileSync(join(directory, 'package.json'), JSON.stringify(all));
   cpSync(join(here, 'src'), directory, { recursive: true });
   writeFileSync(join(directory, 'readme.ts'), readReadmeExample());
   writeFileSync(join(directory, 'tsconfig.json'), JSON.stringify(TSCONFIG));
@@ -109,17 +109,16 @@ async function sizes(directory) {
   return output.replaceAll('node_modules/', '');
 }
 
-const manifest = (directory) =>
-  JSON.parse(readFileSync(join(directory, 'node_modules/nestjs-expiring-token/package.json'), 'utf8'));
+const manifest = (directory) => readJson(join(directory, 'node_modules/nestjs-expiring-token/package.json'));
 
 try {
   execFileSync('npm', ['pack', '--silent', '--pack-destination', workDirectory], { cwd: repository, stdio: 'ignore' });
-  const { name, version } = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8'));
+  const { name, version } = readJson(join(repository, 'package.json'));
   const tarball = join(workDirectory, `${name}-${version}.tgz`);
   const migrations = join(here, 'migrations.mjs');
   const [nodes, ...directories] = await awaitAll([
     installNodes(),
-    ...CONSUMERS.map((consumer) => build(consumer, tarball)),
+    ...Object.entries(CONSUMERS).map(([consumer, peers]) => build(consumer, peers, tarball)),
   ]);
   for (const directory of directories) {
     const outputs = await awaitAll(

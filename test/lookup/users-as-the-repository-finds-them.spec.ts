@@ -24,6 +24,7 @@ import { onEveryDatabase, warnings } from '../fixtures/app.js';
 import type { DatabaseName } from '../fixtures/databases.js';
 import { authenticate, bootOver, entityOf, Named, tokensOf, USER_OF } from '../fixtures/lookups.js';
 import { Statements } from '../fixtures/statements.js';
+import { isOlder } from '../fixtures/versions.js';
 
 /** A table of users, its rows, and the expectation. */
 interface Users {
@@ -226,7 +227,10 @@ describe('A user of typeOrmUsers equals what the repository finds', () => {
     ] as const) {
       const all = Object.entries(columns[environment.databaseName]);
       for (const [column, [options, value]] of joined ? [] : all) {
-        it(`with a column ${column} ${kind}`, async () => {
+        // TypeORM 0.3 has no jsonb on SQLite.
+        const isNew = environment.databaseName === 'sqlite' && options.type === 'jsonb';
+        const title = `with a column ${column} ${kind}${isNew ? ', with TypeORM 1' : ''}`;
+        it.skipIf(isNew && isOlder('typeorm', '1.0.0'))(title, async () => {
           const entity = entityOf({ id: { primary: true, type: 'integer' }, [column]: options });
           await expectFound({ entity, rows: [{ id: 1, name: 'ann', [column]: value }], joined });
         });
