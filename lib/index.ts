@@ -68,6 +68,7 @@ export type {
 } from './tokens/token.interfaces.js';
 export type { PersonalToken, PersonalTokenOptions, RotateOptions } from './tokens/personal/personal-token.js';
 export { PersonalTokenService } from './tokens/personal/personal-token.service.js';
+export { hasScope } from './tokens/token-scopes.js';
 export { Token } from './tokens/token.entity.js';
 export type { TokenPurpose } from './tokens/token-purpose.js';
 export type { Credentials, UserStore } from './users/user-store.js';

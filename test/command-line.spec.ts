@@ -68,7 +68,7 @@ describe('The command line', () => {
         const app = await boot(environment);
         const user = await app.createUser();
         const source = project.dataSource('issued.js', environment);
-        const name = ['--name', 'nightly export'];
+        const name = ['--name', 'nightly export', '--scope', 'notes:read', '--scope', 'notes:write'];
         const issued = await project.run(['issue', user.username, '-d', source, '--lifespan', '7d', ...name]);
         expect(issued).toMatchObject({ code: 0, stdout: expect.stringMatching(/^ext_[\w-]{70}\n$/) });
         const token = issued.stdout.trim();
@@ -76,7 +76,7 @@ describe('The command line', () => {
         const me = await app.get('/me', token);
         expect(me.json).toMatchObject({
           user: { id: user.id },
-          token: { name: 'nightly export', lifespan: 7 * DAY_MS },
+          token: { name: 'nightly export', lifespan: 7 * DAY_MS, scopes: ['notes:read', 'notes:write'] },
         });
 
         // The second call finds the user by id.
@@ -282,6 +282,24 @@ describe('The command line', () => {
         });
       });
 
+      it('reads an empty cell of scopes or abilities of an import file as a token that may do nothing', async () => {
+        const cells = {
+          scopes: ['notes:read notes:write', ''],
+          abilities: ['"[""*""]"', '"[""notes:read""]"', ''],
+        };
+        const read: Record<string, unknown[]> = {};
+        for (const [column, values] of Object.entries(cells)) {
+          const user = await app.createUser();
+          const keys = values.map(key);
+          const lines = values.map((cell, index) => `${keys[index]},${user.id},${new Date().toISOString()},${cell}`);
+          const file = project.write(`${column}.csv`, `key,userId,created,${column}\n${lines.join('\n')}\n`);
+          await importFile(app.tokens, join(project.directory, file), () => undefined, new AbortController().signal);
+          read[column] = [];
+          for (const imported of keys) read[column].push((await app.tokens.authenticate(imported)).token.scopes);
+        }
+        expect(read).toEqual({ scopes: [['notes:read', 'notes:write'], []], abilities: [null, ['notes:read'], []] });
+      });
+
       describe('names the line of an import file', () => {
         const good = () => `${key()},1,2026-01-31T12:00:00Z`;
         it.each([
@@ -419,7 +437,7 @@ describe('The command line', () => {
           const tokens = Array.from({ length: 1000 }, () => ({ key: key(), userId: '1', created: new Date(0) }));
           // The records are skipped one by one without a write, and this takes longer than the 80 ms after which the bar appears.
           for (let index = 0; index < tokens.length; index += 500) {
-            const rows = tokens.slice(index, index + 500).map((token) => rowOfImported(token));
+            const rows = tokens.slice(index, index + 500).map((token) => rowOfImported(token, null));
             await app.dataSource.getRepository(Token).insert(rows);
           }
           const lines = tokens.map((token) => `${token.key},1,1970-01-01T00:00:00Z`);

@@ -18,6 +18,8 @@ const COLUMNS: readonly (keyof ImportedToken)[] = [
   'lifespan',
   'name',
   'lastUsedAt',
+  'scopes',
+  'abilities',
 ];
 
 /** The result of an import. */
@@ -106,7 +108,7 @@ function checkHeader(header: string[]): string[] {
   return header;
 }
 
-/** The token of a record. An empty cell counts as absent. */
+/** The token of a record. An empty cell counts as absent, but an empty list of scopes allows nothing: it must not allow everything. */
 function tokenOf(header: readonly string[], cells: readonly string[]): ImportedToken {
   if (cells.length !== header.length) {
     throw new TypeError(`there are ${cells.length} cells, and ${header.length} columns in the header`);
@@ -116,6 +118,8 @@ function tokenOf(header: readonly string[], cells: readonly string[]): ImportedT
     created = '',
     lastUsedAt,
     lifespan,
+    scopes,
+    abilities,
     ...rest
   } = Object.fromEntries(header.map((name, column) => [name, cells[column] || undefined])) as Cells;
   return {
@@ -124,6 +128,8 @@ function tokenOf(header: readonly string[], cells: readonly string[]): ImportedT
     created: parseInstant('created', created),
     ...(lastUsedAt && { lastUsedAt: parseInstant('lastUsedAt', lastUsedAt) }),
     ...(lifespan && { lifespan: lifespan === 'never' ? null : lifespan }),
+    ...(header.includes('scopes') && { scopes: scopes?.split(' ') ?? [] }),
+    ...(header.includes('abilities') && { abilities: abilities ?? null }),
   };
 }
 

@@ -42,7 +42,10 @@ export function addPruneCommand({ program, output, interruption }: CommandContex
 /** Adds the command `import`, which takes over tokens of another package. */
 export function addImportCommand({ program, output, interruption }: CommandContext): void {
   addCommand(program, 'import <file.csv>', 'Imports valid tokens of another package from a CSV file with a header.')
-    .addHelpText('after', '\nColumns: userId, created, and key or digest; optionally lifespan, name, lastUsedAt.')
+    .addHelpText(
+      'after',
+      '\nColumns: userId, created, and key or digest; optionally lifespan, name, lastUsedAt, scopes or abilities.',
+    )
     .action(async (path: string, options: CommonOptions) => {
       const { importFile } = await import('./import-file.js');
       const signal = interruption.listen();

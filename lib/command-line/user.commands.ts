@@ -17,6 +17,14 @@ import { promptForUsername, readPassword } from './secrets.js';
 // commander treats null as no value.
 const parseLifespan = (text: string): number | 'never' => (text === 'never' ? text : parseDurationArgument(text));
 
+const appendScope = (scope: string, scopes: string[] = []): string[] => [...scopes, scope];
+
+interface IssueCommandOptions extends UserOptions {
+  lifespan?: number | 'never';
+  name?: string;
+  scope?: string[];
+}
+
 /** Adds the command `list`, which shows the devices of a user. */
 export function addListCommand({ program, output }: CommandContext): void {
   addUserCommand(program, 'list <user>', 'Lists the active devices of a user, newest first.').action(
@@ -54,12 +62,14 @@ export function addIssueCommand({ program, output }: CommandContext): void {
   )
     .option('--lifespan <duration>', "such as 7d, or never; by default the module's", parseLifespan)
     .option('--name <name>', 'name of the device')
-    .action(async (idOrName: string, options: UserOptions & { lifespan?: number | 'never'; name?: string }) => {
+    .option('--scope <scope>', 'what the token may do; repeat it for more scopes; by default everything', appendScope)
+    .action(async (idOrName: string, options: IssueCommandOptions) => {
       await withApplication(options, async ({ tokens, users }) => {
         const user = await findUser(users, idOrName, options.by);
         const { plainText, token } = await tokens.issue(users.getId(user), {
           lifespan: options.lifespan === 'never' ? null : options.lifespan,
           name: options.name,
+          scopes: options.scope,
         });
         const { deviceId } = token;
         const expiresAt = tokens.expiryOf(token);

@@ -1,6 +1,6 @@
 /**
  * Thrown at start-up if an option is invalid, or if the application cannot work with its options. Also thrown by
- * `ExpiringTokenService.issue` if its `lifespan` is invalid.
+ * `ExpiringTokenService.issue` if its `lifespan` or its `scopes` are invalid.
  */
 export class ExpiringTokenOptionsError extends Error {
   /** Identifies the error if `instanceof` cannot: in a log, or if the package is installed twice. */

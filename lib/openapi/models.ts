@@ -32,6 +32,7 @@ export const CurrentTokenModel = apiModel('ExpiringTokenCurrent', {
   createdAt: time,
   expiresAt: timeOrNull,
   lastUsedAt: timeOrNull,
+  scopes: { type: 'array', items: text, nullable: true, description: 'null: everything that the user may do' },
 });
 
 export const DeviceModel = apiModel('ExpiringTokenDevice', {

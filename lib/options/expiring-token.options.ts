@@ -112,6 +112,15 @@ export interface ExpiringTokenOptions {
   prune?: PruneOptions | boolean;
 
   /**
+   * The scopes that tokens of this application can have, for example `['notes:read', 'notes:write']`: a token with scopes may do
+   * less than its user. Each name is one scope of RFC 6749 §3.3, printable ASCII without spaces, `"` and `\\`. A decorator that
+   * asks for another name stops the start, and no token gets another one. Without this option, code may use any name.
+   *
+   * @defaultValue none
+   */
+  scopes?: readonly string[];
+
+  /**
    * Accepts tokens that `ExpiringTokenService.import()` took over from another package: `'drf'`, 40 hexadecimal digits;
    * `'sanctum'`, with or without the id before the `|`.
    *

@@ -14,6 +14,7 @@ import {
   parsePrune,
   parseRefresh,
 } from './resolve-nested-options.js';
+import { parseCatalogue } from './scopes.js';
 
 /** RFC 2104 §3: an HMAC key that is shorter than the hash weakens it. */
 const MIN_SECRET_BYTES = 32;
@@ -123,6 +124,7 @@ export function resolveOptions(options: ExpiringTokenOptions) {
     expiredStatus = 401,
     prefix = 'ext_',
     imported = [],
+    scopes,
     cache = false,
     hashConcurrency,
     namespace,
@@ -182,6 +184,8 @@ export function resolveOptions(options: ExpiringTokenOptions) {
     /** The starts of all tokens that authenticate. */
     prefixes: Object.freeze(personalTokens ? [loginPrefix, personalTokens.prefix] : [loginPrefix]),
     imported: parseImported(imported),
+    /** Null without a catalogue: then every scope is known. */
+    scopes: parseCatalogue(scopes),
     cache: parseCache(cache),
     hashConcurrency:
       hashConcurrency === undefined ? null : checkInteger('hashConcurrency', hashConcurrency, 1, MAX_CONCURRENT_HASHES),

@@ -13,6 +13,7 @@ export interface CurrentTokenResponse {
   createdAt: Date;
   expiresAt: Date | null;
   lastUsedAt: Date | null;
+  scopes: string[] | null;
 }
 
 /** `GET token`: the token in use. */
@@ -29,7 +30,7 @@ export class TokenController {
   }))
   show(@Req() request: AuthenticatedRequest): CurrentTokenResponse {
     const token = tokenOf(request);
-    const { deviceId, name, created, lastUsedAt } = token;
-    return { deviceId, name, createdAt: created, expiresAt: this.tokens.expiryOf(token), lastUsedAt };
+    const { deviceId, name, created, lastUsedAt, scopes } = token;
+    return { deviceId, name, createdAt: created, expiresAt: this.tokens.expiryOf(token), lastUsedAt, scopes };
   }
 }

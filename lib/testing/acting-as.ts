@@ -11,19 +11,19 @@ import type { UserStore } from '../users/user-store.js';
  *
  * @param app - the application, or the testing module
  * @param user - the user, as the application's user store returns it
- * @param options - `lifespan` and `name` of the token, as `ExpiringTokenService.issue` takes them
+ * @param options - `lifespan`, `name` and `scopes` of the token, as `ExpiringTokenService.issue` takes them
  * @returns headers for supertest or for `app.inject`
  * @throws TypeError if `user` is not an object, for example an id
  * @example
  * ```ts
  * await request(app.getHttpServer()).get('/me').set(await actingAs(app, ann)).expect(200);
- * await app.inject({ url: '/me', headers: await actingAs(app, ann) });
+ * await app.inject({ url: '/me', headers: await actingAs(app, ann, { scopes: ['notes:read'] }) });
  * ```
  */
 export async function actingAs(
   app: INestApplicationContext,
   user: object,
-  options: Pick<IssueOptions, 'lifespan' | 'name'> = {},
+  options: Pick<IssueOptions, 'lifespan' | 'name' | 'scopes'> = {},
 ): Promise<Record<'Authorization', string>> {
   if (typeof user !== 'object' || user === null) throw new TypeError('actingAs takes the user itself, not its id.');
   const get = <T>(token: Parameters<typeof app.get<T>>[0]) => app.get<T>(token, { strict: false });

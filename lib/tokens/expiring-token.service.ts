@@ -1,9 +1,12 @@
-import { Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { isUuid } from '../database/uuid-v7.js';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
 import { orUnavailable } from '../errors/service-unavailable.js';
+import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import { parseDuration } from '../options/duration.js';
+import type { ResolvedOptions } from '../options/resolve-options.js';
+import { parseScopes } from '../options/scopes.js';
 import { checkUserId } from '../users/user-id.js';
 import { checkExcept, type Device, sanitizeLabel, withoutUnstorable } from './device.js';
 import type { Emit } from './events/token.events.js';
@@ -43,6 +46,7 @@ import { UserTransactions } from './transactions/user.transactions.js';
 export class ExpiringTokenService {
   /** @internal Nest calls it. */
   constructor(
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     private readonly authenticator: TokenAuthenticator,
     private readonly refresher: TokenRefresher,
     private readonly issuer: TokenIssuer,
@@ -57,18 +61,19 @@ export class ExpiringTokenService {
    * Issues a token to a new device of a user.
    *
    * @param userId - what `UserStore.getId` returns for the user; the user is not looked up
-   * @throws ExpiringTokenOptionsError for an invalid lifespan
+   * @throws ExpiringTokenOptionsError for an invalid lifespan, or for a scope that the option `scopes` does not contain
    * @throws ExpiringTokenException `limit_reached`
    * @example
    * ```ts
-   * const { plainText } = await tokens.issue(user.id, { name: 'nightly export', lifespan: '1h' });
+   * const { plainText } = await tokens.issue(user.id, { name: 'nightly export', lifespan: '1h', scopes: ['notes:read'] });
    * ```
    */
   async issue(userId: string, options: IssueOptions = {}): Promise<IssuedToken> {
     checkUserId(userId);
     const lifespan =
       options.lifespan === undefined ? null : parseDuration('lifespan', options.lifespan, { never: true });
-    const token = { purpose: 'access', lifespan } as const;
+    const scopes = parseScopes(options.scopes, this.options.scopes);
+    const token = { purpose: 'access', lifespan, scopes } as const;
     const script = (labels: DeviceOptions) => (emit: Emit) => this.scripts.issue(userId, labels, token, emit);
     return this.transactions.run(userId, script(options), { fallbacks: withoutUnstorable(options).map(script) });
   }
@@ -239,7 +244,7 @@ export class ExpiringTokenService {
    * ```
    */
   import(tokens: Iterable<ImportedToken> | AsyncIterable<ImportedToken>): Promise<number> {
-    return importTokens(tokens, (row) => orUnavailable(() => this.store.insertNew(row)));
+    return importTokens(tokens, this.options.scopes, (row) => orUnavailable(() => this.store.insertNew(row)));
   }
 
   /**

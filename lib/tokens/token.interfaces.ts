@@ -56,6 +56,11 @@ export interface LogInOptions extends DeviceOptions {
 export interface IssueOptions extends DeviceOptions {
   /** Its own lifespan, which a change of the module's option does not affect; null: it never expires. */
   lifespan?: Duration | null;
+  /**
+   * What it may do, as names of the option `scopes`; at most 1,000 characters, with a space between two. The empty list allows
+   * nothing that asks for a scope. Default: null, everything that its user may do.
+   */
+  scopes?: readonly string[] | null;
 }
 
 /** Options of a change to the devices of a user. */
@@ -91,6 +96,13 @@ export interface ImportedToken {
   name?: string | null;
   /** When it was last used. Default: the option `idle` counts from `created`. */
   lastUsedAt?: Date | null;
+  /** What it may do, as names of the option `scopes`. Default: null, everything that its user may do. */
+  scopes?: readonly string[] | null;
+  /**
+   * In place of `scopes`, for Sanctum: `personal_access_tokens.abilities`, as the list or as its JSON. A list with `*` allows
+   * everything; null allows nothing that asks for a scope.
+   */
+  abilities?: readonly string[] | string | null;
 }
 
 /** Options of a sweep that the application starts. */

@@ -35,6 +35,7 @@ import {
   ExpiringTokenService,
   type ExpiringTokenStructuralOptions,
   hashPassword,
+  hasScope,
   type HttpRequest,
   type ImportedShape,
   type ImportedToken,
@@ -199,6 +200,7 @@ const runtime: Required<ExpiringTokenOptions> = {
   hashConcurrency: 1,
   cache,
   prune,
+  scopes: ['notes:read', 'notes:write'],
   imported: shapes,
   secret: ['a new secret of thirty-two bytes, or more', 'the old secret of thirty-two bytes, or more'],
   obtain: policies[0]!,
@@ -352,7 +354,12 @@ export async function everyMethod(tokens: ExpiringTokenService, users: UserServi
   const { id }: { id: string } = created;
   const hashed: string = await hashPassword('a third horse');
 
-  const options: IssueOptions & DeviceOptions = { name: 'export', userAgent: 'curl/8', lifespan: null };
+  const options: IssueOptions & DeviceOptions = {
+    name: 'export',
+    userAgent: 'curl/8',
+    lifespan: null,
+    scopes: ['notes:read'],
+  };
   const { plainText, token }: IssuedToken = await tokens.issue(id, options);
   const { user, token: row }: Authentication = await tokens.authenticate(plainText);
   const known: User = user as User;
@@ -366,7 +373,12 @@ export async function everyMethod(tokens: ExpiringTokenService, users: UserServi
     created: Date;
     lifespan: number | null;
     lastUsedAt: Date | null;
+    scopes: string[] | null;
+    authenticatedAt: Date | null;
+    address: string | null;
+    actorId: string | null;
   } = token;
+  const mayWrite: boolean = hasScope(token, 'notes:write');
 
   const loggedIn: LoggedIn = await tokens.logIn(id, { name: 'telephone' });
   const pair: IssuedPair = await tokens.refresh(loggedIn.refresh!.plainText);
@@ -387,6 +399,8 @@ export async function everyMethod(tokens: ExpiringTokenService, users: UserServi
   const imported: ImportedToken[] = [
     { userId: id, key: '0'.repeat(40), created: new Date() },
     { userId: id, digest: '0'.repeat(64), created: new Date(), lifespan: null, name: 'old', lastUsedAt: null },
+    { userId: id, key: '1'.repeat(40), created: new Date(), scopes: ['notes:read'] },
+    { userId: id, digest: '1'.repeat(64), created: new Date(), abilities: '["notes:read"]' },
   ];
   const taken: number = await tokens.import(imported);
   const pruned: number = await tokens.prune();
@@ -401,8 +415,18 @@ export async function everyMethod(tokens: ExpiringTokenService, users: UserServi
   );
   const deleted: boolean = await users.delete(changedEvent.userId);
 
-  const results = [known.username, purpose, devices.length, revoked, ended, expiry instanceof Date, taken, pruned];
-  deepEqual(results, ['ben', 'access', 3, true, 1, true, 2, 0]);
+  const results = [
+    known.username,
+    purpose,
+    devices.length,
+    revoked,
+    ended,
+    expiry instanceof Date,
+    taken,
+    pruned,
+    mayWrite,
+  ];
+  deepEqual(results, ['ben', 'access', 3, true, 1, true, 4, 0, false]);
   deepEqual([changed, locked, code, deleted], [true, true, 'user_inactive', true]);
   deepEqual(hashed.split('$')[1], 'argon2id');
 }

@@ -1,5 +1,6 @@
 import { uuidV7 } from '../../database/uuid-v7.js';
 import { parseDuration } from '../../options/duration.js';
+import { parseScopes } from '../../options/scopes.js';
 import { isUserId, USER_ID_RULE } from '../../users/user-id.js';
 import { sanitizeLabel } from '../device.js';
 import type { ImportedToken } from '../token.interfaces.js';
@@ -28,6 +29,31 @@ function instant(field: string, date: unknown): Date {
   return time >= 0 && time < 2 ** 48 ? new Date(time) : reject(field, 'must be a Date from 1970 on');
 }
 
+/** What Sanctum wrote into its column `abilities`. */
+function scopesOfAbilities(abilities: unknown): unknown {
+  if (abilities === null) return [];
+  let list = abilities;
+  try {
+    if (typeof abilities === 'string') list = JSON.parse(abilities);
+  } catch {
+    // A list is required below.
+  }
+  if (!Array.isArray(list)) return reject('abilities', 'must be a list, its JSON, or null');
+  return list.includes('*') ? null : list;
+}
+
+function scopesOf({ scopes, abilities }: ImportedToken, catalogue: readonly string[] | null): string[] | null {
+  if (scopes !== undefined && abilities !== undefined) reject('scopes', 'and abilities must not both be given');
+  const field = abilities === undefined ? 'scopes' : 'abilities';
+  try {
+    return parseScopes(abilities === undefined ? scopes : scopesOfAbilities(abilities), catalogue);
+  } catch (error) {
+    if (error instanceof TypeError) throw error;
+    const names = catalogue ? 'names of the option scopes' : 'names without spaces';
+    return reject(field, `must be ${names}, at most 1,000 characters of them`);
+  }
+}
+
 function lifespanOf(lifespan: unknown): number | null {
   if (lifespan === undefined) return null;
   try {
@@ -43,9 +69,10 @@ function lifespanOf(lifespan: unknown): number | null {
 /**
  * The row of a token that another package issued.
  *
+ * @param catalogue - the option `scopes`; null: every scope is known
  * @throws TypeError naming the field, and never the value
  */
-export function rowOfImported(imported: ImportedToken): TokenRow {
+export function rowOfImported(imported: ImportedToken, catalogue: readonly string[] | null): TokenRow {
   const { userId, lifespan, name, lastUsedAt } = imported;
   if (!isUserId(userId)) reject('userId', USER_ID_RULE);
   const digest = digestOf(imported);
@@ -61,7 +88,7 @@ export function rowOfImported(imported: ImportedToken): TokenRow {
     created,
     lifespan: lifespanOf(lifespan),
     lastUsedAt: lastUsedAt ? instant('lastUsedAt', lastUsedAt) : null,
-    scopes: null,
+    scopes: scopesOf(imported, catalogue),
     authenticatedAt: null,
     address: null,
     actorId: null,
@@ -71,19 +98,21 @@ export function rowOfImported(imported: ImportedToken): TokenRow {
 /**
  * Imports tokens one after another.
  *
+ * @param catalogue - the option `scopes`; null: every scope is known
  * @param insert - returns false for a row that exists already
  * @returns how many were new
  * @throws TypeError naming the position and the field of the first token that cannot be imported, and never its value
  */
 export async function importTokens(
   tokens: Iterable<ImportedToken> | AsyncIterable<ImportedToken>,
+  catalogue: readonly string[] | null,
   insert: (row: TokenRow) => Promise<boolean>,
 ): Promise<number> {
   let index = 0;
   let added = 0;
   for await (const token of tokens) {
     try {
-      if (await insert(rowOfImported(token))) added++;
+      if (await insert(rowOfImported(token, catalogue))) added++;
     } catch (error) {
       if (error instanceof TypeError) error.message = `tokens[${index}]: ${error.message}`;
       throw error;

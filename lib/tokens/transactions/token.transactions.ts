@@ -45,12 +45,12 @@ export class TokenTransactions {
   /**
    * Issues a token to a new device, which counts for the option `limit` only if tokens of this purpose make a device.
    *
-   * @param token - its purpose, and its own lifespan or null
+   * @param token - its purpose, its own lifespan or null, and its scopes or null
    */
   *issue(
     userId: string,
     options: DeviceOptions,
-    token: Pick<TokenRow, 'purpose' | 'lifespan'>,
+    token: Pick<TokenRow, 'purpose' | 'lifespan' | 'scopes'>,
     emit: Emit,
   ): TransactionScript<IssuedToken> {
     const device = yield* this.newDevice(userId, options, { purpose: token.purpose, via: 'issue' }, emit);
