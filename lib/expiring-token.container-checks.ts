@@ -2,10 +2,18 @@ import * as nest from '@nestjs/common';
 import { Scope, type Type } from '@nestjs/common';
 import { APP_GUARD, type ApplicationConfig, MetadataScanner, type ModulesContainer } from '@nestjs/core';
 import { ExpiringTokenGuard } from './authentication/expiring-token.guard.js';
-import { hasGuards, needOf, TOKEN_GUARD, unguardedMethodsOf } from './authentication/handler-requirements.js';
+import {
+  hasGuards,
+  namedScopesOf,
+  needOf,
+  TOKEN_GUARD,
+  unguardedMethodsOf,
+} from './authentication/handler-requirements.js';
 import { RequestOwner } from './authentication/request-owner.js';
 import { ExpiringTokenOptionsError, LIST_COPIES } from './errors/expiring-token-options.error.js';
 import { GlobalGuard } from './authentication/global.guard.js';
+import { formatValue } from './options/option-checks.js';
+import { isScopeToken } from './options/scopes.js';
 
 /** A module in Nest's container. */
 export type NestModule = ModulesContainer extends Map<string, infer Module> ? Module : never;
@@ -124,10 +132,11 @@ function findOpenMessage(gateway: Type): string | undefined {
 }
 
 /**
- * Checks that the guards of `app.useGlobalGuards()` exist, and that `@RequireToken()` and the like stand only where a guard can read them: alone
- * they protect nothing, and the handler is open.
+ * Checks that the guards of `app.useGlobalGuards()` exist, and that `@RequireToken()` and `@RequireScopes()` stand only where a
+ * guard can read them: alone they protect nothing, and the handler is open.
  *
- * @throws ExpiringTokenOptionsError if the class of a guard is registered, or a handler with such a decorator has no guard of its own, of its class or of the application
+ * @throws ExpiringTokenOptionsError if the class of a guard is registered, or a handler with such a decorator has no guard of its
+ * own, of its class or of the application
  */
 export function checkRequirements(modules: ModulesContainer, config: ApplicationConfig): void {
   const uncreated = config.getGlobalGuards().find(isGuardClass) as Type | undefined;
@@ -141,16 +150,41 @@ export function checkRequirements(modules: ModulesContainer, config: Application
   // The owner of requests rejects none.
   const globalGuards = config.getGlobalGuards().filter((guard) => !(guard instanceof RequestOwner));
   if (globalGuards.length > 0 || config.getGlobalRequestGuards().length > 0) return;
+  for (const type of classesIn(modules)) {
+    const [unguarded] = unguardedMethodsOf(type);
+    if (unguarded === undefined) continue;
+    const [method, decorator] = unguarded;
+    throw new ExpiringTokenOptionsError(
+      decorator,
+      `no guard protects ${type.name}.${method}`,
+      'Add @UseGuards(ExpiringTokenGuard) to the class, or set globalGuard: true.',
+    );
+  }
+}
+
+/** The classes of all controllers and providers. */
+function* classesIn(modules: ModulesContainer): Iterable<Type> {
   for (const { controllers, providers } of modules.values()) {
     for (const { metatype } of [...controllers.values(), ...providers.values()]) {
-      if (typeof metatype !== 'function' || !metatype.prototype) continue;
-      const [unguarded] = unguardedMethodsOf(metatype as Type);
-      if (unguarded === undefined) continue;
-      const [method, decorator] = unguarded;
+      if (typeof metatype === 'function' && metatype.prototype) yield metatype as Type;
+    }
+  }
+}
+
+/**
+ * Checks the scopes that decorators ask for: with a spelling mistake, no token with scopes could call the handler.
+ *
+ * @param catalogue - the option `scopes`; null: every scope is known
+ * @throws ExpiringTokenOptionsError if one is no scope, or not in the catalogue
+ */
+export function checkScopeNames(modules: ModulesContainer, catalogue: readonly string[] | null): void {
+  for (const type of classesIn(modules)) {
+    for (const [place, scope] of namedScopesOf(type)) {
+      if (isScopeToken(scope) && (!catalogue || catalogue.includes(scope))) continue;
       throw new ExpiringTokenOptionsError(
-        decorator,
-        `no guard protects ${metatype.name}.${method}`,
-        'Add @UseGuards(ExpiringTokenGuard) to the class, or set globalGuard: true.',
+        'scopes',
+        `${place} asks for ${formatValue(scope)}, which is ${isScopeToken(scope) ? 'not in the list' : 'no scope'}`,
+        catalogue ? `The list has ${catalogue.join(', ')}.` : 'A scope is printable ASCII without spaces, " and \\.',
       );
     }
   }

@@ -10,6 +10,7 @@ import {
   checkGateways,
   checkGlobalGuards,
   checkRequirements,
+  checkScopeNames,
   checkScopes,
   moduleOf,
 } from './expiring-token.container-checks.js';
@@ -99,7 +100,8 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
     checkScopes(own, this.extras.users);
     checkGlobalGuards(this.modules);
     checkRepositories(this.modules, own, this.extras);
-    const { hashConcurrency } = this.module.get<ResolvedOptions>(RESOLVED_OPTIONS);
+    const { hashConcurrency, scopes } = this.module.get<ResolvedOptions>(RESOLVED_OPTIONS);
+    checkScopeNames(this.modules, scopes);
     if (hashConcurrency !== null) setHashConcurrency(hashConcurrency);
     // An application without HTTP has no adapter.
     if (this.host.httpAdapter) redactBodyParserErrors(this.host.httpAdapter);

@@ -29,6 +29,8 @@ export {
   OptionalToken,
   Public,
   RequireLogin,
+  RequireAnyScope,
+  RequireScopes,
   RequireToken,
 } from './authentication/expiring-token.decorators.js';
 export { ExpiringTokenGuard } from './authentication/expiring-token.guard.js';

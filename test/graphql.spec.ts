@@ -26,6 +26,8 @@ import {
   PersonalTokenService,
   Public,
   RequireLogin,
+  RequireAnyScope,
+  RequireScopes,
   type Token,
   type User,
 } from 'nestjs-expiring-token';
@@ -107,6 +109,37 @@ class NotesResolver {
 
 @Module({ providers: [NotesResolver] })
 class NotesModule {}
+
+@Resolver(() => Note)
+@UseGuards(ExpiringTokenGuard)
+class ScopedResolver {
+  @RequireAnyScope('notes:read', 'notes:write')
+  @Query(() => Note)
+  read(): Note {
+    return { id: '1', owner: 'me' };
+  }
+
+  @RequireScopes('notes:write')
+  @Mutation(() => Note)
+  write(): Note {
+    return { id: '2', owner: 'me' };
+  }
+
+  @RequireScopes('notes:secret')
+  @ResolveField(() => String, { nullable: true })
+  secret(): string {
+    return 'a secret';
+  }
+
+  @RequireScopes('notes:read')
+  @Subscription(() => Note)
+  noted() {
+    return notes();
+  }
+}
+
+@Module({ providers: [ScopedResolver] })
+class ScopedModule {}
 
 /** A gateway or resolver without a guard of its own. */
 @Resolver()
@@ -238,6 +271,26 @@ describe.each(DRIVERS)('GraphQL with $driver', ({ module, adapter }) => {
           headers: [...bearer('x'), ...bearer('y')],
         });
         expect(refusalOf(twice)).toEqual([{ message: 'More than one Authorization header', code: 'request_invalid' }]);
+      });
+
+      it('checks the scopes of queries, mutations and fields, each for itself', async () => {
+        await boot({ scopes: ['notes:read', 'notes:write', 'notes:secret'] }, ScopedModule);
+        const { id } = await app.createUser();
+        const tokenWith = async (...scopes: string[]) => (await app.tokens.issue(id, { scopes })).plainText;
+        const reader = await tokenWith('notes:read');
+        const refusal = [{ message: 'The token lacks a required scope', code: 'scope_insufficient' }];
+        expect((await ask('{ read { owner } }', reader)).json).toEqual({ data: { read: { owner: 'me' } } });
+        const mutation = await ask('mutation { write { owner } }', reader);
+        expect(refusalOf(mutation)).toEqual(refusal);
+        expect(mutation.headers['www-authenticate']).toBe(
+          'Bearer realm="api", error="insufficient_scope", scope="notes:write"',
+        );
+        const field = await ask('{ read { owner secret } }', reader);
+        expect(refusalOf(field)).toEqual(refusal);
+        expect(field.json.data).toEqual({ read: { owner: 'me', secret: null } });
+        const both = await ask('{ read { secret } }', await tokenWith('notes:read', 'notes:secret'));
+        expect(both.json).toEqual({ data: { read: { secret: 'a secret' } } });
+        expect(refusalOf(await ask('{ read { owner } }'))).toMatchObject([{ code: 'token_missing' }]);
       });
 
       it('serves optional and public fields without a token, but not their guarded fields', async () => {

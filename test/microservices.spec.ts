@@ -17,6 +17,7 @@ import {
   type HttpRequest,
   OptionalToken,
   Public,
+  RequireScopes,
   type Token,
   type User,
 } from 'nestjs-expiring-token';
@@ -52,6 +53,12 @@ class NotesMessages {
   @MessagePattern(`${RUN}.optional`)
   optional(@CurrentUser() user: User | null, @CurrentToken() token: Token | null) {
     return { user: user?.username ?? null, hasToken: token !== null };
+  }
+
+  @RequireScopes('notes:read')
+  @MessagePattern(`${RUN}.read`)
+  read() {
+    return 'read';
   }
 
   @Public()
@@ -168,6 +175,15 @@ function itAuthenticates(name: string, transport: () => Promise<TransportOptions
           expect(await hybrid.ask('whoami', { token }), code).toEqual(refused(code, message));
           expect(await hybrid.ask('optional', { token }), code).toEqual(refused(code, message));
         }
+      });
+
+      it('are rejected if the token lacks a scope', async () => {
+        const { id } = await hybrid.app.createUser();
+        const ask = async (scopes: string[]) =>
+          hybrid.ask('read', { token: (await hybrid.app.tokens.issue(id, { scopes })).plainText });
+        expect(await ask(['notes:read'])).toBe('read');
+        expect(await ask(['other'])).toEqual(refused('scope_insufficient', 'The token lacks a required scope'));
+        expect(await hybrid.ask('read', {})).toEqual(MISSING);
       });
 
       it('are rejected by a guard that does not override getRequest, and the log says what to do', async () => {

@@ -20,6 +20,7 @@ import {
   PersonalTokenService,
   Public,
   RequireLogin,
+  RequireScopes,
   SocketAuthenticator,
   type Token,
   type User,
@@ -68,6 +69,12 @@ class NotesMessages {
   @SubscribeMessage('account')
   account(@CurrentUser() user: User) {
     return { event: 'account', data: { user: user.username } };
+  }
+
+  @RequireScopes('notes:read')
+  @SubscribeMessage('read')
+  read() {
+    return { event: 'read', data: { read: true } };
   }
 
   @Public()
@@ -307,6 +314,24 @@ describe.each(KINDS)('A gateway of $kind', ({ notes, connect, configure, closedB
           expect(await client.ask('optional'), code).toEqual(exception(code, message));
           client.leave();
         }
+      });
+
+      it('checks the scopes of each message, and the connection stays open', async () => {
+        const app = await boot(environment, { scopes: ['notes:read', 'notes:write'] });
+        const user = await app.createUser();
+        const clientWith = async (...scopes: string[]) =>
+          connect(app, bearerOf((await app.tokens.issue(user.id, { scopes })).plainText));
+        const writer = await clientWith('notes:write');
+        expect(await writer.ask('read')).toEqual(exception('scope_insufficient', 'The token lacks a required scope'));
+        expect(await writer.ask('whoami')).toMatchObject({ user: user.username });
+        // The earlier message was accepted, which says nothing about this one.
+        expect(await writer.ask('read')).toMatchObject({ code: 'scope_insufficient' });
+        expect(writer.isOpen).toBe(true);
+        const reader = await clientWith('notes:read');
+        expect(await reader.ask('read')).toEqual({ read: true });
+        const nobody = await connect(app, {});
+        expect(await nobody.ask('read')).toMatchObject({ code: 'token_missing' });
+        for (const client of [writer, reader, nobody]) client.leave();
       });
 
       it('rejects a handshake with two tokens', async () => {

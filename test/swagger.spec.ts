@@ -7,6 +7,8 @@ import {
   type ExpiringTokenModuleOptions,
   OptionalToken,
   Public,
+  RequireAnyScope,
+  RequireScopes,
 } from 'nestjs-expiring-token';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { onEveryEnvironment, PASSWORD, type TestApp } from './fixtures/app.js';
@@ -287,6 +289,53 @@ class DogsController {
   @Get('first')
   show() {}
 }
+
+@UseGuards(ExpiringTokenGuard)
+@Controller('geese')
+@RequireScopes('geese')
+class GeeseController {
+  @Get()
+  list() {}
+
+  @RequireAnyScope('read', 'write')
+  @Get('any')
+  any() {}
+
+  @RequireScopes('read', 'write')
+  @OptionalToken()
+  @Get('all')
+  all() {}
+
+  @Public()
+  @Get('public')
+  open() {}
+}
+
+describe('@RequireScopes() and @RequireAnyScope()', () => {
+  onEveryEnvironment(
+    (environment) => {
+      it('document the scopes of each route, and the response without them', async () => {
+        const app = await environment.boot({ controllers: [GeeseController], options: { isGlobal: true } });
+        const document = await ApiDocument.of(app);
+        const securityOf = (path: string) => document.operation('get', path).security;
+        expect(securityOf('/geese')).toEqual([{ bearer: ['geese'] }]);
+        expect(securityOf('/geese/any')).toEqual([{ bearer: ['read', 'geese'] }, { bearer: ['write', 'geese'] }]);
+        expect(securityOf('/geese/all')).toEqual([{ bearer: ['read', 'write', 'geese'] }]);
+        expect(securityOf('/geese/public')).toEqual([{}]);
+        expect(Object.keys(document.operation('get', '/geese').responses)).toEqual(['200', '400', '401', '403', '503']);
+        expect(Object.keys(document.operation('get', '/geese/public').responses)).toEqual(['200']);
+        const { plainText } = await app.tokens.issue((await app.createUser()).id, { scopes: ['read'] });
+        const refusal = await app.get('/geese/any', plainText);
+        expect(refusal.status).toBe(403);
+        document.expectDocumented('get', '/geese/any', refusal);
+        expect(JSON.stringify(document.operation('get', '/geese/any').responses['403']!.headers)).toContain(
+          JSON.stringify(refusal.headers['www-authenticate']),
+        );
+      });
+    },
+    { databases: ['sqlite'] },
+  );
+});
 
 describe('ApiExpiringToken', () => {
   onEveryEnvironment(

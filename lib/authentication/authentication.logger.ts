@@ -41,9 +41,15 @@ export class AuthenticationLogger {
     this.logger.log(this.line(`${action} refused`, request, { ...codeOf(error), ...subject }));
   }
 
-  /** Logs a refused token, at level `debug` because clients with expired tokens are frequent. */
-  tokenRefused(request: HttpRequest, error: unknown): void {
-    if (error instanceof HttpException) this.logger.debug(this.line('Token refused', request, codeOf(error)));
+  /**
+   * Logs a refused token, at level `debug` because clients with expired tokens are frequent.
+   *
+   * @param token - a valid one, which may not do what the request asks for
+   */
+  tokenRefused(request: HttpRequest, error: unknown, token?: { userId: string; deviceId: string }): void {
+    if (!(error instanceof HttpException)) return;
+    const { userId, deviceId } = token ?? {};
+    this.logger.debug(this.line('Token refused', request, { ...codeOf(error), userId, deviceId }));
   }
 
   private line(message: string, { ip }: HttpRequest, details: object): string {

@@ -1,7 +1,13 @@
-import { createParamDecorator, type PipeTransform, SetMetadata, type Type } from '@nestjs/common';
+import { createParamDecorator, type CustomDecorator, type PipeTransform, SetMetadata, type Type } from '@nestjs/common';
 import type { Token } from '../tokens/token.entity.js';
 import { findRequest } from '../transports/transport-of.js';
-import { LOGIN_REQUIRED, OPENING, TOKEN_REQUIRED } from './handler-requirements.js';
+import {
+  LOGIN_REQUIRED,
+  OPENING,
+  type RequiredScopes,
+  SCOPES_REQUIRED,
+  TOKEN_REQUIRED,
+} from './handler-requirements.js';
 
 /**
  * Opens a handler, or all handlers of a class, to everybody: {@link ExpiringTokenGuard} accepts every request and does not
@@ -82,6 +88,55 @@ export const RequireToken = () => SetMetadata(TOKEN_REQUIRED, true);
  * ```
  */
 export const RequireLogin = () => SetMetadata(LOGIN_REQUIRED, true);
+
+/** Adds required scopes to those that other decorators of the same method or class require. */
+const addScopes = (scopes: RequiredScopes): CustomDecorator => {
+  const decorate = (target: object, _key?: string | symbol, descriptor?: PropertyDescriptor): void => {
+    const decorated = descriptor ? (descriptor.value as object) : target;
+    const others = (Reflect.getOwnMetadata(SCOPES_REQUIRED, decorated) as RequiredScopes | undefined) ?? [];
+    Reflect.defineMetadata(SCOPES_REQUIRED, [...scopes, ...others], decorated);
+  };
+  return Object.assign(decorate, { KEY: SCOPES_REQUIRED });
+};
+
+/**
+ * Requires a token with all of these scopes, for a handler or for all handlers of a class. A token that may do everything has
+ * them; any other one is answered 403 `scope_insufficient`, with a challenge that names what the handler asks for (RFC 6750 §3.1).
+ *
+ * The scopes of a method, of its class and of the parent classes add up. They need a token, as {@link RequireToken} does, also
+ * beside `@OptionalToken()`. They do not add a guard: {@link ExpiringTokenGuard} stands on the class or the method, or is global.
+ * In a gateway they are checked for each message.
+ *
+ * Danger: with `AuthGuard('expiring-token')` in place of {@link ExpiringTokenGuard} they do nothing, because Passport reads no
+ * decorators.
+ *
+ * @param scopes - names of the option `scopes`. Another name stops the start
+ * @example
+ * ```ts
+ * @RequireScopes('notes:write')
+ * @Post()
+ * create(@CurrentUser() user: User, @Body() note: CreateNote) {
+ *   return this.notes.create(user.id, note);
+ * }
+ * ```
+ */
+export const RequireScopes = (...scopes: [string, ...string[]]): CustomDecorator =>
+  addScopes(scopes.map((scope) => [scope]));
+
+/**
+ * Requires a token with at least one of these scopes. Otherwise it is as {@link RequireScopes}, and adds up with it.
+ *
+ * @param scopes - names of the option `scopes`. Another name stops the start
+ * @example
+ * ```ts
+ * @RequireAnyScope('notes:read', 'notes:write')
+ * @Get()
+ * list(@CurrentUser() user: User) {
+ *   return this.notes.of(user.id);
+ * }
+ * ```
+ */
+export const RequireAnyScope = (...scopes: [string, ...string[]]): CustomDecorator => addScopes([scopes]);
 
 /** A pipe, as `@Body()` and `@Param()` take them. */
 type Pipe = Type<PipeTransform> | PipeTransform;

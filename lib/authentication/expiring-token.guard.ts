@@ -7,7 +7,6 @@ import type { HttpRequest } from '../transports/http-request.js';
 import { transportOf } from '../transports/transport-of.js';
 import { GuardAuthInfo } from './guard-auth-info.js';
 import { isEventStream, requirementsOf, TOKEN_GUARD } from './handler-requirements.js';
-import { assertPermitted } from './token-permission.js';
 import { RequestAuthenticator } from './request-authenticator.js';
 import { ResponseHeadersInterceptor } from './response-headers.interceptor.js';
 import { SocketAuthenticator } from './socket-authenticator.js';
@@ -17,8 +16,8 @@ import { SocketAuthenticator } from './socket-authenticator.js';
  * and `request.authInfo.token` to the row of the token.
  *
  * Guards controllers, GraphQL resolvers and the messages of gateways. The guard closes an accepted connection that stays open
- * (a subscription, a socket, a stream of `@Sse()`) when its token ends. `@Public()`, `@OptionalToken()` and `@RequireToken()` change what a handler
- * requires. The nearest declaration wins, and the guard is one: see {@link Public}.
+ * (a subscription, a socket, a stream of `@Sse()`) when its token ends. `@Public()`, `@OptionalToken()`, `@RequireToken()`,
+ * `@RequireLogin()` and `@RequireScopes()` change what a handler requires. The nearest declaration wins, and the guard is one: see {@link Public}.
  *
  * The guard rejects with an {@link ExpiringTokenException}, and sets the challenge of RFC 6750 §3 on the HTTP response. In a
  * resolver the exception has the form of a GraphQL error with `extensions.code`, in a gateway that of a `WsException`, and in a
@@ -57,7 +56,7 @@ export class ExpiringTokenGuard implements CanActivate {
    *
    * @returns true; a rejected request throws
    * @throws ExpiringTokenException `token_missing`, `token_invalid`, `token_expired`, `user_inactive`, `login_required`,
-   * `request_invalid` or `unavailable`, in the form of the transport
+   * `scope_insufficient`, `request_invalid` or `unavailable`, in the form of the transport
    */
   async canActivate(context: ExecutionContext): Promise<boolean> {
     const need = this.getNeed(context);
@@ -66,10 +65,16 @@ export class ExpiringTokenGuard implements CanActivate {
     if (this.getRequest !== ExpiringTokenGuard.prototype.getRequest) rememberRequest(context, request);
     // A guard of this application accepted the request before. This is no method, because a subclass in JavaScript that happens
     // to have a method of the same name would replace the check without an error.
-    const isAccepted = GuardAuthInfo.isFrom(this.authenticator, request.authInfo) && endsWithResponse(request);
+    const isAuthenticated = GuardAuthInfo.isFrom(this.authenticator, request.authInfo) && endsWithResponse(request);
+    const requirements = requirementsOf(context.getHandler(), context.getClass());
     try {
-      if (!isAccepted) this.accept(context, request, await this.authenticator.authenticate(request, need));
-      assertPermitted(request.authInfo?.token, requirementsOf(context.getHandler(), context.getClass()));
+      if (isAuthenticated) {
+        this.authenticator.assertPermitted(request, request.authInfo?.token, requirements);
+        return true;
+      }
+      const authentication = await this.authenticator.authenticate(request, need);
+      this.authenticator.assertPermitted(request, authentication?.token, requirements);
+      this.accept(context, request, authentication);
       return true;
     } catch (error) {
       throw await this.toException(error, context);
@@ -80,8 +85,8 @@ export class ExpiringTokenGuard implements CanActivate {
    * Extension point: returns what the handler requires. By default the nearest declaration says it: a decorator or a guard, on
    * the method, its class or a parent class.
    *
-   * @returns `'public'`: the request is not authenticated; `'optional'`: a request without a token is accepted too; undefined:
-   * a valid token is required
+   * @returns `'public'`: the request is not authenticated, and scopes are not checked; `'optional'`: a request without a token
+   * is accepted too; undefined: a valid token is required
    */
   protected getNeed(context: ExecutionContext): 'public' | 'optional' | undefined {
     const { need } = requirementsOf(context.getHandler(), context.getClass());

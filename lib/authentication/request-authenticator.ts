@@ -3,11 +3,14 @@ import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
+import type { Token } from '../tokens/token.entity.js';
 import type { Authentication } from '../tokens/token.interfaces.js';
 import type { HttpRequest } from '../transports/http-request.js';
 import { AuthenticationLogger } from './authentication.logger.js';
 import { readBearerToken } from './bearer-token.js';
+import type { HandlerRequirements } from './handler-requirements.js';
 import { rejectRefreshToken } from './refresh-token.js';
+import { assertPermitted } from './token-permission.js';
 
 /**
  * Authenticates a request: from the header to the token, and from the token to the user. The guard, the Passport strategy and
@@ -40,6 +43,21 @@ export class RequestAuthenticator {
       return await this.tokens.authenticate(plainText);
     } catch (error) {
       this.log.tokenRefused(request, error);
+      throw error;
+    }
+  }
+
+  /**
+   * Checks that the valid token of a request may call a handler.
+   *
+   * @param token - undefined if the request has none, and needs none
+   * @throws ExpiringTokenException `login_required`; `scope_insufficient`; `token_missing` for a handler that asks for scopes
+   */
+  assertPermitted(request: HttpRequest, token: Token | undefined, requirements: HandlerRequirements): void {
+    try {
+      assertPermitted(token, requirements);
+    } catch (error) {
+      this.log.tokenRefused(request, error, token);
       throw error;
     }
   }

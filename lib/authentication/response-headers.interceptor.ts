@@ -11,6 +11,7 @@ import { catchError, type Observable } from 'rxjs';
 import { type ExpiringTokenErrorCode, ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
+import { isScopeToken } from '../options/scopes.js';
 
 /** RFC 6750 §3.1: the `error` of the challenge for a request that presented a token. */
 const CHALLENGE_ERRORS: Partial<Record<ExpiringTokenErrorCode, string>> = {
@@ -19,6 +20,7 @@ const CHALLENGE_ERRORS: Partial<Record<ExpiringTokenErrorCode, string>> = {
   user_inactive: 'invalid_token',
   refresh_invalid: 'invalid_token',
   request_invalid: 'invalid_request',
+  scope_insufficient: 'insufficient_scope',
 };
 
 /**
@@ -40,13 +42,18 @@ export function errorHeaders(
   if (exception?.retryAfterSeconds !== undefined) headers['Retry-After'] = String(exception.retryAfterSeconds);
   const challengeError = exception?.presented ? CHALLENGE_ERRORS[exception.code] : undefined;
   if (error.getStatus() === 401 || challengeError) {
-    const description = error.message.replace(NOT_IN_DESCRIPTION, '?');
-    const reason = challengeError ? `, error="${challengeError}", error_description="${description}"` : '';
+    const reason = challengeError ? `, error="${challengeError}"${detailsOf(exception!)}` : '';
     // RFC 9728 §5.1: where a client, for example one of MCP, learns how to obtain a token.
     const metadata = resourceMetadata === null ? '' : `, resource_metadata="${resourceMetadata}"`;
     headers['WWW-Authenticate'] = `Bearer realm="${realm}"${metadata}${reason}`;
   }
   return headers;
+}
+
+/** The parameters of a challenge behind its `error`: the required scopes if they are known, else a description. */
+function detailsOf({ message, scopes }: ExpiringTokenException): string {
+  if (scopes) return `, scope="${scopes.filter(isScopeToken).join(' ')}"`;
+  return `, error_description="${message.replace(NOT_IN_DESCRIPTION, '?')}"`;
 }
 
 /** Sets the headers of responses, on Express and Fastify. The routes of this package use it as their interceptor. */

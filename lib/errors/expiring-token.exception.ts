@@ -44,6 +44,9 @@ export class ExpiringTokenException extends HttpException {
   /** Whether the request had a token. Only then does the challenge contain an error code (RFC 6750 §3.1). */
   readonly presented: boolean;
 
+  /** The scopes that a handler asks for, with the code `scope_insufficient`. */
+  readonly scopes: readonly string[] | undefined;
+
   /** Value of the header `Retry-After`, in whole seconds; undefined for none. */
   readonly retryAfterSeconds: number | undefined;
 
@@ -51,17 +54,24 @@ export class ExpiringTokenException extends HttpException {
    * @param code - what went wrong
    * @param overrides - `message`, a more precise message (the challenge contains only the characters of it that RFC 6750 §3
    * allows in `error_description`); `statusCode`, another status; `presented: false` if the request had no token;
-   * `retryAfterSeconds`, the header `Retry-After`
+   * `retryAfterSeconds`, the header `Retry-After`; `scopes`, the required ones, for the challenge of `scope_insufficient`
    */
   constructor(
     code: ExpiringTokenErrorCode,
-    overrides: { message?: string; statusCode?: number; presented?: boolean; retryAfterSeconds?: number } = {},
+    overrides: {
+      message?: string;
+      statusCode?: number;
+      presented?: boolean;
+      retryAfterSeconds?: number;
+      scopes?: readonly string[];
+    } = {},
   ) {
     const [defaultStatus, defaultMessage] = ERRORS[code];
     const { statusCode = defaultStatus, message = defaultMessage } = overrides;
     super({ statusCode, error: STATUS_CODES[statusCode], message, code }, statusCode);
     this.code = code;
     this.presented = overrides.presented ?? true;
+    this.scopes = overrides.scopes;
     this.retryAfterSeconds = overrides.retryAfterSeconds ?? (code === 'unavailable' ? UNAVAILABLE_SECONDS : undefined);
   }
 }

@@ -6,6 +6,12 @@ const text: ApiProperty = { type: 'string' };
 const textOrNull: ApiProperty = { type: 'string', nullable: true };
 const time: ApiProperty = { type: 'string', format: 'date-time' };
 const timeOrNull: ApiProperty = { ...time, nullable: true };
+const scopesOrNull: ApiProperty = {
+  type: 'array',
+  items: { type: 'string' },
+  nullable: true,
+  description: 'null: all that the user may do',
+};
 const seconds: ApiProperty = { type: 'integer', minimum: 0, nullable: true };
 
 const TOKEN_RESPONSE = {
@@ -32,7 +38,7 @@ export const CurrentTokenModel = apiModel('ExpiringTokenCurrent', {
   createdAt: time,
   expiresAt: timeOrNull,
   lastUsedAt: timeOrNull,
-  scopes: { type: 'array', items: text, nullable: true, description: 'null: everything that the user may do' },
+  scopes: scopesOrNull,
 });
 
 export const DeviceModel = apiModel('ExpiringTokenDevice', {
@@ -66,7 +72,7 @@ export const RefreshModel = apiModel('ExpiringTokenRefresh', {
 const PERSONAL_TOKEN = {
   id: text,
   name: text,
-  scopes: { type: 'array', items: { type: 'string' }, nullable: true, description: 'null: all that the user may do' },
+  scopes: scopesOrNull,
   createdAt: time,
   expiresAt: timeOrNull,
   lastUsedAt: timeOrNull,

@@ -9,11 +9,11 @@ import { type DescribeFunction, DESCRIPTION, type RouteError } from './describe-
 import { ErrorModel } from './models.js';
 import { type ApiResponse, responseOfPlugin, SWAGGER } from './swagger-metadata.js';
 
-/** The name that `addBearerAuth()` and `@ApiBearerAuth()` give to the scheme. */
-const BEARER = { bearer: [] };
+/** The name that `addBearerAuth()` and `@ApiBearerAuth()` give to the scheme, with the scopes that a token needs. */
+const bearer = (scopes: readonly string[]) => ({ bearer: scopes });
 
-/** What a route needs. An empty requirement is met by every request, whatever the document requires elsewhere. */
-const SECURITY: Record<Need, object[]> = { required: [BEARER], optional: [BEARER, {}], public: [{}] };
+/** A requirement that is met by every request, whatever the document requires elsewhere. */
+const NOTHING = {};
 
 /** The errors of the guard. */
 const GUARD_ERRORS: Record<Need, readonly ExpiringTokenErrorCode[]> = {
@@ -60,10 +60,13 @@ export class RouteDocumentation {
     const [need] = needs.size === 1 ? needs : (['optional'] as const);
     if (!need) return;
     if (!this.find(SWAGGER.security, handler, controllers)) {
-      Reflect.defineMetadata(SWAGGER.security, SECURITY[need], handler);
+      const tokens = need === 'public' ? [] : scopeLists(handler, controllers).map(bearer);
+      const security = need === 'required' ? tokens : [...tokens, NOTHING];
+      Reflect.defineMetadata(SWAGGER.security, security, handler);
     }
     const describe = this.find<DescribeFunction>(DESCRIPTION, handler, controllers);
-    if (!describe && (need === 'public' || !this.extras.globalGuard)) return;
+    const scopes = [...new Set(controllers.flatMap((controller) => requirementsOf(handler, controller).scopes.flat()))];
+    if (!describe && scopes.length === 0 && (need === 'public' || !this.extras.globalGuard)) return;
     const description = describe?.(this.options) ?? {};
     const { summary, body, pathParameters = [], headers = {}, response, errors = [], excluded } = description;
     if (summary) Reflect.defineMetadata(SWAGGER.operation, { summary }, handler);
@@ -74,11 +77,10 @@ export class RouteDocumentation {
       ...(body ? [{ in: 'body', ...body }] : []),
     ];
     if (parameters.length > 0) Reflect.defineMetadata(SWAGGER.parameters, parameters, handler);
-    const refusals = this.refusalsOf([
-      ...GUARD_ERRORS[need],
-      ...this.permissionErrors(handler, controllers),
-      ...errors,
-    ]);
+    const refusals = this.refusalsOf(
+      [...GUARD_ERRORS[need], ...this.permissionErrors(handler, controllers), ...errors],
+      scopes,
+    );
     const responses = response
       ? { [successStatusOf(handler)]: response, ...refusals }
       : this.withDeclaredResponses(refusals, { handler, name, controllers });
@@ -94,8 +96,11 @@ export class RouteDocumentation {
 
   /** The errors for a valid token that may not call a handler. */
   private permissionErrors(handler: Handler, controllers: readonly Type[]): ExpiringTokenErrorCode[] {
-    const requiresLogin = controllers.some((controller) => requirementsOf(handler, controller).requiresLogin);
-    return requiresLogin && this.options.personal ? ['login_required'] : [];
+    const requirements = controllers.map((controller) => requirementsOf(handler, controller));
+    const codes: ExpiringTokenErrorCode[] = [];
+    if (this.options.personal && requirements.some(({ requiresLogin }) => requiresLogin)) codes.push('login_required');
+    if (requirements.some(({ scopes }) => scopes.length > 0)) codes.push('scope_insufficient');
+    return codes;
   }
 
   /** Metadata of a handler, or else of the first controller that has it. */
@@ -115,7 +120,7 @@ export class RouteDocumentation {
   }
 
   /** Returns the error responses with these codes, by status. */
-  private refusalsOf(errors: readonly RouteError[]): Record<number, ApiResponse> {
+  private refusalsOf(errors: readonly RouteError[], scopes: readonly string[]): Record<number, ApiResponse> {
     const responses: Record<number, ApiResponse> = {};
     for (const each of new Set(errors)) {
       const [code, message] = typeof each === 'string' ? [each] : each;
@@ -123,6 +128,7 @@ export class RouteDocumentation {
         ...(message !== undefined && { message }),
         statusCode: code === 'token_expired' ? this.options.expiredStatus : undefined,
         retryAfterSeconds: code === 'throttled' ? EXAMPLE_RETRY_SECONDS : undefined,
+        scopes: code === 'scope_insufficient' ? scopes : undefined,
       });
       const status = error.getStatus();
       const { description, examples, headers } = responses[status] ?? {};
@@ -139,6 +145,17 @@ export class RouteDocumentation {
     }
     return responses;
   }
+}
+
+/** The lists of scopes of which a token needs one whole list. Without scopes there is one empty list. */
+function scopeLists(handler: Handler, controllers: readonly Type[]): string[][] {
+  const lists = controllers.flatMap((controller) =>
+    requirementsOf(handler, controller).scopes.reduce<string[][]>(
+      (before, alternatives) => before.flatMap((list) => alternatives.map((scope) => [...new Set([...list, scope])])),
+      [[]],
+    ),
+  );
+  return [...new Map(lists.map((list) => [list.join(' '), list])).values()];
 }
 
 /** The metadata that handlers had before this package wrote any: what the application declares. */

@@ -1,6 +1,16 @@
 import { type CanActivate, Controller, type ExecutionContext, Get, Injectable, Post, UseGuards } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
-import { type Credentials, CurrentUser, ExpiringTokenGuard, type UserStore } from 'nestjs-expiring-token';
+import {
+  type Credentials,
+  CurrentToken,
+  CurrentUser,
+  ExpiringTokenGuard,
+  hasScope,
+  RequireAnyScope,
+  RequireScopes,
+  Token,
+  type UserStore,
+} from 'nestjs-expiring-token';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { onOneEnvironment, PASSWORD, TestEnvironment, type TestApp } from '../fixtures/app.js';
 import { itHasATestForEachRowBelow } from '../fixtures/documented-rows.js';
@@ -33,6 +43,27 @@ class ServersController {
   @Post()
   update() {
     return { updated: true };
+  }
+}
+
+@Controller('abilities')
+@UseGuards(ExpiringTokenGuard)
+class AbilitiesController {
+  @RequireAnyScope('server:list', 'server:update')
+  @Post('any')
+  any() {
+    return { done: true };
+  }
+
+  @RequireScopes('server:list', 'server:update')
+  @Post('both')
+  both() {
+    return { done: true };
+  }
+
+  @Post('can')
+  can(@CurrentToken() token: Token) {
+    return { can: hasScope(token, 'server:update') };
   }
 }
 
@@ -83,7 +114,15 @@ describe('Coming from Laravel Sanctum', () => {
     const separate = new TestEnvironment(environment.databaseName, environment.adapterName);
     beforeAll(async () => {
       plain = await environment.boot();
-      sanctum = await environment.boot({ options: { usernameField: 'email', imported: ['sanctum'] } });
+      sanctum = await environment.boot({
+        options: {
+          usernameField: 'email',
+          imported: ['sanctum'],
+          scopes: ['server:list', 'server:update'],
+          isGlobal: true,
+        },
+        controllers: [AbilitiesController],
+      });
       await separate.open();
       able = await separate.boot({ options: { tokenEntity: AbleToken }, controllers: [ServersController] });
     });
@@ -179,16 +218,34 @@ describe('Coming from Laravel Sanctum', () => {
       refused(await loginByEmail({ username: email }), 400, 'validation_failed', 'email must be a string');
     });
 
-    it("Abilities: are a column and a guard of the application's own", async () => {
-      const user = await able.createUser();
-      const may = await able.tokens.issue(user.id);
-      const mayNot = await able.tokens.issue(user.id);
-      const changes = { abilities: 'server:list server:update' };
-      await able.dataSource.getRepository(AbleToken).update({ id: may.token.id }, changes);
-      expect((await able.post('/servers', {}, may.plainText)).json).toEqual({ updated: true });
-      expect((await able.post('/servers', {}, mayNot.plainText)).status).toBe(403);
-      expect((await able.get('/me', mayNot.plainText)).status).toBe(200);
-      expect(Object.keys((await plain.get('/auth/token', await plain.token())).json)).not.toContain('abilities');
+    it('Abilities: are scopes, and a token without a list may do everything', async () => {
+      const { id } = await sanctum.createUser();
+      const some = await sanctum.tokens.issue(id, { scopes: ['server:list'] });
+      expect((await sanctum.get('/auth/token', some.plainText)).json.scopes).toEqual(['server:list']);
+      expect((await sanctum.get('/me', some.plainText)).status).toBe(200);
+      const all = await sanctum.tokens.issue(id);
+      expect((await sanctum.post('/abilities/both', {}, all.plainText)).status).toBe(201);
+      await expect(sanctum.tokens.issue(id, { scopes: ['*'] })).rejects.toThrow('scopes: "*" is not allowed');
+    });
+
+    const postWith = async (path: string, ...scopes: string[]) => {
+      const { plainText } = await sanctum.tokens.issue((await sanctum.createUser()).id, { scopes });
+      return sanctum.post(path, {}, plainText);
+    };
+
+    it('ability:a,b: is RequireAnyScope', async () => {
+      expect((await postWith('/abilities/any', 'server:update')).status).toBe(201);
+      refused(await postWith('/abilities/any'), 403, 'scope_insufficient');
+    });
+
+    it('abilities:a,b: is RequireScopes', async () => {
+      expect((await postWith('/abilities/both', 'server:update', 'server:list')).status).toBe(201);
+      refused(await postWith('/abilities/both', 'server:update'), 403, 'scope_insufficient');
+    });
+
+    it("tokenCan('a'): is hasScope", async () => {
+      expect((await postWith('/abilities/can', 'server:update')).json).toEqual({ can: true });
+      expect((await postWith('/abilities/can', 'server:list')).json).toEqual({ can: false });
     });
 
     it('$user->tokens: is list', async () => {
