@@ -153,7 +153,11 @@ const databaseProviders = (extras: ResolvedModuleOptions): Provider[] => [
       namespace ?? deriveNamespace(dataSource, extras.tokenEntity),
     inject: [RESOLVED_OPTIONS, DATA_SOURCE],
   },
-  { provide: DATABASE, useFactory: openDatabase, inject: [DATA_SOURCE, NAMESPACE] },
+  {
+    provide: DATABASE,
+    useFactory: (dataSource: DataSource) => openDatabase(dataSource, extras.tokenEntity),
+    inject: [DATA_SOURCE],
+  },
 ];
 
 /** The store of the users, and for the built-in store the service that manages them. */

@@ -23,7 +23,7 @@ import {
 } from './expiring-token.module-options.js';
 import { createExports, createProviders } from './expiring-token.module-providers.js';
 import { checkRepositories } from './expiring-token.repositories.js';
-import { checkColumns } from './expiring-token.startup-checks.js';
+import { checkTables } from './expiring-token.startup-checks.js';
 import type { Duration } from './options/duration.js';
 import type { ResolvedOptions } from './options/resolve-options.js';
 import { redactBodyParserErrors } from './routes/body-parser-errors.js';
@@ -115,7 +115,7 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
     const config = this.module.get(ApplicationConfig);
     checkGateways(this.modules, config);
     checkRequirements(this.modules, config);
-    await checkColumns(this.module.get<DataSource>(DATA_SOURCE), this.module.get<Database>(DATABASE), this.extras);
+    await checkTables(this.module.get<DataSource>(DATA_SOURCE), this.module.get<Database>(DATABASE), this.extras);
   }
 }
 

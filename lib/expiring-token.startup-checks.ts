@@ -2,6 +2,7 @@ import { type Type } from '@nestjs/common';
 import { type DataSource, type EntityManager, type EntityMetadata, getMetadataArgsStorage, type Table } from 'typeorm';
 import { withTimeout } from './async/with-timeout.js';
 import type { Database } from './database/database.js';
+import { LockTableError } from './database/lock-table.js';
 import { SUPPORTED_DATABASES } from './database/open-database.js';
 import { describeError } from './errors/describe-error.js';
 import { PackageLogger } from './errors/package.logger.js';
@@ -113,17 +114,36 @@ const CREATE_TABLES = 'Run the migrations, or set synchronize: true in TypeOrmMo
 const logger = new PackageLogger();
 
 /**
+ * Checks that the tables can be used. For those of the entities, see {@link checkColumns}; the table of locks is created if it does
+ * not exist.
+ *
+ * An unreachable database is only logged.
+ *
+ * @throws ExpiringTokenOptionsError if a table cannot be used, or if the table of locks cannot be created
+ */
+export async function checkTables(dataSource: DataSource, database: Database, options: EntityOptions): Promise<void> {
+  if (!dataSource.isInitialized || !(await checkColumns(dataSource, database, options))) return;
+  try {
+    await withTimeout(MAX_INTROSPECTION_MS, (signal) => database.prepareLocks(signal));
+  } catch (error) {
+    if (error instanceof LockTableError) throw new ExpiringTokenOptionsError('dataSource', error.problem, error.remedy);
+    logger.warn(`The table of locks could not be checked: ${describeError(error)}`);
+  }
+}
+
+/**
  * Checks that the tables match the entities. Otherwise a column of another type would not cause an error: its values would be
  * read incorrectly, and valid tokens rejected.
  *
  * A missing table and an unreachable database are only logged, because the running application may create the table. Requests
  * are answered 503 until then.
  *
+ * @returns whether all tables exist
  * @throws ExpiringTokenOptionsError for a column that is missing, or of another type or length, and for a driver that does not
  * work as `pg` or `mysql2` does
  */
-export async function checkColumns(dataSource: DataSource, database: Database, options: EntityOptions): Promise<void> {
-  if (!dataSource.isInitialized) return;
+async function checkColumns(dataSource: DataSource, database: Database, options: EntityOptions): Promise<boolean> {
+  let isComplete = true;
   for (const [option, entity] of Object.entries(entitiesOf(options))) {
     const metadata = dataSource.getMetadata(entity);
     let table: Table | undefined;
@@ -135,12 +155,13 @@ export async function checkColumns(dataSource: DataSource, database: Database, o
     } catch (error) {
       if (error instanceof ExpiringTokenOptionsError) throw error;
       logger.warn(`The columns of table ${metadata.tablePath} could not be checked: ${describeError(error)}`);
-      return;
+      return false;
     }
     if (!table) {
       logger.error(
         `Table ${metadata.tablePath} does not exist. Requests are answered 503 until it does. ${CREATE_TABLES}`,
       );
+      isComplete = false;
       continue;
     }
     const difference = findDifference(dataSource, metadata, table);
@@ -148,6 +169,7 @@ export async function checkColumns(dataSource: DataSource, database: Database, o
       throw new ExpiringTokenOptionsError(option, `table ${metadata.tablePath} ${difference}`, CREATE_TABLES);
     }
   }
+  return isComplete;
 }
 
 /**

@@ -22,18 +22,9 @@ const CODES: Record<DriverErrorKind, readonly string[]> = {
     'SQLITE_MISMATCH',
   ],
   comparison: ['42804', '42883', '42P22'],
-  conflict: [
-    '40001',
-    '40P01',
-    '0A000',
-    '26000',
-    '42P05',
-    'ER_LOCK_DEADLOCK',
-    'ER_LOCK_WAIT_TIMEOUT',
-    'SQLITE_BUSY',
-    'SQLITE_BUSY_SNAPSHOT',
-    'SQLITE_LOCKED',
-  ],
+  conflict: ['40001', '40P01', 'ER_LOCK_DEADLOCK', 'SQLITE_BUSY', 'SQLITE_BUSY_SNAPSHOT', 'SQLITE_LOCKED'],
+  locked: ['55P03', 'ER_LOCK_WAIT_TIMEOUT'],
+  stale: ['0A000', '26000', '42P05'],
   session: [
     '25P02',
     '25001',
@@ -54,8 +45,10 @@ const CODES: Record<DriverErrorKind, readonly string[]> = {
     'SQLITE_READONLY',
     'SQLITE_READONLY_DIRECTORY',
   ],
+  missing: ['42P01', '3F000', 'ER_NO_SUCH_TABLE'],
+  unusable: ['42703', '42501', 'ER_BAD_FIELD_ERROR', 'ER_TABLEACCESS_DENIED_ERROR'],
   // A violation of another constraint is not a taken key, and a message that contains a code is not that code.
-  other: ['23503', 'SQLITE_CONSTRAINT_NOTNULL', '42P01', 'ER_NO_SUCH_TABLE', 'ER_DUP_ENTRY_NOT', '123505', ''],
+  other: ['23503', 'SQLITE_CONSTRAINT_NOTNULL', 'ER_DUP_ENTRY_NOT', '123505', ''],
 };
 
 const table = Object.entries(CODES).flatMap(([failure, codes]) => codes.map((code) => [code, failure] as const));
@@ -90,14 +83,30 @@ describe('Retried work', () => {
     });
   };
 
-  it.each(CODES.conflict)(
+  it.each([...CODES.stale, ...CODES.lost, ...CODES.duplicate])(
     'runs at most three times if it fails with %s each time, and then fails with that error',
     async (code) => {
       const work = failing(code);
-      await expect(retry(work, ['conflict'], signal())).rejects.toMatchObject({ code });
+      await expect(retry(work, ['stale', 'lost', 'duplicate'], signal())).rejects.toMatchObject({ code });
       expect(work).toHaveBeenCalledTimes(3);
     },
   );
+
+  it('runs more often after a conflict, because it may lose against the other nodes of a cluster again', async () => {
+    const work = failing('40001', 10);
+    await expect(retry(work, ['conflict'], signal())).resolves.toBe('done');
+    expect(work).toHaveBeenCalledTimes(11);
+  });
+
+  it('runs until nobody waits for the result, if another transaction holds a lock', async () => {
+    const controller = new AbortController();
+    const work = vi.fn(async () => {
+      if (work.mock.calls.length === 10) controller.abort();
+      throw driverError('55P03');
+    });
+    await expect(retry(work, ['locked'], controller.signal)).rejects.toMatchObject({ name: 'AbortError' });
+    expect(work).toHaveBeenCalledTimes(10);
+  });
 
   it.each([1, 2])('runs once more after each of %i failures, and not again after it succeeded', async (failures) => {
     const work = failing('40001', failures);

@@ -22,8 +22,8 @@ const lastUseOf = async (app: TestApp, token: string) => {
 
 const isoNow = (app: TestApp) => new Date(app.clock.now).toISOString();
 
-/** Whether the transactions with a lock store last uses. */
-const isUse = (lock: string) => lock.startsWith('last-use:');
+/** Whether a transaction stores last uses: it is the only one without a lock. */
+const isUse = (lock: string | null) => lock === null;
 
 /** Records transactions that store last uses, and returns the number of rows that each changed. The first `failures` of them fail. */
 function watchUses(app: TestApp, failures = 0): Promise<number>[] {

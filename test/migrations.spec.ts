@@ -3,6 +3,7 @@ import { Token, typeOrmUsers, User } from 'nestjs-expiring-token';
 import {
   AddTokenColumns1795910400000,
   CreateAuthToken1795564800000,
+  CreateAuthTokenLock1795910400001,
   migrations,
   tokenMigrations,
 } from 'nestjs-expiring-token/migrations';
@@ -42,6 +43,8 @@ class OtherNames extends DefaultNamingStrategy {
   }
 }
 
+const TABLES = ['auth_token', 'auth_user', 'auth_token_lock'];
+
 /** The statements that `migration:generate` would write. */
 async function pending(dataSource: DataSource): Promise<string[]> {
   return (await dataSource.driver.createSchemaBuilder().log()).upQueries.map(({ query }) => query);
@@ -76,7 +79,7 @@ describe('The migrations', () => {
       const tablesOf = async (dataSource: DataSource) => {
         const runner = dataSource.createQueryRunner();
         const found: string[] = [];
-        for (const table of ['auth_token', 'auth_user']) if (await runner.hasTable(table)) found.push(table);
+        for (const table of TABLES) if (await runner.hasTable(table)) found.push(table);
         return found;
       };
 
@@ -86,10 +89,12 @@ describe('The migrations', () => {
           sqlite: [`SELECT name, sql FROM sqlite_master WHERE tbl_name LIKE 'auth_%' ORDER BY name`],
           postgres: [
             `SELECT table_name, column_name, ordinal_position, column_default, is_nullable, udt_name, character_maximum_length
-              FROM information_schema.columns WHERE table_name LIKE 'auth_%' ORDER BY 1, 3`,
-            `SELECT indexname, indexdef FROM pg_indexes WHERE tablename LIKE 'auth_%' ORDER BY 1`,
+              FROM information_schema.columns WHERE table_name IN ('auth_token', 'auth_user') ORDER BY 1, 3`,
+            `SELECT indexname, indexdef FROM pg_indexes WHERE tablename IN ('auth_token', 'auth_user') ORDER BY 1`,
           ],
-          mariadb: (await tablesOf(dataSource)).map((table) => `SHOW CREATE TABLE ${table}`),
+          mariadb: (await tablesOf(dataSource))
+            .filter((table) => table !== 'auth_token_lock')
+            .map((table) => `SHOW CREATE TABLE ${table}`),
         }[name];
         const found: unknown[] = [];
         for (const statement of statements) found.push(await dataSource.query(statement));
@@ -125,12 +130,12 @@ describe('The migrations', () => {
         expect(run.map((migration) => migration.name)).toEqual(migrations.map((migration) => migration.name));
         expect(await pending(dataSource)).toEqual([]);
         const tables = await described(dataSource);
-        await dataSource.undoLastMigration();
-        expect(await tablesOf(dataSource)).toEqual(['auth_token', 'auth_user']);
-        await dataSource.undoLastMigration();
-        expect(await tablesOf(dataSource)).toEqual(['auth_token']);
-        await dataSource.undoLastMigration();
-        expect(await tablesOf(dataSource)).toEqual([]);
+        const created = name === 'sqlite' ? ['auth_token', 'auth_user'] : TABLES;
+        expect(await tablesOf(dataSource)).toEqual(created);
+        for (const left of [['auth_token', 'auth_user'], ['auth_token', 'auth_user'], ['auth_token'], []]) {
+          await dataSource.undoLastMigration();
+          expect(await tablesOf(dataSource)).toEqual(left);
+        }
         await dataSource.synchronize();
         expect(tables).toEqual(await described(dataSource));
       });
@@ -144,8 +149,12 @@ describe('The migrations', () => {
         const { tablePath } = dataSource.getMetadata(Token);
         expect(tablePath).toMatch(name === 'postgres' ? 'auth.app_my_auth_token' : 'app_my_auth_token');
         expect(await dataSource.getRepository(Token).find()).toEqual([]);
+        const lockTable = `${tablePath}_lock`;
+        expect(await dataSource.createQueryRunner().hasTable(lockTable)).toBe(name !== 'sqlite');
         for (let run = 0; run < migrations.length; run++) await dataSource.undoLastMigration();
-        expect(await dataSource.createQueryRunner().hasTable(tablePath)).toBe(false);
+        for (const table of [tablePath, lockTable]) {
+          expect(await dataSource.createQueryRunner().hasTable(table), table).toBe(false);
+        }
       });
 
       it('are found by a glob over their files, each once', async () => {
@@ -161,7 +170,8 @@ describe('The migrations', () => {
         await before.runMigrations();
         const original = await described(before);
         await insertFirstVersion(before);
-        const dataSource = await open({ entities: [Token], migrations: tokenMigrations });
+        const both = [CreateAuthToken1795564800000, AddTokenColumns1795910400000];
+        const dataSource = await open({ entities: [Token], migrations: both });
         const storage = await storageOf(dataSource);
         const run = await dataSource.runMigrations();
         expect(run.map((migration) => migration.name)).toEqual([new AddTokenColumns1795910400000().name]);
@@ -193,7 +203,20 @@ describe('The migrations', () => {
         if (name !== 'sqlite') expect(queries.filter((query) => !query.includes('tenant'))).toEqual([]);
         for (const query of queries) await dataSource.query(query);
         expect(await pending(dataSource)).toEqual([]);
-        expect(await tablesOf(dataSource)).toEqual(['auth_token']);
+        expect(await tablesOf(dataSource)).toEqual(
+          name === 'sqlite' ? ['auth_token'] : ['auth_token', 'auth_token_lock'],
+        );
+      });
+
+      it('create the table of locks also if a running application has created it', async () => {
+        const dataSource = await open({ synchronize: true });
+        const runner = dataSource.createQueryRunner();
+        const migration = new CreateAuthTokenLock1795910400001();
+        await migration.up(runner);
+        await migration.up(runner);
+        expect(await tablesOf(dataSource)).toContain(name === 'sqlite' ? 'auth_token' : 'auth_token_lock');
+        expect(await pending(dataSource)).toEqual([]);
+        await runner.release();
       });
     });
   }

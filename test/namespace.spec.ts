@@ -5,9 +5,8 @@ import { ExpiringTokenModule, type ExpiringTokenModuleOptions, Token } from 'nes
 import { Redis } from 'ioredis';
 import { DataSource, type DataSourceOptions, Entity } from 'typeorm';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import type { Database, TransactionScript } from '../lib/database/database.js';
 import { deriveNamespace } from '../lib/database/namespace.js';
-import { DATABASE, NAMESPACE } from '../lib/expiring-token.constants.js';
+import { NAMESPACE } from '../lib/expiring-token.constants.js';
 import { onEveryDatabase, onEveryEnvironment, TestEnvironment, type TestApp } from './fixtures/app.js';
 import { SERVERS } from './fixtures/databases.js';
 import { onRedis } from './fixtures/redis.js';
@@ -58,41 +57,6 @@ describe('The option namespace', () => {
         if (type !== 'postgres') return;
         expect(await derive({ ...environment.databaseOptions, schema: 'public' })).toBe(namespace);
         expect(await derive({ ...environment.databaseOptions, schema: 'tenant' })).not.toBe(namespace);
-      });
-
-      it('separates the locks of applications, which wait for nothing but their own', async () => {
-        /** Whether an application can change the tokens of a user while another application holds the lock of that user. */
-        const isFree = async (one: string, other: string) => {
-          const holder = await environment.boot({ options: { namespace: one, timeout: '20s' } });
-          const waiting = await environment.boot({ options: { namespace: other, timeout: '20s' } });
-          const sleep = { postgres: 'SELECT pg_sleep(2)', mariadb: 'SELECT SLEEP(2)' }[
-            environment.databaseName as 'postgres'
-          ];
-          const script = function* (): TransactionScript<void> {
-            yield { sql: sleep, values: [] };
-          };
-          const ended: string[] = [];
-          const database = holder.nest.get<Database>(DATABASE);
-          const { signal } = new AbortController();
-          const holding = database.transaction('7', script, signal).then(() => ended.push('holder'));
-          const isHeld = async () => {
-            const locks = {
-              postgres:
-                "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-              mariadb:
-                "SELECT 1 FROM information_schema.processlist WHERE info LIKE '%SLEEP(2)%' AND db = database() AND id <> connection_id()",
-            };
-            const rows: unknown[] = await waiting.dataSource.query(locks[environment.databaseName as 'postgres']);
-            return rows.length > 0;
-          };
-          await vi.waitUntil(isHeld, { timeout: 5000, interval: 5 });
-          await waiting.tokens.issue('7');
-          ended.push('waiting');
-          await holding;
-          return ended[0] === 'waiting';
-        };
-        expect(await isFree('one', 'other')).toBe(true);
-        expect(await isFree('one', 'one')).toBe(false);
       });
     },
     { databases: ['postgres', 'mariadb'] },

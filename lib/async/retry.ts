@@ -2,16 +2,23 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { type DriverErrorKind, classifyDriverError } from '../errors/driver-errors.js';
 
 /** The first attempt and two retries. */
-const MAX_ATTEMPTS = 3;
+const USUAL_ATTEMPTS = 3;
 
-/**
- * Limit for the connections of the application's pool that one work finds unusable. Each is closed, so the pool has fewer of
- * them at each retry, but a new connection may be unusable too because of a setting of the server.
- */
-const MAX_UNUSABLE = 20;
+/** How often work is attempted that fails with errors of one kind, where it differs. The signal ends all attempts. */
+const MAX_ATTEMPTS: Partial<Record<DriverErrorKind, number>> = {
+  // Two nodes of a cluster can change one row at the same time. One of them learns it at its commit, and when it retries, it may
+  // meet the next change of the other one.
+  conflict: 50,
+  // Each attempt has waited for a while already.
+  locked: Infinity,
+  // Each unusable connection of the application's pool is closed, so the pool has fewer of them at each retry. A new connection
+  // may be unusable too because of a setting of the server.
+  session: 21,
+};
 
 /** Each retry waits for a random time, up to this per earlier attempt: two conflicting transactions would otherwise meet again. */
-const MAX_JITTER_MS = 20;
+const JITTER_MS = 20;
+const MAX_JITTER_MS = 100;
 
 /**
  * Runs work, and retries it after errors of certain kinds.
@@ -24,20 +31,17 @@ export async function retry<T>(
   kinds: readonly DriverErrorKind[],
   signal: AbortSignal,
 ): Promise<T> {
-  let attempts = 0;
-  let unusable = 0;
+  const failures: Partial<Record<DriverErrorKind, number>> = {};
   for (;;) {
+    let failed: number;
     try {
       return await work();
     } catch (error) {
       const kind = classifyDriverError(error);
-      if (!kinds.includes(kind)) throw error;
-      if (kind === 'session') {
-        if (++unusable > MAX_UNUSABLE) throw error;
-        continue;
-      }
-      if (++attempts === MAX_ATTEMPTS) throw error;
+      failed = failures[kind] = (failures[kind] ?? 0) + 1;
+      if (!kinds.includes(kind) || failed >= (MAX_ATTEMPTS[kind] ?? USUAL_ATTEMPTS)) throw error;
+      if (kind === 'session') continue;
     }
-    await wait(Math.random() * attempts * MAX_JITTER_MS, undefined, { signal });
+    await wait(Math.random() * Math.min(failed * JITTER_MS, MAX_JITTER_MS), undefined, { signal });
   }
 }

@@ -48,12 +48,19 @@ export interface Database {
   write(statement: Statement, signal: AbortSignal): Promise<number>;
 
   /**
+   * Makes sure that transactions can take locks, and creates the table of locks if it does not exist.
+   *
+   * @throws LockTableError if the table cannot be created or used
+   */
+  prepareLocks(signal: AbortSignal): Promise<void>;
+
+  /**
    * Runs a script in a transaction on the primary. In all processes, only one transaction with the same lock runs at a time.
    *
-   * @param lock - any text; transactions with equal locks wait for each other
+   * @param lock - any text; transactions with equal locks wait for each other. Null if the script needs no lock
    * @param script - makes the statements; it is called again if the transaction was aborted by a conflict, or if its
    * connection was lost before the commit
    * @param signal - when it is aborted, no further statement is sent and the transaction is rolled back
    */
-  transaction<T>(lock: string, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T>;
+  transaction<T>(lock: string | null, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T>;
 }

@@ -69,6 +69,18 @@ export type ColumnKind = 'uuid' | 'key' | 'digest' | 'sealed' | 'text';
 /** The properties of a column that replace those of its decorator. */
 type ColumnType = Partial<Pick<ColumnMetadata, 'type' | 'length' | 'charset' | 'collation' | 'transformer'>>;
 
+/**
+ * The SQL of the table of locks. A transaction takes a lock by changing the row of the lock before it does anything else: all
+ * transactions that change this row run one after the other, wherever the rows of the database are. Reading the row
+ * `FOR UPDATE` would not suffice: a Galera cluster compares what its nodes have changed.
+ */
+interface LockSql {
+  /** Creates the table if it does not exist. The migration uses it: do not change it after a release. */
+  readonly create: (table: string) => string;
+  /** Takes the lock of a row, which need not exist. */
+  readonly take: (table: string, row: number) => string;
+}
+
 /** How one database words SQL: no connection, no state, so a test needs no server. */
 export interface Dialect {
   /**
@@ -101,6 +113,9 @@ export interface Dialect {
    * @returns null if the type cannot be compared in this way
    */
   castText(text: string, column: ComparedColumn): string | null;
+
+  /** Null if the database has one writer at a time anyway. */
+  readonly locks: LockSql | null;
 
   /** Null if one statement for each row is as fast. */
   readonly bulkUpdate: BulkUpdate | null;

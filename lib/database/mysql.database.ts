@@ -1,6 +1,6 @@
 import type { Result, Row } from './database.js';
 import type { Statement } from './dialect.js';
-import { hashLock, type Observed, ServerDatabase } from './server.database.js';
+import { MAX_LOCK_WAIT_SECONDS, type Observed, ServerDatabase } from './server.database.js';
 
 /** The methods of a `mysql2` connection that this package uses. */
 interface MysqlConnection {
@@ -34,13 +34,15 @@ interface MysqlPacket {
 const IN_TRANSACTION = 1;
 const AUTOCOMMIT = 2;
 
-/** At most 64 characters. The databases of a server share their locks. */
-const lockName = (lock: string): string => hashLock(lock).toString('base64url');
+/** It fails inside a transaction that the application left open, which START TRANSACTION would commit. */
+const SET_LEVEL = 'SET TRANSACTION ISOLATION LEVEL READ COMMITTED';
 
 /** MySQL and MariaDB, through `mysql2`. */
 export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
   /** The status of the last response on each connection. */
   private readonly statuses = new WeakMap<MysqlConnection, number>();
+  /** MariaDB runs several statements as one. MySQL does not, so that each of them costs a round trip. */
+  private hasCompoundStatements = true;
 
   /** The server prepares each statement, so that no value is escaped: escaping depends on the server's `sql_mode`. */
   protected send(connection: MysqlConnection, { sql, values }: Statement): Promise<Result> {
@@ -68,23 +70,28 @@ export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
     connection.stream.destroy();
   }
 
-  protected async begin(connection: MysqlConnection, lock: string, signal: AbortSignal): Promise<void> {
-    let isLocked = false;
-    while (!isLocked) {
-      signal.throwIfAborted();
-      // One second at a time, because the server continues to wait on behalf of a connection that is closed.
-      const getLock: Statement = { sql: 'SELECT GET_LOCK(?, 1) AS locked', values: [lockName(lock)] };
-      // START TRANSACTION would commit a transaction that the application left open.
-      const { rows } = await this.outsideTransactions(connection, () => this.send(connection, getLock));
-      isLocked = Number(rows[0]?.locked) === 1;
+  protected async begin(connection: MysqlConnection, takeLock: string | null): Promise<void> {
+    if (this.hasCompoundStatements) {
+      const limits = `innodb_lock_wait_timeout = ${MAX_LOCK_WAIT_SECONDS}, lock_wait_timeout = ${MAX_LOCK_WAIT_SECONDS}`;
+      const limited = takeLock === null ? '' : `SET STATEMENT ${limits} FOR ${takeLock}; `;
+      try {
+        return await this.execute(connection, `BEGIN NOT ATOMIC ${SET_LEVEL}; START TRANSACTION; ${limited}END`);
+      } catch (error) {
+        if ((error as { code?: unknown }).code !== 'ER_PARSE_ERROR') throw error;
+        this.hasCompoundStatements = false;
+      }
     }
-    // A stricter level also locks the gaps beside a user's rows, and transactions of different users would deadlock.
-    await this.execute(connection, 'SET TRANSACTION ISOLATION LEVEL READ COMMITTED');
-    await this.execute(connection, 'START TRANSACTION');
+    await this.execute(
+      connection,
+      `SET autocommit = 0, @expiring_token_wait = @@innodb_lock_wait_timeout, innodb_lock_wait_timeout = ${MAX_LOCK_WAIT_SECONDS}`,
+    );
+    await this.execute(connection, SET_LEVEL);
+    if (takeLock !== null) await this.execute(connection, takeLock);
   }
 
-  protected override async unlock(connection: MysqlConnection, lock: string): Promise<void> {
-    await this.send(connection, { sql: 'DO RELEASE_LOCK(?)', values: [lockName(lock)] });
+  protected override async restore(connection: MysqlConnection): Promise<void> {
+    if (this.hasCompoundStatements) return;
+    await this.execute(connection, 'SET autocommit = 1, innodb_lock_wait_timeout = @expiring_token_wait');
   }
 
   /**

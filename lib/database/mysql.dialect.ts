@@ -29,6 +29,13 @@ export const mysqlDialect: Dialect = {
 
   hashedAnyOf: anyOfPlaces,
 
+  locks: {
+    create: (table) =>
+      `CREATE TABLE IF NOT EXISTS ${table} (id int PRIMARY KEY, counter bigint NOT NULL) ENGINE = InnoDB`,
+    take: (table, row) =>
+      `INSERT INTO ${table} (id, counter) VALUES (${row}, 0) ON DUPLICATE KEY UPDATE counter = counter + 1`,
+  },
+
   bulkUpdate: {
     // One text for any number of rows. `STRAIGHT_JOIN` reads the list first, and finds each row by its primary key.
     updateEach: ({ table, id, column, rows, condition }) => ({

@@ -1,6 +1,7 @@
-import type { DataSource } from 'typeorm';
+import type { DataSource, EntityTarget, ObjectLiteral } from 'typeorm';
 import type { Database } from './database.js';
 import type { Dialect } from './dialect.js';
+import { LockTable } from './lock-table.js';
 import { MysqlDatabase } from './mysql.database.js';
 import { mysqlDialect } from './mysql.dialect.js';
 import { PostgresDatabase } from './postgres.database.js';
@@ -11,7 +12,7 @@ import { sqliteDialect } from './sqlite.dialect.js';
 /** The two halves of a supported database: how it words SQL, and how its driver runs a statement. */
 interface SupportedDatabase {
   readonly dialect: Dialect;
-  readonly Connection: new (dataSource: DataSource, dialect: Dialect, namespace: string) => Database;
+  readonly Connection: new (dataSource: DataSource, dialect: Dialect, locks: LockTable) => Database;
 }
 
 const mysql: SupportedDatabase = { dialect: mysqlDialect, Connection: MysqlDatabase };
@@ -33,9 +34,9 @@ export const dialectOf = (dataSource: DataSource): Dialect | undefined => DATABA
 /**
  * Opens the database of a data source, whose type is one of {@link SUPPORTED_DATABASES}.
  *
- * @param namespace - the start of the names of locks, which other applications of the server do not use
+ * @param tokenEntity - the entity of the table of tokens, beside which the table of locks is
  */
-export function openDatabase(dataSource: DataSource, namespace: string): Database {
+export function openDatabase(dataSource: DataSource, tokenEntity: EntityTarget<ObjectLiteral>): Database {
   const { dialect, Connection } = DATABASES[dataSource.options.type]!;
-  return new Connection(dataSource, dialect, namespace);
+  return new Connection(dataSource, dialect, new LockTable(dataSource, dataSource.getMetadata(tokenEntity)));
 }

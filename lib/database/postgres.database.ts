@@ -1,10 +1,12 @@
+import { createHash } from 'node:crypto';
 import type { EventEmitter } from 'node:events';
 import type { DataSource } from 'typeorm';
 import { describeError } from '../errors/describe-error.js';
 import { LeftInTransactionError } from '../errors/driver-errors.js';
 import type { Result, Row } from './database.js';
 import type { Dialect, Statement } from './dialect.js';
-import { hashLock, type Observed, ServerDatabase } from './server.database.js';
+import type { LockTable } from './lock-table.js';
+import { MAX_LOCK_WAIT_SECONDS, type Observed, ServerDatabase } from './server.database.js';
 
 /** The methods of a `pg` client that this package uses. */
 interface PostgresClient {
@@ -31,8 +33,8 @@ export class PostgresDatabase extends ServerDatabase<PostgresClient> {
   /** False behind a pooler that may use another connection for each statement: prepared statements are lost there. */
   private usesPreparedStatements = true;
 
-  constructor(dataSource: DataSource, dialect: Dialect, namespace: string) {
-    super(dataSource, dialect, namespace);
+  constructor(dataSource: DataSource, dialect: Dialect, locks: LockTable) {
+    super(dataSource, dialect, locks);
     const { master } = dataSource.driver as unknown as { master?: EventEmitter };
     // TypeORM adds its listener a moment after a connection is made. If the server ended the connection before that, the
     // event `error` without a listener would end the process.
@@ -62,7 +64,7 @@ export class PostgresDatabase extends ServerDatabase<PostgresClient> {
     if (known) return known;
     let position = 0;
     const text = sql.replaceAll('?', () => `$${++position}`);
-    const name = `expiring-token:${hashLock(sql).toString('base64url')}`;
+    const name = `expiring-token:${createHash('sha256').update(sql).digest('base64url')}`;
     const prepared = { name, text };
     this.statements.set(sql, prepared);
     return prepared;
@@ -76,12 +78,22 @@ export class PostgresDatabase extends ServerDatabase<PostgresClient> {
     void client.end().catch(() => undefined);
   }
 
-  protected async begin(client: PostgresClient, lock: string): Promise<void> {
-    const key = hashLock(lock).readBigInt64BE();
-    const begin = 'BEGIN ISOLATION LEVEL READ COMMITTED';
+  protected async begin(client: PostgresClient, takeLock: string | null): Promise<void> {
+    const begin = `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '${MAX_LOCK_WAIT_SECONDS}s'`;
     // Inside a transaction BEGIN is only a warning. That transaction began before the statement did.
-    const results = await client.query(`${begin}; SELECT pg_advisory_xact_lock(${key}), ${HAS_JUST_BEGUN}`);
-    if (!hasJustBegun(results)) throw new LeftInTransactionError('a transaction began inside another one');
+    const check = takeLock === null ? `SELECT ${HAS_JUST_BEGUN}` : `${takeLock} RETURNING ${HAS_JUST_BEGUN}`;
+    if (!hasJustBegun(await client.query(`${begin}; ${check}`))) {
+      throw new LeftInTransactionError('a transaction began inside another one');
+    }
+  }
+
+  /** Beside the table of tokens, whatever the search path of the account that creates it. */
+  protected override async nameOfNewLockTable(client: PostgresClient): Promise<string | null> {
+    const { rows } = await this.send(client, {
+      sql: 'SELECT nspname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE pg_class.oid = to_regclass(?::text)',
+      values: [this.locks.tokenTable],
+    });
+    return rows[0] ? this.locks.in(String(rows[0].nspname)) : null;
   }
 
   protected async observe<T>(client: PostgresClient, work: () => Promise<T>): Promise<Observed<T>> {

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { retry } from '../async/retry.js';
 import { raceAbort } from '../async/with-timeout.js';
@@ -7,9 +6,10 @@ import { type DriverErrorKind, classifyDriverError, LeftInTransactionError } fro
 import { PackageLogger } from '../errors/package.logger.js';
 import type { Database, Result, Row, TransactionScript } from './database.js';
 import type { Dialect, Statement } from './dialect.js';
+import { type LockTable, LockTableError, stripeOf } from './lock-table.js';
 
 /** Errors after which another attempt can succeed, because nothing of the statement was committed. */
-const REFUSED: readonly DriverErrorKind[] = ['conflict', 'session', 'readonly'];
+const REFUSED: readonly DriverErrorKind[] = ['conflict', 'locked', 'stale', 'session', 'readonly'];
 
 /** Errors after which the connection is of no use. */
 const UNUSABLE: readonly DriverErrorKind[] = ['session', 'readonly', 'lost'];
@@ -24,6 +24,12 @@ const RETRYABLE: readonly DriverErrorKind[] = [...REFUSED, 'lost'];
  */
 const MAX_CLOSED = 20;
 const CLOSING_WINDOW_MS = 600_000;
+
+/**
+ * How long the server waits for a lock at a time. It continues to wait on behalf of a connection that is closed, and such a waiter
+ * must not keep a connection of the server.
+ */
+export const MAX_LOCK_WAIT_SECONDS = 1;
 
 /** An application that leaves transactions open usually does so again and again. One warning in this time is enough. */
 const WARNING_INTERVAL_MS = 60_000;
@@ -43,7 +49,7 @@ export abstract class ServerDatabase<Connection> implements Database {
   constructor(
     private readonly dataSource: DataSource,
     readonly dialect: Dialect,
-    private readonly namespace: string,
+    protected readonly locks: LockTable,
   ) {}
 
   async read(statement: Statement, signal: AbortSignal): Promise<Row[]> {
@@ -65,10 +71,13 @@ export abstract class ServerDatabase<Connection> implements Database {
     return (await retry(send, REFUSED, signal)).affected;
   }
 
-  transaction<T>(lock: string, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T> {
-    const name = `${this.namespace}:${lock}`;
+  prepareLocks(signal: AbortSignal): Promise<void> {
+    return this.transaction('', function* () {}, signal);
+  }
+
+  transaction<T>(lock: string | null, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T> {
     const transact = () =>
-      this.withConnection((_, connection) => this.transact(connection, name, script(), signal), signal);
+      this.withConnection((_, connection) => this.transact(connection, lock, script(), signal), signal);
     return retry(transact, RETRYABLE, signal);
   }
 
@@ -82,29 +91,36 @@ export abstract class ServerDatabase<Connection> implements Database {
   protected abstract close(connection: Connection): void;
 
   /**
-   * Takes the lock, then begins the transaction. Each statement of the transaction sees what was committed while this method
-   * waited for the lock.
+   * Begins a transaction at the isolation level `READ COMMITTED`: each statement sees what was committed while the transaction
+   * waited for its lock. A stricter level would also lock the gaps beside a user's rows, and transactions of different users would
+   * deadlock.
    *
-   * @throws LeftInTransactionError if the connection is inside a transaction of the application, in which the lock and the
-   * commit would have another meaning
+   * @param takeLock - the first statement of the transaction, which waits for {@link MAX_LOCK_WAIT_SECONDS}. It has no values
+   * @throws an error of the kind `session` if the connection is inside a transaction of the application, in which the lock and
+   * the commit would have another meaning
    */
-  protected abstract begin(connection: Connection, lock: string, signal: AbortSignal): Promise<void>;
+  protected abstract begin(connection: Connection, takeLock: string | null): Promise<void>;
 
   /** Runs some work and finds out, at best without another statement, whether it ran inside a transaction. */
   protected abstract observe<T>(connection: Connection, work: () => Promise<T>): Promise<Observed<T>>;
 
-  /** Releases the lock, if the end of a transaction does not release it. */
-  protected async unlock(_connection: Connection, _lock: string): Promise<void> {}
+  /** Restores the settings of a connection that {@link begin} changed beyond the transaction. */
+  protected async restore(_connection: Connection): Promise<void> {}
+
+  /** The name under which the table of locks is created; null if it cannot be known yet. */
+  protected async nameOfNewLockTable(_connection: Connection): Promise<string | null> {
+    return this.locks.name;
+  }
 
   private async transact<T>(
     connection: Connection,
-    lock: string,
+    lock: string | null,
     script: TransactionScript<T>,
     signal: AbortSignal,
   ): Promise<T> {
     let isCommitting = false;
     try {
-      await this.begin(connection, lock, signal);
+      await (lock === null ? this.begin(connection, null) : this.beginWithLock(connection, lock));
       const result = await runTransaction(script, (statement) => this.send(connection, statement), signal);
       isCommitting = true;
       await this.execute(connection, 'COMMIT');
@@ -120,9 +136,47 @@ export abstract class ServerDatabase<Connection> implements Database {
       await this.execute(connection, 'ROLLBACK').catch(() => this.close(connection));
       throw error;
     } finally {
-      // If unlocking fails, the connection is closed, which releases the lock. In the pool it would keep the lock.
-      await this.unlock(connection, lock).catch(() => this.close(connection));
+      await this.restore(connection).catch(() => this.close(connection));
     }
+  }
+
+  /** Begins a transaction that has a lock. Creates the table of locks if it does not exist, or exists no longer. */
+  private async beginWithLock(connection: Connection, lock: string): Promise<void> {
+    const { take } = this.dialect.locks!;
+    const begin = () => this.begin(connection, take(this.locks.name, stripeOf(lock)));
+    try {
+      await begin().catch(async (error: unknown) => {
+        if (classifyDriverError(error) !== 'missing') throw error;
+        await this.execute(connection, 'ROLLBACK');
+        await this.restore(connection);
+        const failure = await this.createLockTable(connection);
+        // Another process may have created it at the same moment.
+        await begin().catch((again: unknown) => {
+          throw failure ?? again;
+        });
+      });
+    } catch (error) {
+      throw classifyDriverError(error) === 'unusable' ? this.lockTableError(error) : error;
+    }
+  }
+
+  /** Returns the error if the table cannot be created. */
+  private async createLockTable(connection: Connection): Promise<unknown> {
+    const name = await this.nameOfNewLockTable(connection);
+    if (name === null) return undefined;
+    return this.execute(connection, this.dialect.locks!.create(name)).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+  }
+
+  private lockTableError(error: unknown): LockTableError {
+    const { path, name } = this.locks;
+    return new LockTableError(
+      `table ${path} cannot be created or used: ${describeError(error)}`,
+      `Run the migration CreateAuthTokenLock of nestjs-expiring-token/migrations, or execute ${this.dialect.locks!.create(name)}. ` +
+        'Then grant SELECT, INSERT and UPDATE on the table to the account of the application.',
+    );
   }
 
   private readWithRetry<T>(
@@ -216,6 +270,3 @@ async function runTransaction<T>(
   signal.throwIfAborted();
   return step.value;
 }
-
-/** The digest of a lock's name: long enough for the advisory locks of each server to take what they need. */
-export const hashLock = (lock: string): Buffer => createHash('sha256').update(`nestjs-expiring-token:${lock}`).digest();

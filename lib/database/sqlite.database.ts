@@ -79,7 +79,10 @@ export class SqliteDatabase implements Database {
     });
   }
 
-  transaction<T>(_lock: string, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T> {
+  /** Nothing to do: SQLite has one writer at a time. */
+  async prepareLocks(): Promise<void> {}
+
+  transaction<T>(_lock: string | null, script: () => TransactionScript<T>, signal: AbortSignal): Promise<T> {
     return this.outsideTransactions(signal, () => this.withoutBusyTimeout(() => this.transact(script())));
   }
 

@@ -28,6 +28,8 @@ export const sqliteDialect: Dialect = {
 
   hashedAnyOf: anyOfPlaces,
 
+  locks: null,
+
   bulkUpdate: null,
 
   // In a comparison with a column of numbers, SQLite converts a text that is a number.

@@ -5,16 +5,32 @@
  * - `value`: the value does not fit the type of the column, or is out of its range
  * - `comparison`: columns of these types or collations cannot be compared
  * - `conflict`: the server aborted one of two conflicting transactions; a retry succeeds
+ * - `locked`: another transaction did not release a lock in the time that the server, or this package, waits for one
+ * - `stale`: a prepared statement is missing, or different from what was prepared; a retry succeeds
  * - `session`: the application left the connection in a transaction or with a setting in which the statement does not belong;
  *   nothing of the statement lasts once the connection is closed, and another connection may work
  * - `readonly`: a primary that became a replica, or a session that the application made read-only, refused to write; a new
  *   connection may work
  * - `lost`: the connection is closed; a new connection may work
  * - `outage`: the database cannot run any statement at the moment
+ * - `missing`: a table, or its schema, does not exist
+ * - `unusable`: a table lacks a column, or the account of the application lacks a privilege
  * - `other`: any other error
  */
 export type DriverErrorKind =
-  'duplicate' | 'value' | 'comparison' | 'conflict' | 'session' | 'readonly' | 'lost' | 'outage' | 'other';
+  | 'duplicate'
+  | 'value'
+  | 'comparison'
+  | 'conflict'
+  | 'locked'
+  | 'stale'
+  | 'session'
+  | 'readonly'
+  | 'lost'
+  | 'outage'
+  | 'missing'
+  | 'unusable'
+  | 'other';
 
 /** The code of {@link LeftInTransactionError}. */
 const LEFT_IN_TRANSACTION = 'LEFT_IN_TRANSACTION';
@@ -35,18 +51,10 @@ const CODES: Record<Exclude<DriverErrorKind, 'other'>, readonly string[]> = {
     'SQLITE_MISMATCH',
   ],
   comparison: ['42804', '42883', '42P22'],
-  conflict: [
-    '40001',
-    '40P01',
-    // PostgreSQL: a connection pooler dropped a prepared statement or gave it to another client, or a migration changed a table.
-    '0A000',
-    '26000',
-    '42P05',
-    'ER_LOCK_DEADLOCK',
-    'ER_LOCK_WAIT_TIMEOUT',
-    'SQLITE_BUSY*',
-    'SQLITE_LOCKED*',
-  ],
+  conflict: ['40001', '40P01', 'ER_LOCK_DEADLOCK', 'SQLITE_BUSY*', 'SQLITE_LOCKED*'],
+  locked: ['55P03', 'ER_LOCK_WAIT_TIMEOUT'],
+  // PostgreSQL: a connection pooler dropped a prepared statement or gave it to another client, or a migration changed a table.
+  stale: ['0A000', '26000', '42P05'],
   session: [
     LEFT_IN_TRANSACTION,
     // PostgreSQL: a transaction that an error aborted, and a transaction that has begun already.
@@ -87,6 +95,15 @@ const CODES: Record<Exclude<DriverErrorKind, 'other'>, readonly string[]> = {
     'SQLITE_FULL',
     'SQLITE_READONLY*',
     'SQLITE_CANTOPEN*',
+  ],
+  missing: ['42P01', '3F000', 'ER_NO_SUCH_TABLE'],
+  unusable: [
+    '42703',
+    '42501',
+    'ER_BAD_FIELD_ERROR',
+    'ER_DBACCESS_DENIED_ERROR',
+    'ER_TABLEACCESS_DENIED_ERROR',
+    'ER_COLUMNACCESS_DENIED_ERROR',
   ],
 };
 

@@ -213,9 +213,8 @@ export interface ExpiringTokenOptions {
   prefix?: string;
 
   /**
-   * Start of all names that the package uses on servers which applications share: keys and channels of Redis, and locks of the
-   * database. 1 to 64 letters, digits, `.`, `:`, `_` or `-`. All processes of an application have the same namespace, and no two
-   * applications do.
+   * Start of all names that the package uses in a Redis which applications share: its keys and channels. 1 to 64 letters, digits,
+   * `.`, `:`, `_` or `-`. All processes of an application have the same namespace, and no two applications do.
    *
    * Set it if two applications share a Redis although their tokens are in databases of the same name on different servers, or if
    * the processes of one application reach their database under different names.

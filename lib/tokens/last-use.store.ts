@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { Inject, Injectable, type Type } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import { withTimeout } from '../async/with-timeout.js';
@@ -18,8 +17,6 @@ export type TokenUse = readonly [id: string, at: number];
 @Injectable()
 export class LastUseStore {
   private readonly table: Table<Token, Pick<Token, 'id' | 'lastUsedAt'>>;
-  /** Of this process alone: a transaction has a lock, but the uses of several processes need no order. */
-  private readonly lock = `last-use:${randomUUID()}`;
   /** Whether the database runs in this process, and blocks all requests meanwhile. */
   readonly isBlocking: boolean;
   /** Maximum number of uses in one transaction. */
@@ -40,7 +37,7 @@ export class LastUseStore {
   store(uses: readonly TokenUse[]): Promise<string[]> {
     const { bulkUpdate } = this.database.dialect;
     const script = () => (bulkUpdate ? this.storeAtOnce(uses, bulkUpdate) : this.storeEach(uses));
-    return withTimeout(this.options.timeoutMs, (signal) => this.database.transaction(this.lock, script, signal));
+    return withTimeout(this.options.timeoutMs, (signal) => this.database.transaction(null, script, signal));
   }
 
   private *storeEach(uses: readonly TokenUse[]): TransactionScript<string[]> {

@@ -1,5 +1,5 @@
 import { type DataSource, type EntityMetadata, type QueryRunner, Table, type TableColumnOptions } from 'typeorm';
-import type { ColumnKind } from '../../database/dialect.js';
+import type { ColumnKind, Dialect } from '../../database/dialect.js';
 import { dialectOf, SUPPORTED_DATABASES } from '../../database/open-database.js';
 
 type ColumnMetadata = EntityMetadata['columns'][number];
@@ -30,20 +30,32 @@ interface TableDefinition {
 export const dataSourceOf = (queryRunner: QueryRunner): DataSource =>
   (queryRunner as Partial<QueryRunner>).dataSource ?? queryRunner.connection;
 
+/** The data source of a query runner, and its dialect. */
+export function databaseOf(queryRunner: QueryRunner): { dataSource: DataSource; dialect: Dialect } {
+  const dataSource = dataSourceOf(queryRunner);
+  const dialect = dialectOf(dataSource);
+  if (!dialect) {
+    const known = SUPPORTED_DATABASES.join(', ');
+    throw new Error(
+      `The migrations of nestjs-expiring-token are for data sources of type ${known}, not ${dataSource.options.type}`,
+    );
+  }
+  return { dataSource, dialect };
+}
+
+/** The name of the table of an entity in a data source. */
+export function tableNameOf({ namingStrategy, options }: DataSource, entity: string, name: string): string {
+  const unprefixed = namingStrategy.tableName(entity, name);
+  return options.entityPrefix ? namingStrategy.prefixTableName(options.entityPrefix, unprefixed) : unprefixed;
+}
+
 /**
  * The table that a definition describes. Its names are those that the entity has in this data source, whose naming strategy
  * and `entityPrefix` can change each of them.
  */
 export function authTable(queryRunner: QueryRunner, definition: TableDefinition): Table {
-  const dataSource = dataSourceOf(queryRunner);
-  const { driver, namingStrategy, options } = dataSource;
-  const dialect = dialectOf(dataSource);
-  if (!dialect) {
-    const known = SUPPORTED_DATABASES.join(', ');
-    throw new Error(
-      `The migrations of nestjs-expiring-token are for data sources of type ${known}, not ${options.type}`,
-    );
-  }
+  const { dataSource, dialect } = databaseOf(queryRunner);
+  const { driver, namingStrategy } = dataSource;
   const columns = Object.entries(definition.columns).map(([property, { kind, default: value, ...column }]) => {
     const { transformer, type = column.type, ...properties } = (kind && dialect.columnTypes[kind]) ?? {};
     return {
@@ -56,8 +68,7 @@ export function authTable(queryRunner: QueryRunner, definition: TableDefinition)
     };
   });
   const { entity, withoutRowid, indices = [], uniques = [] } = definition;
-  const unprefixed = namingStrategy.tableName(entity, definition.name);
-  const name = options.entityPrefix ? namingStrategy.prefixTableName(options.entityPrefix, unprefixed) : unprefixed;
+  const name = tableNameOf(dataSource, entity, definition.name);
   const named = (properties: readonly string[], nameOf: 'indexName' | 'uniqueConstraintName', isUnique: boolean) => {
     const columnNames = properties.map((property) => columns.find((column) => column.property === property)!.name);
     return { name: namingStrategy[nameOf](name, columnNames), columnNames, isUnique };
