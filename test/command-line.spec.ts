@@ -24,8 +24,8 @@ beforeAll(async () => {
 afterAll(() => project.close());
 
 /** An application beside the command, with the same clock. */
-async function boot(environment: TestEnvironment, options: ExpiringTokenModuleOptions = {}): Promise<TestApp> {
-  const app = await environment.boot({ options: { imported: ['drf'], ...options } });
+async function boot(environment: TestEnvironment, more: ExpiringTokenModuleOptions = {}): Promise<TestApp> {
+  const app = await environment.boot({ options: { imported: ['drf'], ...more } });
   app.clock.now = Date.now();
   return app;
 }

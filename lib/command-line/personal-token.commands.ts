@@ -5,6 +5,7 @@ import { isActiveUser } from '../users/user-store.js';
 import type { Application } from './application.js';
 import {
   addUserCommand,
+  appendScope,
   type CommandContext,
   parseDurationArgument,
   parseLifespanArgument,
@@ -35,7 +36,7 @@ export function addPersonalTokensCommand(context: CommandContext): void {
 function addCreateCommand(group: Command, { output }: CommandContext): void {
   addUserCommand(group, 'create <user>', 'Makes a personal token, and prints only the token to stdout.')
     .requiredOption('--name <name>', 'name of the token')
-    .option('--scope <scope...>', 'what it may do; by default all that the user may do')
+    .option('--scope <scope>', 'what the token may do; repeat it for more scopes; by default everything', appendScope)
     .option(
       '--lifespan <duration>',
       "such as 30d, or never if longest is null; by default the module's",

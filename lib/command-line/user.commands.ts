@@ -4,6 +4,7 @@ import { isActiveUser } from '../users/user-store.js';
 import {
   addCommand,
   addUserCommand,
+  appendScope,
   type CommandContext,
   type CommonOptions,
   parseLifespanArgument,
@@ -13,8 +14,6 @@ import {
 import { findUser } from './find-user.js';
 import { formatCount, formatDevices, formatTime } from './format.js';
 import { promptForUsername, readPassword } from './secrets.js';
-
-const appendScope = (scope: string, scopes: string[] = []): string[] => [...scopes, scope];
 
 interface IssueCommandOptions extends UserOptions {
   lifespan?: number | 'never';
