@@ -34,6 +34,7 @@ export const SPECS = {
     'deadline',
     'driver-errors',
     'fair-queue',
+    'load-model',
     'token-cache',
     'token-changes',
     'token-lifetime',

@@ -1,13 +1,17 @@
 /**
  * Prepares everything that `main.ts` needs: the programs of the machine, the packages of the contestants, this package
- * installed as a user installs it, and the compiled benchmark. With `--charts`, it prepares only what `charts/main.ts` needs.
+ * installed as a user installs it, and the compiled benchmark. With `--charts`, it prepares only what `charts/main.ts` needs,
+ * and with `--model` only what `load-model/main.ts` needs.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
+const forModel = process.argv.includes('--model');
 const forCharts = process.argv.includes('--charts');
+/** Whether something is measured. */
+const forMeasurement = !forModel && !forCharts;
 const bench = import.meta.dirname;
 const repository = resolve(bench, '..');
 
@@ -32,17 +36,17 @@ const PROGRAMS = {
   'mariadb-server': '/usr/sbin/mariadbd',
 };
 const missing = Object.keys(PROGRAMS).filter((name) => !existsSync(PROGRAMS[name]));
-if (missing.length > 0 && !forCharts) {
+if (missing.length > 0 && forMeasurement) {
   run(bench, 'apt-get', 'update');
   run(bench, 'apt-get', 'install', '-y', '--no-install-recommends', ...missing);
 }
 
 const changedAt = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-if (changedAt(join(bench, 'package-lock.json')) > changedAt(join(bench, 'node_modules/.package-lock.json'))) {
-  install('ci');
-}
+const isInstalled =
+  changedAt(join(bench, 'package-lock.json')) <= changedAt(join(bench, 'node_modules/.package-lock.json'));
+if (!isInstalled && !forModel) install('ci');
 
-if (!forCharts) {
+if (forMeasurement) {
   const directory = mkdtempSync(join(tmpdir(), 'ext_bench_pack_'));
   try {
     run(repository, 'npm', 'pack', '--silent', '--pack-destination', directory);
@@ -59,5 +63,5 @@ run(
   join(repository, 'node_modules/typescript/bin/tsc'),
   '-p',
   bench,
-  ...(forCharts ? ['--noCheck'] : []),
+  ...(forMeasurement ? [] : ['--noCheck']),
 );

@@ -54,7 +54,7 @@ interface Running {
 }
 
 /** What a guard and Passport read of a call of a handler. Nest creates such an object for each call too. */
-function contextOf(request: object, handler: () => void, controller: Type): ExecutionContext {
+export function contextOf(request: object, handler: () => void, controller: Type): ExecutionContext {
   const parameters = [request, { getHeader: () => undefined, setHeader: () => undefined }, () => undefined];
   const http = { getRequest: () => parameters[0], getResponse: () => parameters[1], getNext: () => parameters[2] };
   return {

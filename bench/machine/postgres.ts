@@ -3,7 +3,7 @@ import { chownSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client, type QueryResult } from 'pg';
 import { LOAD_CORE, pinned } from './cores.js';
-import { cpuSeconds } from './cpu-time.js';
+import { CpuMeter, cpuSeconds } from './cpu-time.js';
 import { freePort } from './free-port.js';
 import { ServerProcess } from './server-process.js';
 
@@ -31,9 +31,11 @@ export class Postgres {
   private constructor(
     private readonly port: number,
     private readonly server: ServerProcess,
+    private readonly cpuMeter = new CpuMeter(server.pid),
   ) {}
 
-  static async start(directory: string): Promise<Postgres> {
+  /** @param more - settings besides those of every benchmark */
+  static async start(directory: string, more: Readonly<Record<string, string>> = {}): Promise<Postgres> {
     const data = join(directory, 'postgres');
     mkdirSync(data, { mode: 0o700 });
     const { uid, gid } = owner();
@@ -42,7 +44,7 @@ export class Postgres {
     const cluster = ['-D', data, '-A', 'trust', '-U', USER, '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync'];
     execFileSync(program('initdb'), cluster, { ...spawnOptions, stdio: 'ignore' });
     const port = await freePort();
-    const settings = Object.entries({ ...SETTINGS, port, unix_socket_directories: data });
+    const settings = Object.entries({ ...SETTINGS, ...more, port, unix_socket_directories: data });
     const options = settings.flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     const server = new ServerProcess(
       'PostgreSQL',
@@ -77,6 +79,11 @@ export class Postgres {
 
   cpuSeconds(): number {
     return cpuSeconds(this.server.pid);
+  }
+
+  /** For differences: see {@link CpuMeter}. */
+  cpuMicroseconds(): number {
+    return this.cpuMeter.readUs();
   }
 
   stop(): Promise<void> {

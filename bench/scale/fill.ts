@@ -1,3 +1,7 @@
+/** A usual one, for {@link Filling.userAgent}. */
+export const USER_AGENT =
+  'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36';
+
 /** The databases that the package runs on. */
 export type DatabaseName = 'postgres' | 'mariadb' | 'sqlite';
 
@@ -11,6 +15,8 @@ export interface Filling {
   until: number;
   /** Last use of every tenth token. The other tokens were never used. */
   usedAt?: number;
+  /** The user agent of each device, which its login stored; without it, tokens as `issue` makes them. */
+  userAgent?: string;
 }
 
 /** The SQL expressions that differ between the databases. */
@@ -87,7 +93,7 @@ export function tokenIdIn(name: DatabaseName, filling: Filling): string {
  * those of a table that grew slowly.
  */
 export function fillingStatements(name: DatabaseName, filling: Filling): string[] {
-  const { tokens, users, usedAt } = filling;
+  const { tokens, users, usedAt, userAgent } = filling;
   const { numbers, hex, userKey, digest, device, yes } = DIALECTS[name];
   const userId = (number: string) => concat(name, hex(scatter(number), 8), `'-0000-7000-8000-'`, hex(number, 12));
   const row = {
@@ -96,7 +102,9 @@ export function fillingStatements(name: DatabaseName, filling: Filling): string[
     device_id: device,
     purpose: `'access'`,
     digest,
+    user_agent: userAgent === undefined ? 'NULL' : `'${userAgent}'`,
     created: createdIn(name, filling),
+    authenticated_at: userAgent === undefined ? 'NULL' : createdIn(name, filling),
     last_used_at: usedAt === undefined ? 'NULL' : `CASE n % 10 WHEN 0 THEN ${usedAt} END`,
   };
   return [

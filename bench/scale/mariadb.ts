@@ -3,6 +3,7 @@ import { chownSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createConnection } from 'mysql2/promise';
 import { LOAD_CORE, pinned } from '../machine/cores.js';
+import { CpuMeter } from '../machine/cpu-time.js';
 import { freePort } from '../machine/free-port.js';
 import { ServerProcess } from '../machine/server-process.js';
 
@@ -20,6 +21,7 @@ export class MariaDb {
   private constructor(
     private readonly port: number,
     private readonly server: ServerProcess,
+    private readonly cpuMeter = new CpuMeter(server.pid),
   ) {}
 
   static async start(directory: string): Promise<MariaDb> {
@@ -54,6 +56,11 @@ export class MariaDb {
   async version(): Promise<string> {
     const [row] = await this.query('SELECT version() AS version');
     return String(row?.version).split('-')[0]!;
+  }
+
+  /** For differences: see {@link CpuMeter}. */
+  cpuMicroseconds(): number {
+    return this.cpuMeter.readUs();
   }
 
   stop(): Promise<void> {

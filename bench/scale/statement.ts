@@ -33,7 +33,8 @@ interface Driver {
 function recordConnection(connection: Connection, record: Recorder): void {
   const query = connection.query.bind(connection);
   connection.query = (statement, ...more) => {
-    if (typeof statement !== 'string') record({ sql: statement.text, name: statement.name, values: statement.values });
+    if (typeof statement === 'string') record({ sql: statement, values: [] });
+    else record({ sql: statement.text, name: statement.name, values: statement.values });
     return query(statement, ...more);
   };
   const execute = connection.execute?.bind(connection);
@@ -57,7 +58,9 @@ function recordHandle(handle: SqliteHandle, record: Recorder): void {
   };
 }
 
-function recordStatements(driver: Driver, record: Recorder): void {
+/** Calls a function with each statement that the package passes to the driver of a data source. */
+export function recordStatements(dataSource: DataSource, record: Recorder): void {
+  const driver = dataSource.driver as unknown as Driver;
   if (driver.databaseConnection) return recordHandle(driver.databaseConnection, record);
   const obtain = driver.obtainMasterConnection!.bind(driver);
   const recorded = new WeakSet<Connection>();
@@ -83,7 +86,7 @@ export async function lookUpStatement(options: DataSourceOptions): Promise<SentS
   const app = await NestFactory.create(ApplicationModule, { logger: ['error'], abortOnError: false });
   try {
     const sent: SentStatement[] = [];
-    recordStatements(app.get<{ driver: Driver }>(DataSource).driver, (statement) => sent.push(statement));
+    recordStatements(app.get(DataSource), (statement) => sent.push(statement));
     await app.init();
     const tokens = app.get(ExpiringTokenService);
     const { id } = await app.get(UserService).create('look-up-user', null);
