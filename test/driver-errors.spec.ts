@@ -34,7 +34,15 @@ const CODES: Record<DriverErrorKind, readonly string[]> = {
     'ER_XAER_RMFAIL',
   ],
   readonly: ['25006', 'ER_OPTION_PREVENTS_STATEMENT', 'ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION'],
-  lost: ['ECONNRESET', 'EPIPE', '57P01', '08006', 'PROTOCOL_CONNECTION_LOST', 'ER_SERVER_SHUTDOWN'],
+  lost: [
+    'ECONNRESET',
+    'EPIPE',
+    '57P01',
+    '08006',
+    'PROTOCOL_CONNECTION_LOST',
+    'ER_SERVER_SHUTDOWN',
+    'ER_UNKNOWN_COM_ERROR',
+  ],
   outage: [
     'ECONNREFUSED',
     'ETIMEDOUT',

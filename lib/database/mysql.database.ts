@@ -37,12 +37,20 @@ const AUTOCOMMIT = 2;
 /** It fails inside a transaction that the application left open, which START TRANSACTION would commit. */
 const SET_LEVEL = 'SET TRANSACTION ISOLATION LEVEL READ COMMITTED';
 
+/**
+ * A node of Galera applies what the others committed a moment later. With these words before it, a statement of any kind waits
+ * until the node has applied what was committed before. The session keeps its own setting, for the application's statements.
+ */
+const ON_LATEST_STATE = 'SET STATEMENT wsrep_sync_wait = 7 FOR ';
+
 /** MySQL and MariaDB, through `mysql2`. */
 export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
   /** The status of the last response on each connection. */
   private readonly statuses = new WeakMap<MysqlConnection, number>();
   /** MariaDB runs several statements as one. MySQL does not, so that each of them costs a round trip. */
   private hasCompoundStatements = true;
+  /** What a statement begins with that needs the latest state: nothing, unless the server is a node of Galera. */
+  private onLatestState: string | undefined;
 
   /** The server prepares each statement, so that no value is escaped: escaping depends on the server's `sql_mode`. */
   protected send(connection: MysqlConnection, { sql, values }: Statement): Promise<Result> {
@@ -56,6 +64,35 @@ export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
         }
       });
     });
+  }
+
+  protected override async sendToLatest(connection: MysqlConnection, { sql, values }: Statement): Promise<Result> {
+    return this.send(connection, { sql: (await this.latestStatePrefix(connection)) + sql, values });
+  }
+
+  protected override async catchUp(connection: MysqlConnection): Promise<void> {
+    const prefix = await this.latestStatePrefix(connection);
+    if (prefix) await this.execute(connection, `${prefix}SELECT 1`);
+  }
+
+  /** Asks a server once whether it is a node of Galera: all servers of a data source are of one kind. */
+  private async latestStatePrefix(connection: MysqlConnection): Promise<string> {
+    return (this.onLatestState ??= await this.askForGalera(connection));
+  }
+
+  private async askForGalera(connection: MysqlConnection): Promise<string> {
+    const sql = "SHOW VARIABLES WHERE Variable_name IN ('version', 'wsrep_on', 'wsrep_sync_wait')";
+    const { rows } = await this.send(connection, { sql, values: [] });
+    const variables = new Map(rows.map(({ Variable_name: name, Value: value }) => [name, String(value)]));
+    if (variables.get('wsrep_on') !== 'ON') return '';
+    if (variables.get('version')!.includes('MariaDB')) return ON_LATEST_STATE;
+    if ((Number(variables.get('wsrep_sync_wait')) & 7) !== 7) {
+      this.logger.warn(
+        'This node of Galera can answer with an older state than other nodes. Set wsrep_sync_wait = 7 on each node: ' +
+          'this server has no SET STATEMENT, with which the package does it on MariaDB.',
+      );
+    }
+    return '';
   }
 
   protected execute(connection: MysqlConnection, sql: string): Promise<void> {
@@ -74,8 +111,9 @@ export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
     if (this.hasCompoundStatements) {
       const limits = `innodb_lock_wait_timeout = ${MAX_LOCK_WAIT_SECONDS}, lock_wait_timeout = ${MAX_LOCK_WAIT_SECONDS}`;
       const limited = takeLock === null ? '' : `SET STATEMENT ${limits} FOR ${takeLock}; `;
+      const start = `${await this.latestStatePrefix(connection)}START TRANSACTION`;
       try {
-        return await this.execute(connection, `BEGIN NOT ATOMIC ${SET_LEVEL}; START TRANSACTION; ${limited}END`);
+        return await this.execute(connection, `BEGIN NOT ATOMIC ${SET_LEVEL}; ${start}; ${limited}END`);
       } catch (error) {
         if ((error as { code?: unknown }).code !== 'ER_PARSE_ERROR') throw error;
         this.hasCompoundStatements = false;

@@ -53,18 +53,22 @@ export abstract class ServerDatabase<Connection> implements Database {
   ) {}
 
   async read(statement: Statement, signal: AbortSignal): Promise<Row[]> {
-    const send = (connection: Connection) => this.send(connection, statement);
+    const send = (connection: Connection) => this.sendToLatest(connection, statement);
     return (await this.readWithRetry((_, connection) => send(connection), signal)).rows;
   }
 
   readEntities<T>(load: (manager: EntityManager) => Promise<T>, signal: AbortSignal): Promise<T> {
-    return this.readWithRetry(({ manager }) => load(manager), signal);
+    const catchUpAndLoad = async ({ manager }: QueryRunner, connection: Connection) => {
+      await this.catchUp(connection);
+      return load(manager);
+    };
+    return this.readWithRetry(catchUpAndLoad, signal);
   }
 
   async write(statement: Statement, signal: AbortSignal): Promise<number> {
     const send = () =>
       this.withConnection(
-        (_, connection) => this.outsideTransactions(connection, () => this.send(connection, statement)),
+        (_, connection) => this.outsideTransactions(connection, () => this.sendToLatest(connection, statement)),
         signal,
       );
     // No retry if the connection was lost: the statement may have been executed.
@@ -83,6 +87,14 @@ export abstract class ServerDatabase<Connection> implements Database {
 
   /** Runs a statement. */
   protected abstract send(connection: Connection, statement: Statement): Promise<Result>;
+
+  /** Runs a statement on the latest state: on a node of a cluster, on all that the cluster has committed before. */
+  protected sendToLatest(connection: Connection, statement: Statement): Promise<Result> {
+    return this.send(connection, statement);
+  }
+
+  /** Waits on a node of a cluster until it has the latest state. */
+  protected async catchUp(_connection: Connection): Promise<void> {}
 
   /** Runs a command that has no values and no result. */
   protected abstract execute(connection: Connection, sql: string): Promise<unknown>;

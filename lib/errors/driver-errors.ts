@@ -9,8 +9,8 @@
  * - `stale`: a prepared statement is missing, or different from what was prepared; a retry succeeds
  * - `session`: the application left the connection in a transaction or with a setting in which the statement does not belong;
  *   nothing of the statement lasts once the connection is closed, and another connection may work
- * - `readonly`: a primary that became a replica, or a session that the application made read-only, refused to write; a new
- *   connection may work
+ * - `readonly`: the connection leads to a replica, for example to a primary that became one, or the application made its session
+ *   read-only; a new connection may work
  * - `lost`: the connection is closed; a new connection may work
  * - `outage`: the database cannot run any statement at the moment
  * - `missing`: a table, or its schema, does not exist
@@ -76,6 +76,8 @@ const CODES: Record<Exclude<DriverErrorKind, 'other'>, readonly string[]> = {
     'PROTOCOL_CONNECTION_LOST',
     'ER_CONNECTION_KILLED',
     'ER_SERVER_SHUTDOWN',
+    // A node of Galera that is not part of the cluster at the moment. Other nodes may serve.
+    'ER_UNKNOWN_COM_ERROR',
   ],
   outage: [
     'ECONNREFUSED',
