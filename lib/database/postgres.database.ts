@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { EventEmitter } from 'node:events';
 import type { DataSource } from 'typeorm';
 import { describeError } from '../errors/describe-error.js';
-import { LeftInTransactionError } from '../errors/driver-errors.js';
+import { LeftInTransactionError, ReplicaError } from '../errors/driver-errors.js';
 import type { Result, Row } from './database.js';
 import type { Dialect, Statement } from './dialect.js';
 import type { LockTable } from './lock-table.js';
@@ -32,6 +32,7 @@ export class PostgresDatabase extends ServerDatabase<PostgresClient> {
   private readonly statements = new Map<string, { name: string; text: string }>();
   /** False behind a pooler that may use another connection for each statement: prepared statements are lost there. */
   private usesPreparedStatements = true;
+  private readonly toPrimary = new WeakSet<PostgresClient>();
 
   constructor(dataSource: DataSource, dialect: Dialect, locks: LockTable) {
     super(dataSource, dialect, locks);
@@ -68,6 +69,14 @@ export class PostgresDatabase extends ServerDatabase<PostgresClient> {
     const prepared = { name, text };
     this.statements.set(sql, prepared);
     return prepared;
+  }
+
+  /** Once for each connection: a primary becomes a replica by a restart only, which ends all connections. */
+  protected override async assertPrimary(client: PostgresClient): Promise<void> {
+    if (this.toPrimary.has(client)) return;
+    const { rows } = await client.query('SELECT pg_is_in_recovery() AS is_replica');
+    if (rows[0]?.is_replica === true) throw new ReplicaError();
+    this.toPrimary.add(client);
   }
 
   protected execute(client: PostgresClient, sql: string): Promise<unknown> {

@@ -96,6 +96,9 @@ export abstract class ServerDatabase<Connection> implements Database {
   /** Waits on a node of a cluster until it has the latest state. */
   protected async catchUp(_connection: Connection): Promise<void> {}
 
+  /** Throws an error of the kind `readonly` if a connection leads to a replica, which may lag behind. */
+  protected async assertPrimary(_connection: Connection): Promise<void> {}
+
   /** Runs a command that has no values and no result. */
   protected abstract execute(connection: Connection, sql: string): Promise<unknown>;
 
@@ -246,6 +249,7 @@ export abstract class ServerDatabase<Connection> implements Database {
     const connectAndWork = async () => {
       connection = await connecting;
       signal.throwIfAborted();
+      await this.assertPrimary(connection);
       return work(runner, connection);
     };
     const release = () => runner.release().catch(() => undefined);

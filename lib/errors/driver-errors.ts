@@ -35,6 +35,9 @@ export type DriverErrorKind =
 /** The code of {@link LeftInTransactionError}. */
 const LEFT_IN_TRANSACTION = 'LEFT_IN_TRANSACTION';
 
+/** The code of {@link ReplicaError}. */
+const ON_REPLICA = 'ON_REPLICA';
+
 /** The drivers' error codes. `*` stands for any characters. */
 const CODES: Record<Exclude<DriverErrorKind, 'other'>, readonly string[]> = {
   duplicate: ['23505', 'ER_DUP_ENTRY', 'SQLITE_CONSTRAINT_PRIMARYKEY', 'SQLITE_CONSTRAINT_UNIQUE'],
@@ -65,7 +68,7 @@ const CODES: Record<Exclude<DriverErrorKind, 'other'>, readonly string[]> = {
     'ER_TABLE_NOT_LOCKED*',
     'ER_XAER_*',
   ],
-  readonly: ['25006', 'ER_OPTION_PREVENTS_STATEMENT', 'ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION'],
+  readonly: [ON_REPLICA, '25006', 'ER_OPTION_PREVENTS_STATEMENT', 'ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION'],
   lost: [
     'ECONNRESET',
     'EPIPE',
@@ -112,6 +115,15 @@ const CODES: Record<Exclude<DriverErrorKind, 'other'>, readonly string[]> = {
 /** A statement ran inside a transaction that the application left open on a connection of the pool. */
 export class LeftInTransactionError extends Error {
   readonly code = LEFT_IN_TRANSACTION;
+}
+
+/** A connection leads to a replica. */
+export class ReplicaError extends Error {
+  readonly code = ON_REPLICA;
+
+  constructor() {
+    super('the connection leads to a replica, which may lag behind the primary');
+  }
 }
 
 /** Messages of errors without a code: from `pg` if a connection ended, from `mysql2` if it had closed the connection. */
