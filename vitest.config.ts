@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config';
 
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
-/** What all projects of the tests have in common, here and in vitest.faults.config.ts and vitest.browser.config.ts. */
+/** What all projects of the tests have in common, here and in the other files vitest.*.config.ts. */
 export const shared = {
   resolve: {
     // The first match is used.
@@ -76,8 +76,8 @@ const include: Record<string, string[]> = {
   docs: pathsOf(SPECS.docs),
 };
 
-// `npm run test:faults` and `npm run test:browser` run the specs in these two folders.
-const exclude = ['test/faults/**', 'test/browser/**', ...Object.values(SPECS).flatMap(pathsOf)];
+// `npm run test:faults`, `test:clusters` and `test:browser` run the specs in these folders.
+const exclude = ['test/faults/**', 'test/clusters/**', 'test/browser/**', ...Object.values(SPECS).flatMap(pathsOf)];
 
 export default defineConfig({
   test: {

@@ -1,8 +1,6 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { forEach, ITERATIONS, PATIENCE_MS, report } from './fixtures/iterations.js';
-import { LOGIN_RACES } from './fixtures/races/login.races.js';
-import { REFRESH_RACES } from './fixtures/races/refresh.races.js';
-import { REVOCATION_RACES } from './fixtures/races/revocation.races.js';
+import { ALL_RACES } from './fixtures/races/all.races.js';
 import {
   answered,
   bodyOf,
@@ -20,7 +18,7 @@ import { onEverySharedDatabase, type SharedDatabase } from './fixtures/shared-da
 
 startProcesses();
 
-describe.each(Object.entries({ ...LOGIN_RACES, ...REFRESH_RACES, ...REVOCATION_RACES }))('%s', (_, race) => {
+describe.each(Object.entries(ALL_RACES))('%s', (_, race) => {
   onEverySharedDatabase((database) => race(database, ITERATIONS));
 });
 

@@ -12,6 +12,15 @@ const named = [...requirements.matchAll(/`([\w/-]+\.spec\.ts)`: (.+?)(?= *<br>| 
   }),
 );
 
+/** The text of a spec, and of the tests that it imports. */
+function sourceOf(path: URL): string {
+  const text = readFileSync(path, 'utf8');
+  const imported = [...text.matchAll(/from '(\..*\.races)\.js'/g)].map(([, name]) =>
+    sourceOf(new URL(`${name}.ts`, path)),
+  );
+  return [text, ...imported].join('\n');
+}
+
 const rowsOf = (text: string) => text.match(/^\|.*$/gm)!.map((row) => row.split(/(?<!\\)\|/).slice(1, -1));
 
 describe('test/requirements.md', () => {
@@ -36,7 +45,7 @@ describe('test/requirements.md', () => {
     const path = new URL(file, import.meta.url);
     expect(existsSync(path)).toBe(true);
     // Quotes are escaped in the source.
-    const source = readFileSync(path, 'utf8').replaceAll("\\'", "'");
+    const source = sourceOf(path).replaceAll("\\'", "'");
     expect(source).toContain(title);
   });
 });
