@@ -24,6 +24,7 @@ export type {
 } from './expiring-token.module-options.js';
 export { ApiExpiringToken } from './openapi/describe-route.decorator.js';
 export {
+  CurrentActor,
   CurrentToken,
   CurrentUser,
   OptionalToken,
@@ -41,6 +42,7 @@ export type { Device } from './tokens/device.js';
 export { ExpiringTokenService } from './tokens/expiring-token.service.js';
 export type {
   AccessEvent,
+  ActorEvent,
   DeviceEvent,
   ExpiredEvent,
   ExpiringTokenEvents,

@@ -63,6 +63,7 @@ describe('The devices of a user', () => {
         createdAt: new Date(app.clock.now).toISOString(),
         expiresAt: new Date(app.clock.now + 30 * DAY_MS).toISOString(),
         lastUsedAt: null,
+        scopes: null,
       });
     });
 

@@ -71,7 +71,7 @@ describe('The limit of devices', () => {
     it('revokes nothing for a token whose purpose makes no device', async () => {
       const user = await app.createUser();
       for (const name of ['a', 'b', 'c']) await app.tokens.issue(user.id, { name });
-      const token = { purpose: 'rotated', lifespan: null, scopes: null } as const;
+      const token = { purpose: 'rotated', lifespan: null, scopes: null, actorId: null } as const;
       await app.nest
         .get(UserTransactions)
         .run(user.id, (emit) => app.nest.get(TokenTransactions).issue(user.id, { name: 'd' }, token, emit));

@@ -179,6 +179,25 @@ export const CurrentUser = <User extends object = Record<string, unknown>>(
   ...propertyOrPipes: [property: Extract<keyof User, string>, ...Pipe[]] | Pipe[]
 ): ParameterDecorator => injectUser(...propertyOrPipes);
 
+const injectActor = createParamDecorator(
+  (_: undefined, context) => findRequest(context)?.authInfo?.token.actorId ?? null,
+);
+
+/**
+ * Parameter decorator: the id of somebody else who uses the token in place of its user (`actor` of `ExpiringTokenService.issue`);
+ * null for the user's own token, and without a token.
+ *
+ * @param pipes - pipes
+ * @example
+ * ```ts
+ * @Post('orders')
+ * order(@CurrentUser() user: User, @CurrentActor() actorId: string | null, @Body() order: CreateOrder) {
+ *   return this.orders.create(user.id, order, { placedBy: actorId ?? user.id });
+ * }
+ * ```
+ */
+export const CurrentActor = (...pipes: Pipe[]): ParameterDecorator => injectActor(...pipes);
+
 /**
  * Parameter decorator: the row of the token in use, a {@link Token}; null if the request was accepted without a token. With the
  * name of a property it is that property. The row does not contain the secret of the token.

@@ -48,6 +48,7 @@ export const DeviceModel = apiModel('ExpiringTokenDevice', {
   createdAt: time,
   lastUsedAt: timeOrNull,
   expiresAt: timeOrNull,
+  actorId: { ...text, required: false, description: 'Somebody else who uses the device in place of its user' },
   current: { type: 'boolean', description: 'Whether it is the device that sent this request' },
 });
 

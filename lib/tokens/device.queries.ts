@@ -5,7 +5,7 @@ import type { Dialect, Statement } from '../database/dialect.js';
 import { Table } from '../database/table.js';
 import { DATA_SOURCE, DATABASE, MODULE_EXTRAS, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
-import type { Device } from './device.js';
+import { actorOf, type Device } from './device.js';
 import { expirySql, liveCondition, roundedLastUseSql, roundedSince, TokenValidity } from './token-lifetime.js';
 import {
   BOUNDED_PURPOSES,
@@ -32,6 +32,9 @@ type DeviceCriteria = Pick<TokenRow, 'userId'> & { deviceId?: string | undefined
 const namesOf = (purposes: readonly string[]) => purposes.map((purpose) => `'${purpose}'`).join(', ');
 
 const NOT_PERSONAL = ` AND {purpose} NOT IN (${namesOf(PERSONAL_PURPOSES)})`;
+
+/** The condition, with names of properties, that nobody else uses a token in place of its user. */
+const OWN = ' AND {actorId} IS NULL';
 
 const placesFor = (values: readonly unknown[]) => values.map(() => '?').join(', ');
 
@@ -72,7 +75,7 @@ export class DeviceQueries {
     return this.select(
       `{deviceId}, MIN({created}) AS first_created, MAX({lastUsedAt}) AS last_use,` +
         ` MAX(${this.refreshExpiry}) AS refresh_expiry, MAX(${this.otherExpiry}) AS expiry,` +
-        ' MAX({name}) AS label, MAX({userAgent}) AS agent',
+        ' MAX({name}) AS label, MAX({userAgent}) AS agent, MAX({actorId}) AS actor',
       { userId, ...device },
       now,
       ` GROUP BY {deviceId} ORDER BY first_created DESC, {deviceId} DESC LIMIT ${MAX_LISTED_DEVICES}`,
@@ -84,9 +87,9 @@ export class DeviceQueries {
     return this.select('DISTINCT {deviceId}', { userId, ...device }, now);
   }
 
-  /** How many live devices a user has, as the column `found`. */
+  /** How many live devices of their own a user has, as the column `found`. Those that somebody else uses do not count. */
   count(userId: string, now: number): Statement {
-    return this.select('COUNT(DISTINCT {deviceId}) AS found', { userId }, now);
+    return this.select('COUNT(DISTINCT {deviceId}) AS found', { userId }, now, OWN);
   }
 
   /**
@@ -97,7 +100,7 @@ export class DeviceQueries {
     const [first, last] = ['MIN({created})', 'MAX({lastUsedAt})'];
     const lastSeen = `CASE WHEN ${last} > ${first} THEN ${last} ELSE ${first} END`;
     const order = `${lastSeen}, ${first}, {deviceId}`;
-    return this.select('{deviceId}', { userId }, now, ` GROUP BY {deviceId} ORDER BY ${order} LIMIT ${limit}`);
+    return this.select('{deviceId}', { userId }, now, `${OWN} GROUP BY {deviceId} ORDER BY ${order} LIMIT ${limit}`);
   }
 
   /**
@@ -212,6 +215,7 @@ export class DeviceQueries {
         createdAt: new Date(createdMs),
         lastUsedAt: lastUseMs === null ? null : new Date(lastUseMs),
         expiresAt: expiryMs >= NEVER_MS ? null : new Date(expiryMs),
+        ...actorOf({ actorId: row.actor as string | null }),
       };
     });
   }

@@ -18,7 +18,13 @@ export interface Device {
   lastUsedAt: Date | null;
   /** When its last token expires; null if never. */
   expiresAt: Date | null;
+  /** The id of somebody else who uses the device in place of its user; absent for the user's own device. */
+  actorId?: string;
 }
+
+/** The member `actorId` of what describes a device to others; none for a user's own device. */
+export const actorOf = ({ actorId }: { actorId: string | null }): { actorId?: string } =>
+  actorId === null ? {} : { actorId };
 
 /**
  * The device that a revocation does not end, as a condition on its rows.

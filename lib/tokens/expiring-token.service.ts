@@ -73,7 +73,9 @@ export class ExpiringTokenService {
     const lifespan =
       options.lifespan === undefined ? null : parseDuration('lifespan', options.lifespan, { never: true });
     const scopes = parseScopes(options.scopes, this.options.scopes);
-    const token = { purpose: 'access', lifespan, scopes } as const;
+    const actorId = options.actor ?? null;
+    if (actorId !== null) checkUserId(actorId);
+    const token = { purpose: 'access', lifespan, scopes, actorId } as const;
     const script = (labels: DeviceOptions) => (emit: Emit) => this.scripts.issue(userId, labels, token, emit);
     return this.transactions.run(userId, script(options), { fallbacks: withoutUnstorable(options).map(script) });
   }

@@ -10,6 +10,7 @@ import { identifyToken } from './secret/token-secret.js';
 import { TokenValidity } from './token-lifetime.js';
 import { TokenCache } from './lookup/token.cache.js';
 import type { Token } from './token.entity.js';
+import { actorOf } from './device.js';
 import type { Authentication, CacheStatus } from './token.interfaces.js';
 import { TokenLookup, type TokenWithUser } from './lookup/token.lookup.js';
 
@@ -69,7 +70,8 @@ export class TokenAuthenticator {
     const { token, user } = found;
     if (!isActiveUser(this.users, user)) throw new ExpiringTokenException('user_inactive');
     if (!this.validity.isLive(token)) {
-      this.events.emit('expiring-token.expired', { userId: token.userId, deviceId: token.deviceId });
+      const { userId, deviceId } = token;
+      this.events.emit('expiring-token.expired', { userId, deviceId, ...actorOf(token) });
       throw new ExpiringTokenException('token_expired', { statusCode: this.options.expiredStatus });
     }
     return { user, token };

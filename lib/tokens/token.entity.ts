@@ -113,7 +113,10 @@ export class Token extends BaseEntity {
   @Column('varchar', { name: 'address', length: 45, nullable: true })
   address: string | null;
 
-  /** The id of somebody else who uses the token in place of its user; null for the user's own token. */
+  /**
+   * The id of somebody else who uses the token in place of its user (impersonation); null for the user's own token. It is what
+   * `actor` of `ExpiringTokenService.issue` was.
+   */
   @Column('varchar', { name: 'actor_id', length: 255, nullable: true })
   actorId: string | null;
 

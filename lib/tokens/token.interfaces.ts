@@ -61,6 +61,14 @@ export interface IssueOptions extends DeviceOptions {
    * nothing that asks for a scope. Default: null, everything that its user may do.
    */
   scopes?: readonly string[] | null;
+  /**
+   * The id of somebody else who uses the token in place of the user, for example an administrator who looks into a problem: see
+   * `Token.actorId`. Such a device does not count for the option `limit`, and the token can make no personal token.
+   *
+   * Danger: its holder may do whatever the user may. Check first that this person may impersonate the user, and give the token a
+   * short `lifespan`.
+   */
+  actor?: string | null;
 }
 
 /** Options of a change to the devices of a user. */

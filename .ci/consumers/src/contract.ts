@@ -17,6 +17,7 @@ import {
   type Authentication,
   type CacheOptions,
   type Credentials,
+  CurrentActor,
   CurrentToken,
   CurrentUser,
   type Device,
@@ -55,6 +56,8 @@ import {
   type PruneOptions,
   Public,
   RequireLogin,
+  RequireAnyScope,
+  RequireScopes,
   RequireToken,
   type RefreshOptions,
   type PasswordChangedEvent,
@@ -292,7 +295,7 @@ export class AccountController {
   ) {}
 
   @Get()
-  me(@CurrentUser() user: User, @CurrentToken() token: Token) {
+  me(@CurrentUser() user: User, @CurrentToken() token: Token, @CurrentActor() _actorId: string | null) {
     return { username: user.username, deviceId: token.deviceId };
   }
 
@@ -316,6 +319,8 @@ export class AccountController {
   }
 
   @Post('scripts')
+  @RequireScopes('notes:read', 'notes:write')
+  @RequireAnyScope('notes:write')
   @RequireToken()
   async script(@CurrentUser() { id }: User, @Body() { name }: { name: string }) {
     const issued: IssuedToken = await this.tokens.issue(id, { name, userAgent: null, lifespan: '1h' });

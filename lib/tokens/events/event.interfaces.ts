@@ -9,8 +9,14 @@ export interface DeviceEvent {
   deviceId: string;
 }
 
+/** A device of which the token is known. */
+export interface ActorEvent extends DeviceEvent {
+  /** The id of somebody else who uses the token in place of the user; absent for the user's own token. */
+  actorId?: string;
+}
+
 /** A device that received an access token, or a personal token. */
-export interface AccessEvent extends DeviceEvent {
+export interface AccessEvent extends ActorEvent {
   /** What the access token is for: `access`, `obtained` for the token of `POST obtain-token`, or `personal`. */
   purpose: TokenPurpose;
   /** The name of the device, or of the personal token; null if it has none. A client chooses it, so escape it where it is shown. */
@@ -70,7 +76,7 @@ export interface RevokedEvent extends DeviceEvent {
 }
 
 /** Payload of `expiring-token.expired`: an expired token was presented and rejected. Emitted each time. */
-export interface ExpiredEvent extends DeviceEvent {}
+export interface ExpiredEvent extends ActorEvent {}
 
 /** Payload of `expiring-token.pruned`: a sweep, in the background or by `ExpiringTokenService.prune`, deleted tokens. */
 export interface PrunedEvent {

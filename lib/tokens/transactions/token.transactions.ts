@@ -4,7 +4,7 @@ import { uuidV7 } from '../../database/uuid-v7.js';
 import { ExpiringTokenException } from '../../errors/expiring-token.exception.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../../expiring-token.constants.js';
 import type { ResolvedOptions } from '../../options/resolve-options.js';
-import { notBefore, sanitizeLabel } from '../device.js';
+import { actorOf, notBefore, sanitizeLabel } from '../device.js';
 import { DeviceQueries } from '../device.queries.js';
 import type { IssuedEvent, RevocationReason } from '../events/event.interfaces.js';
 import type { Emit } from '../events/token.events.js';
@@ -45,15 +45,15 @@ export class TokenTransactions {
   /**
    * Issues a token to a new device, which counts for the option `limit` only if tokens of this purpose make a device.
    *
-   * @param token - its purpose, its own lifespan or null, and its scopes or null
+   * @param token - its purpose, and its own lifespan, its scopes and its actor, or null
    */
   *issue(
     userId: string,
     options: DeviceOptions,
-    token: Pick<TokenRow, 'purpose' | 'lifespan' | 'scopes'>,
+    token: Pick<TokenRow, 'purpose' | 'lifespan' | 'scopes' | 'actorId'>,
     emit: Emit,
   ): TransactionScript<IssuedToken> {
-    const device = yield* this.newDevice(userId, options, { purpose: token.purpose, via: 'issue' }, emit);
+    const device = yield* this.newDevice(userId, options, { ...token, via: 'issue' }, emit);
     return yield* this.insert({ ...device, ...token });
   }
 
@@ -137,17 +137,17 @@ export class TokenTransactions {
   private *newDevice(
     userId: string,
     options: DeviceOptions,
-    { purpose, via }: Pick<IssuedEvent, 'purpose' | 'via'>,
+    { purpose, via, actorId = null }: Pick<IssuedEvent, 'purpose' | 'via'> & Partial<Pick<TokenRow, 'actorId'>>,
     emit: Emit,
   ): TransactionScript<NewDevice> {
-    if (rulesOf(purpose)?.isDevice) yield* this.enforceLimit(userId, emit);
+    if (rulesOf(purpose)?.isDevice && actorId === null) yield* this.enforceLimit(userId, emit);
     const now = this.clock();
     const deviceId = uuidV7(now);
     const [name, userAgent] = [sanitizeLabel(options.name), sanitizeLabel(options.userAgent)];
-    emit('expiring-token.issued', { userId, deviceId, purpose, name, userAgent, via });
+    emit('expiring-token.issued', { userId, deviceId, purpose, name, userAgent, via, ...actorOf({ actorId }) });
     const created = new Date(now);
     const authenticatedAt = via === 'issue' ? null : created;
-    return { userId, deviceId, name, userAgent, scopes: null, authenticatedAt, actorId: null, created };
+    return { userId, deviceId, name, userAgent, scopes: null, authenticatedAt, actorId, created };
   }
 
   /** Makes sure that a user can have one more device without exceeding the option `limit`. */
