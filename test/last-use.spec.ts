@@ -1,10 +1,12 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { Token } from 'nestjs-expiring-token';
+import { TestClock } from 'nestjs-expiring-token/testing';
 import { describe, expect, it, vi } from 'vitest';
 import { DATABASE } from '../lib/expiring-token.constants.js';
 import type { Database } from '../lib/database/database.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
 import { LastUse } from '../lib/tokens/last-use.js';
-import { onEveryDatabase, type TestApp } from './fixtures/app.js';
+import { onEveryDatabase, type TestApp, warnings } from './fixtures/app.js';
 import { seedTokens } from './fixtures/seed-tokens.js';
 
 /** More than several statements take. */
@@ -291,6 +293,63 @@ describe('The last use of a token', () => {
       expect(noted).toBeGreaterThan(1000);
       // SQLite stores 100 uses with one transaction. Without a pause to collect them, there were hundreds of transactions.
       expect(transaction.mock.calls.length).toBeLessThan(50);
+    });
+
+    it('that cannot be written causes one warning a minute, with the number of tokens', async () => {
+      const app = await environment.boot();
+      const lastUse = app.nest.get(LastUse);
+      vi.spyOn(app.nest.get<Database>(DATABASE), 'transaction').mockRejectedValue(
+        new Error('a trigger rejected the row'),
+      );
+      const before = warnings.length;
+      for (let index = 0; index < 24; index++) {
+        lastUse.note(Object.assign(new Token(), { id: uuidV7(index), lastUsedAt: null }));
+        if (index % 8 === 7) await app.usesWritten();
+      }
+      expect(warnings.slice(before)).toEqual([
+        expect.stringContaining('Last use of 8 tokens not stored: a trigger rejected the row'),
+      ]);
+      await app.nest.close();
+      expect(warnings.slice(before + 1)).toEqual([expect.stringContaining('Last use of 16 tokens not stored')]);
+    });
+
+    it('delays the end of the application for at most twice the option timeout', async () => {
+      const app = await environment.boot({ options: { timeout: '100ms' } });
+      const lastUse = app.nest.get(LastUse);
+      const database = app.nest.get<Database>(DATABASE);
+      // Each statement ends just in time, so that the queue would delay the end for as long as it is long.
+      vi.spyOn(database, 'transaction').mockImplementation(() => wait(70, [] as never));
+      for (let index = 0; index < 20_000; index++) {
+        lastUse.note(Object.assign(new Token(), { id: uuidV7(index), lastUsedAt: null }));
+      }
+      const before = warnings.length;
+      const startedAtMs = performance.now();
+      await lastUse.beforeApplicationShutdown();
+      await lastUse.onApplicationShutdown();
+      // The limit is extended at most once over if other work of the machine blocks the process.
+      expect(performance.now() - startedAtMs).toBeLessThan(1000);
+      expect(warnings.slice(before)).toEqual([expect.stringMatching(/Last use of \d{5} tokens not stored: no answer/)]);
+      await app.nest.close();
+    });
+
+    it('is the later one of two processes that use the same thousand tokens simultaneously', async () => {
+      const app = await environment.boot();
+      const later = await environment.boot({ clock: new TestClock(app.clock.now + HOUR_MS) });
+      const user = await app.createUser();
+      const seed = { userId: user.id, purpose: 'access', rows: 1000, newest: app.clock.now } as const;
+      await seedTokens(app.dataSource, environment.databaseName, seed);
+      const repository = app.dataSource.getRepository(Token);
+      const tokens = await repository.findBy({ userId: user.id });
+      const before = warnings.length;
+      for (const token of tokens) app.nest.get(LastUse).note(token);
+      // In another order, in which two transactions would lock each other's rows.
+      for (const token of tokens.toReversed()) later.nest.get(LastUse).note(token);
+      await Promise.all([app.usesWritten(), later.usesWritten()]);
+      const stored = await repository.findBy({ userId: user.id });
+      const uses = stored.map(({ lastUsedAt }) => lastUsedAt?.getTime());
+      expect(uses).toHaveLength(1000);
+      expect(new Set(uses)).toEqual(new Set([later.clock.now]));
+      expect(warnings.slice(before)).toEqual([]);
     });
 
     it('is written before the application closes', async () => {

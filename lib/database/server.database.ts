@@ -3,6 +3,7 @@ import { retry } from '../async/retry.js';
 import { raceAbort } from '../async/with-timeout.js';
 import { describeError } from '../errors/describe-error.js';
 import { type DriverErrorKind, classifyDriverError, LeftInTransactionError } from '../errors/driver-errors.js';
+import { LimitedWarning } from '../errors/limited-warning.js';
 import { PackageLogger } from '../errors/package.logger.js';
 import type { Database, Result, Row, TransactionScript } from './database.js';
 import type { Dialect, Statement } from './dialect.js';
@@ -31,9 +32,6 @@ const CLOSING_WINDOW_MS = 600_000;
  */
 export const MAX_LOCK_WAIT_SECONDS = 1;
 
-/** An application that leaves transactions open usually does so again and again. One warning in this time is enough. */
-const WARNING_INTERVAL_MS = 60_000;
-
 /** The result of some work, and whether its last statement ran inside a transaction. */
 export interface Observed<T> {
   readonly result: T;
@@ -44,7 +42,7 @@ export interface Observed<T> {
 export abstract class ServerDatabase<Connection> implements Database {
   protected readonly logger = new PackageLogger();
   private closedAtMs: number[] = [];
-  private warnedAtMs = -WARNING_INTERVAL_MS;
+  private readonly sessionWarning = new LimitedWarning(this.logger);
 
   constructor(
     private readonly dataSource: DataSource,
@@ -216,10 +214,7 @@ export abstract class ServerDatabase<Connection> implements Database {
   }
 
   private warnOfSession(error: unknown): void {
-    const now = performance.now();
-    if (now - this.warnedAtMs < WARNING_INTERVAL_MS) return;
-    this.warnedAtMs = now;
-    this.logger.warn(
+    this.sessionWarning.log(
       `Closed a connection that the application had returned to the pool inside a transaction or with changed settings: ${describeError(error)}. ` +
         'The probable cause is a QueryRunner that was released without commitTransaction() or rollbackTransaction().',
     );

@@ -1,7 +1,9 @@
 import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
 import { type BeforeApplicationShutdown, Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import { withTimeout } from '../async/with-timeout.js';
 import { describeError } from '../errors/describe-error.js';
 import { classifyDriverError, type DriverErrorKind } from '../errors/driver-errors.js';
+import { LimitedWarning } from '../errors/limited-warning.js';
 import { PackageLogger } from '../errors/package.logger.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS } from '../expiring-token.constants.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
@@ -43,6 +45,7 @@ interface WaitingUse {
 @Injectable()
 export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown {
   private readonly logger = new PackageLogger();
+  private readonly warning = new LimitedWarning(this.logger);
   /** By token id, of each token its latest use. */
   private readonly waiting = new Map<string, WaitingUse>();
   private collecting = new AbortController();
@@ -51,6 +54,10 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
   private storedAtMs = -Infinity;
   /** How many statements failed since the queue was empty. */
   private failures = 0;
+  /** How many uses were dropped since the last warning, and why the last one of them was. */
+  private dropped = 0;
+  private dropCause: unknown;
+  private isStopped = false;
 
   constructor(
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
@@ -66,7 +73,7 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
   note({ id, lastUsedAt }: Token): Date | null {
     const now = this.clock();
     const isFresh = lastUsedAt !== null && now - lastUsedAt.getTime() < this.options.lastUsedAccuracyMs;
-    if (isFresh || this.waiting.size >= MAX_WAITING) return lastUsedAt;
+    if (isFresh || this.isStopped || this.waiting.size >= MAX_WAITING) return lastUsedAt;
     this.waiting.set(id, { at: now, attempts: 0 });
     this.writing ??= this.writeAll();
     return new Date(now);
@@ -74,18 +81,32 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
 
   /** Uses are stored before the database is closed. */
   async beforeApplicationShutdown(): Promise<void> {
-    await this.flush();
+    await this.stop();
   }
 
   /** Requests were answered until now. Whether the database is closed already depends on the application's modules. */
   async onApplicationShutdown(): Promise<void> {
-    await this.flush();
+    await this.stop();
   }
 
-  /** Waits until all uses are stored. If a transaction reaches the time limit of the option `timeout`, the rest is dropped. */
-  private async flush(): Promise<void> {
+  /** Waits until all uses are stored, without collecting more of them. */
+  async flush(): Promise<void> {
     this.collecting.abort();
     await this.writing;
+  }
+
+  /**
+   * Stores all uses, or drops what is not stored in time: the transaction that runs may take the time limit of the option
+   * `timeout`, and the next ones as much together.
+   */
+  private async stop(): Promise<void> {
+    if (this.isStopped) return;
+    await withTimeout(2 * this.options.timeoutMs, () => this.flush()).catch((error: unknown) => {
+      this.isStopped = true;
+      this.drop([...this.waiting.keys()], error);
+    });
+    if (this.dropped > 0) this.logger.warn(this.describeDropped());
+    this.dropped = 0;
   }
 
   private async writeAll(): Promise<void> {
@@ -101,6 +122,7 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
         const batch = this.nextBatch();
         const startedAtMs = performance.now();
         await this.writeBatch(batch).finally(() => (this.storedAtMs = performance.now()));
+        this.warnOfDropped();
         isLocked = batch.every(([id]) => this.waiting.has(id));
         const isFlushing = this.collecting.signal.aborted;
         if (this.store.isBlocking && !isFlushing) await wait((performance.now() - startedAtMs) * PAUSE_SHARE);
@@ -109,6 +131,7 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
       this.drop([...this.waiting.keys()], error);
     } finally {
       this.writing = undefined;
+      this.warnOfDropped();
     }
   }
 
@@ -151,16 +174,25 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
   /** Removes the uses of a batch. Those whose rows are locked go to the end of the queue. */
   private settle(batch: readonly TokenUse[], locked: ReadonlySet<string>): void {
     for (const [id] of batch) {
-      const use = this.waiting.get(id)!;
+      const use = this.waiting.get(id);
       this.waiting.delete(id);
-      if (!locked.has(id)) continue;
+      if (!use || !locked.has(id)) continue;
       if (++use.attempts < MAX_ATTEMPTS) this.waiting.set(id, use);
       else this.drop([id], new Error('the row is locked'));
     }
   }
 
-  private drop(ids: readonly string[], error: unknown): void {
+  private drop(ids: readonly string[], cause: unknown): void {
     for (const id of ids) this.waiting.delete(id);
-    this.logger.warn(`Last use of ${ids.length} tokens not stored: ${describeError(error)}`);
+    this.dropped += ids.length;
+    this.dropCause = cause;
+  }
+
+  private warnOfDropped(): void {
+    if (this.dropped > 0 && this.warning.log(this.describeDropped())) this.dropped = 0;
+  }
+
+  private describeDropped(): string {
+    return `Last use of ${this.dropped} tokens not stored: ${describeError(this.dropCause)}`;
   }
 }
