@@ -41,6 +41,7 @@ export const SPECS = {
     'token-purpose',
     'token-queries',
     'token-secret',
+    'turn-queue',
   ],
   /** They start other processes, or measure time. */
   processes: [

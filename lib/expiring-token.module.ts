@@ -1,4 +1,11 @@
-import { type DynamicModule, Inject, Module, type OnApplicationBootstrap, type OnModuleInit } from '@nestjs/common';
+import {
+  type DynamicModule,
+  Inject,
+  Module,
+  type OnApplicationBootstrap,
+  type OnApplicationShutdown,
+  type OnModuleInit,
+} from '@nestjs/common';
 import { ApplicationConfig, HttpAdapterHost, ModuleRef, ModulesContainer } from '@nestjs/core';
 import type { DataSource } from 'typeorm';
 import type { Database } from './database/database.js';
@@ -28,6 +35,7 @@ import type { Duration } from './options/duration.js';
 import type { ResolvedOptions } from './options/resolve-options.js';
 import { redactBodyParserErrors } from './routes/body-parser-errors.js';
 import { createControllers } from './routes/routes.js';
+import { endIdleThreads } from './users/argon2.js';
 import { setHashConcurrency } from './users/password-hash.js';
 
 const IMPORT_ONCE =
@@ -49,7 +57,10 @@ function failWithoutOptions(): never {
  */
 @HideFromInspect()
 @Module({ providers: [{ provide: MODULE_EXTRAS, useFactory: failWithoutOptions }] })
-export class ExpiringTokenModule extends ConfigurableModuleClass implements OnModuleInit, OnApplicationBootstrap {
+export class ExpiringTokenModule
+  extends ConfigurableModuleClass
+  implements OnModuleInit, OnApplicationBootstrap, OnApplicationShutdown
+{
   /** @internal Called by Nest. */
   constructor(
     private readonly modules: ModulesContainer,
@@ -116,6 +127,11 @@ export class ExpiringTokenModule extends ConfigurableModuleClass implements OnMo
     checkGateways(this.modules, config);
     checkRequirements(this.modules, config);
     await checkTables(this.module.get<DataSource>(DATA_SOURCE), this.module.get<Database>(DATABASE), this.extras);
+  }
+
+  /** All applications of the process share the threads: another application starts a new one at its next hash. */
+  async onApplicationShutdown(): Promise<void> {
+    await endIdleThreads();
   }
 }
 

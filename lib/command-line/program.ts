@@ -5,7 +5,6 @@ import { FAILURE, SUCCESS, USAGE } from './exit-codes.js';
 import { Interruption } from './interruption.js';
 import { Output } from './output.js';
 import { Cancelled } from './secrets.js';
-import { addPersonalTokensCommand } from './personal-token.commands.js';
 import { addImportCommand, addPruneCommand } from './token.commands.js';
 import { addCreateUserCommand, addIssueCommand, addListCommand, addRevokeCommand } from './user.commands.js';
 
@@ -17,7 +16,6 @@ const COMMANDS = [
   addListCommand,
   addRevokeCommand,
   addIssueCommand,
-  addPersonalTokensCommand,
   addCreateUserCommand,
   addImportCommand,
 ];

@@ -78,10 +78,10 @@ export interface ExpiringTokenOptions {
   loginThrottle?: LoginThrottleOptions | false;
 
   /**
-   * Maximum number of password hashes computed at the same time in the process: 1 to 1,024. Each hash occupies a thread of
-   * libuv (there are four unless `UV_THREADPOOL_SIZE` is set), a processor for about 20 ms, and 19 MiB of memory. With a
-   * higher number many users log in faster, while other requests wait longer. It does not apply to the application's own
-   * `UserStore`.
+   * Maximum number of password hashes computed at the same time in the process: 1 to 1,024. Each hash occupies a thread, a
+   * processor for about 20 ms, and 19 MiB of memory. With a higher number many users log in faster, while other requests wait
+   * longer. On Linux, these threads have a lower priority than requests; on other systems, they are those of libuv, of which
+   * there are four unless `UV_THREADPOOL_SIZE` is set. The option does not apply to the application's own `UserStore`.
    *
    * @defaultValue processors − 1, 1 to 3
    */

@@ -1,13 +1,15 @@
 import { availableParallelism } from 'node:os';
-import { Algorithm, hash, type Options, verify } from '@node-rs/argon2';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Algorithm, Options } from '@node-rs/argon2';
 import pLimit from 'p-limit';
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
+import { hash, verify } from './argon2.js';
 import { checkCredential } from './credentials.js';
 import { PackageLogger } from '../errors/package.logger.js';
 
 /**
- * Default number of hashes at the same time: it leaves one processor free for requests, and one of libuv's four threads for
- * files and DNS.
+ * Default number of hashes at the same time: it leaves one processor free for requests, and, where libuv's four threads compute
+ * the hashes, one of them for files and DNS.
  */
 const DEFAULT_CONCURRENCY = Math.min(Math.max(1, availableParallelism() - 1), 3);
 
@@ -58,6 +60,24 @@ export async function queued<T>(compute: () => Promise<T>): Promise<T> {
   return limit(compute);
 }
 
+/** Admits look-ups of users one after the other. */
+const lookUps = pLimit(1);
+
+/**
+ * Waits until a user may be looked up whose password is then verified: one in each turn of the event loop, and none while hashes
+ * wait. Otherwise the look-ups of many simultaneous logins would delay all other requests.
+ *
+ * @throws ExpiringTokenException `unavailable` if too many look-ups wait
+ */
+export async function lookUpTurn(): Promise<void> {
+  if (lookUps.pendingCount >= MAX_WAITING) throw new ExpiringTokenException('unavailable');
+  await lookUps(async () => {
+    await nextTurn();
+    // Its turn comes when all hashes that wait have begun.
+    await limit(async () => undefined);
+  });
+}
+
 /**
  * Hashes a password as the built-in store does, for a user that the application creates: Argon2id with 19 MiB of memory,
  * 2 passes and 1 lane (OWASP Password Storage Cheat Sheet). It waits in the queue of the option `hashConcurrency`. The option
@@ -84,8 +104,7 @@ export async function hashPassword(password: string): Promise<string> {
 export const verifyPassword = (stored: unknown, password: string): Promise<boolean> =>
   queued(async () => {
     if (typeof stored === 'string' && PHC.test(stored)) {
-      // An invalid hash throws before anything is computed.
-      const matches = await verify(stored, password).catch(() => null);
+      const matches = await verify(stored, password);
       if (matches !== null) return matches;
     }
     if (stored !== null && stored !== undefined) logUnverifiable();

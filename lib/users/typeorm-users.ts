@@ -10,7 +10,7 @@ import { HideFromInspect } from '../errors/hide-from-inspect.decorator.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
 import { checkUserEntity } from './user-entity-checks.js';
 import { isLoadedFromRow, isOfEntity, isSoftDeleted, type UserProperties } from './user-entity.js';
-import { strengthenHash } from './password-hash.js';
+import { lookUpTurn, strengthenHash } from './password-hash.js';
 import { PasswordVerifier, type VerifyHash } from './password-verifier.js';
 import {
   CREDENTIAL_CHECKS,
@@ -132,6 +132,7 @@ export function typeOrmUserStore<User extends ObjectLiteral>(
     async validateCredentials(credentials: Credentials): Promise<User | null> {
       const { username: name, password: plain } = credentials;
       const hashOf = (found: Row | undefined) => found && this.table.readColumn(found, password);
+      await lookUpTurn();
       let row = await this.findRow(name);
       for (;;) {
         const stored = hashOf(row);

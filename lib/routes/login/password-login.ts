@@ -1,4 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
+import { TurnQueue } from '../../async/turn-queue.js';
 import { AuthenticationLogger } from '../../authentication/authentication.logger.js';
 import { rejectRefreshToken } from '../../authentication/refresh-token.js';
 import { CLOCK, type Clock, RESOLVED_OPTIONS, USER_STORE } from '../../expiring-token.constants.js';
@@ -14,6 +15,9 @@ import { LoginVerifier } from './login.verifier.js';
 /** A login by the user name and the password in the body of a request: what `login` and `obtain-token` have in common. */
 @Injectable()
 export class PasswordLogin {
+  /** Otherwise many simultaneous logins would delay all other requests until the last of them waits for the database. */
+  private readonly turns = new TurnQueue();
+
   constructor(
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(USER_STORE) private readonly users: UserStore,
@@ -36,6 +40,7 @@ export class PasswordLogin {
     const { deviceName, ...credentials } = readLogin(request, this.options);
     const device = deviceOf(request, deviceName);
     const verify = () => this.users.validateCredentials(credentials);
+    await this.turns.next();
     return this.verifier.logIn(request, credentials.username, verify, async (user) => {
       const issuedSince = this.clock();
       const tokens = await issueTokens(user, credentials, device);
