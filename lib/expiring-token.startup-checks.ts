@@ -144,19 +144,22 @@ export async function checkTables(dataSource: DataSource, database: Database, op
  */
 async function checkColumns(dataSource: DataSource, database: Database, options: EntityOptions): Promise<boolean> {
   let isComplete = true;
-  for (const [option, entity] of Object.entries(entitiesOf(options))) {
-    const metadata = dataSource.getMetadata(entity);
-    let table: Table | undefined;
-    try {
-      await withTimeout(MAX_INTROSPECTION_MS, (signal) => checkDriver(dataSource, database, signal));
+  const tables: [option: string, metadata: EntityMetadata, table: Table | undefined][] = [];
+  try {
+    await withTimeout(MAX_INTROSPECTION_MS, (signal) => checkDriver(dataSource, database, signal));
+    for (const [option, entity] of Object.entries(entitiesOf(options))) {
+      const metadata = dataSource.getMetadata(entity);
       const readTable = ({ queryRunner = dataSource.createQueryRunner() }: EntityManager) =>
         queryRunner.getTable(metadata.tablePath);
-      table = await withTimeout(MAX_INTROSPECTION_MS, (signal) => database.readEntities(readTable, signal));
-    } catch (error) {
-      if (error instanceof ExpiringTokenOptionsError) throw error;
-      logger.warn(`The columns of table ${metadata.tablePath} could not be checked: ${describeError(error)}`);
-      return false;
+      const table = await withTimeout(MAX_INTROSPECTION_MS, (signal) => database.readEntities(readTable, signal));
+      tables.push([option, metadata, table]);
     }
+  } catch (error) {
+    if (error instanceof ExpiringTokenOptionsError) throw error;
+    logger.warn(`The columns of the tables could not be checked: ${describeError(error)}`);
+    isComplete = false;
+  }
+  for (const [option, metadata, table] of tables) {
     if (!table) {
       logger.error(
         `Table ${metadata.tablePath} does not exist. Requests are answered 503 until it does. ${CREATE_TABLES}`,

@@ -70,6 +70,45 @@ describe('A driver in place of pg stops the start', () => {
   );
 });
 
+/** Counts the statements with which the package tries a driver. */
+class CountingPool extends Pool {
+  static trials = 0;
+
+  override connect(): Promise<PoolClient>;
+  override connect(done: Callback): void;
+  override connect(done?: Callback): Promise<PoolClient> | void {
+    if (!done) return super.connect();
+    super.connect((error, client, release) => {
+      if (client && !CountingPool.watched.has(client)) CountingPool.watch(client);
+      done(error, client, release);
+    });
+  }
+
+  private static readonly watched = new WeakSet<object>();
+
+  private static watch(client: PoolClient): void {
+    CountingPool.watched.add(client);
+    const query = client.query.bind(client) as (...parameters: unknown[]) => unknown;
+    const countingQuery = (...parameters: unknown[]) => {
+      if (JSON.stringify(parameters[0])?.includes(' AS answer')) CountingPool.trials++;
+      return query(...parameters);
+    };
+    Object.assign(client, { query: countingQuery });
+  }
+}
+
+describe('A driver in place of pg', () => {
+  onEveryDatabase(
+    (environment) => {
+      it('is tried once, whatever the number of tables', async () => {
+        await environment.boot({ typeOrm: { driver: { Pool: CountingPool } } });
+        expect(CountingPool.trials).toBe(1);
+      });
+    },
+    ['postgres'],
+  );
+});
+
 describe('A driver in place of mysql2 stops the start', () => {
   onEveryDatabase(
     (environment) => {
