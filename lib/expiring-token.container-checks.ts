@@ -2,14 +2,7 @@ import * as nest from '@nestjs/common';
 import { Scope, type Type } from '@nestjs/common';
 import { APP_GUARD, type ApplicationConfig, MetadataScanner, type ModulesContainer } from '@nestjs/core';
 import { ExpiringTokenGuard } from './authentication/expiring-token.guard.js';
-import {
-  hasGuards,
-  namedScopesOf,
-  needOf,
-  TOKEN_GUARD,
-  unguardedMethodsOf,
-} from './authentication/handler-requirements.js';
-import { RequestOwner } from './authentication/request-owner.js';
+import { hasGuards, namedScopesOf, needOf, TOKEN_GUARD } from './authentication/handler-requirements.js';
 import { ExpiringTokenOptionsError, LIST_COPIES } from './errors/expiring-token-options.error.js';
 import { GlobalGuard } from './authentication/global.guard.js';
 import { formatValue } from './options/option-checks.js';
@@ -131,39 +124,8 @@ function findOpenMessage(gateway: Type): string | undefined {
   });
 }
 
-/**
- * Checks that the guards of `app.useGlobalGuards()` exist, and that `@RequireToken()` and `@RequireScopes()` stand only where a
- * guard can read them: alone they protect nothing, and the handler is open.
- *
- * @throws ExpiringTokenOptionsError if the class of a guard is registered, or a handler with such a decorator has no guard of its
- * own, of its class or of the application
- */
-export function checkRequirements(modules: ModulesContainer, config: ApplicationConfig): void {
-  const uncreated = config.getGlobalGuards().find(isGuardClass) as Type | undefined;
-  if (uncreated) {
-    throw new ExpiringTokenOptionsError(
-      'useGlobalGuards',
-      `${uncreated.name} is a class and no guard, so Nest 11 skips it, and all routes are open`,
-      `Set globalGuard: true, or call app.useGlobalGuards(app.get(${uncreated.name})).`,
-    );
-  }
-  // The owner of requests rejects none.
-  const globalGuards = config.getGlobalGuards().filter((guard) => !(guard instanceof RequestOwner));
-  if (globalGuards.length > 0 || config.getGlobalRequestGuards().length > 0) return;
-  for (const type of classesIn(modules)) {
-    const [unguarded] = unguardedMethodsOf(type);
-    if (unguarded === undefined) continue;
-    const [method, decorator] = unguarded;
-    throw new ExpiringTokenOptionsError(
-      decorator,
-      `no guard protects ${type.name}.${method}`,
-      'Add @UseGuards(ExpiringTokenGuard) to the class, or set globalGuard: true.',
-    );
-  }
-}
-
 /** The classes of all controllers and providers. */
-function* classesIn(modules: ModulesContainer): Iterable<Type> {
+export function* classesIn(modules: ModulesContainer): Iterable<Type> {
   for (const { controllers, providers } of modules.values()) {
     for (const { metatype } of [...controllers.values(), ...providers.values()]) {
       if (typeof metatype === 'function' && metatype.prototype) yield metatype as Type;
@@ -190,19 +152,27 @@ export function checkScopeNames(modules: ModulesContainer, catalogue: readonly s
   }
 }
 
-const isGuardClass = (metatype: unknown): boolean =>
+export const isGuardClass = (metatype: unknown): boolean =>
   typeof metatype === 'function' &&
   (metatype === ExpiringTokenGuard || metatype.prototype instanceof ExpiringTokenGuard);
 
 const isPackageGuard = ({ metatype }: NestProvider): boolean => isGuardClass(metatype);
 
 /** Returns the providers from this one to the one that has request scope; none if it does not depend on such a provider. */
-function findRequestScope(provider: NestProvider, visited = new Set<NestProvider>()): NestProvider[] {
-  if (provider.scope === Scope.REQUEST) return [provider];
+const findRequestScope = (provider: NestProvider): NestProvider[] =>
+  findDependency(provider, ({ scope }) => scope === Scope.REQUEST);
+
+/** Returns the providers from this one to one that matches; none if neither it nor what it depends on does. */
+export function findDependency(
+  provider: NestProvider,
+  matches: (each: NestProvider) => boolean,
+  visited = new Set<NestProvider>(),
+): NestProvider[] {
+  if (matches(provider)) return [provider];
   if (visited.has(provider)) return [];
   visited.add(provider);
   for (const dependency of dependenciesOf(provider)) {
-    const path = findRequestScope(dependency, visited);
+    const path = findDependency(dependency, matches, visited);
     if (path.length > 0) return [provider, ...path];
   }
   return [];

@@ -16,11 +16,11 @@ import {
   checkCopies,
   checkGateways,
   checkGlobalGuards,
-  checkRequirements,
   checkScopeNames,
   checkScopes,
   moduleOf,
 } from './expiring-token.container-checks.js';
+import { checkRequirements } from './expiring-token.guard-checks.js';
 import { ASYNC_OPTIONS_TYPE, ConfigurableModuleClass } from './expiring-token.module-definition.js';
 import {
   type ExpiringTokenModuleOptions,

@@ -1,13 +1,38 @@
-import { applyDecorators, Controller, Get, Injectable, mixin, type Type, UseGuards } from '@nestjs/common';
+import {
+  applyDecorators,
+  type CanActivate,
+  Controller,
+  type ExecutionContext,
+  Get,
+  type INestApplication,
+  Injectable,
+  mixin,
+  Module,
+  type Provider,
+  Scope,
+  type Type,
+  UseGuards,
+} from '@nestjs/common';
+import { APP_GUARD, Reflector } from '@nestjs/core';
+import { AuthGuard, PassportStrategy } from '@nestjs/passport';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { Args, Query, Resolver } from '@nestjs/graphql';
 import { MessagePattern } from '@nestjs/microservices';
-import { CurrentUser, ExpiringTokenGuard, OptionalToken, Public, RequireToken, User } from 'nestjs-expiring-token';
+import {
+  CurrentUser,
+  ExpiringTokenGuard,
+  ExpiringTokenService,
+  OptionalToken,
+  Public,
+  RequireToken,
+  User,
+} from 'nestjs-expiring-token';
+import { Strategy } from 'passport-http-bearer';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { checkRequirements } from '../lib/expiring-token.container-checks.js';
+import { checkRequirements } from '../lib/expiring-token.guard-checks.js';
 import { needOf } from '../lib/authentication/handler-requirements.js';
 import { ApiDocument } from './fixtures/api-document.js';
-import { onEveryAdapter, onOneEnvironment, type TestApp } from './fixtures/app.js';
+import { type BootOptions, onEveryAdapter, onOneEnvironment, type TestApp } from './fixtures/app.js';
 
 /** Responds with the name of the user, so that a test sees whether the token was read. */
 const nameOf = (user: User | null) => ({ name: user?.username ?? null });
@@ -393,6 +418,105 @@ describe('@RequireToken() without a guard', () => {
     }
   }
 
+  /** As a throttler, or a guard of roles. */
+  @Injectable()
+  class ReflectingGuard extends OtherGuard {
+    constructor(readonly reflector: Reflector) {
+      super();
+    }
+  }
+
+  @Injectable({ scope: Scope.REQUEST })
+  class RequestScopedGuard extends OtherGuard {}
+
+  class AcceptingStrategy extends PassportStrategy(Strategy, 'accepts-everybody') {
+    validate() {
+      return { id: 'anybody' };
+    }
+  }
+
+  /** A guard with an authenticator in a property. */
+  @Injectable()
+  class DelegatingGuard implements CanActivate {
+    constructor(readonly guard: ExpiringTokenGuard) {}
+    canActivate(context: ExecutionContext) {
+      return this.guard.canActivate(context);
+    }
+  }
+
+  @Injectable({ scope: Scope.REQUEST })
+  class DelegatingRequestGuard extends DelegatingGuard {}
+
+  /** Nothing shows what this guard has. */
+  class HidingGuard implements CanActivate {
+    readonly #guard: CanActivate;
+    constructor(guard: CanActivate) {
+      this.#guard = guard;
+    }
+    canActivate(context: ExecutionContext) {
+      return this.#guard.canActivate(context);
+    }
+  }
+
+  @Injectable()
+  class Sessions {
+    constructor(readonly tokens: ExpiringTokenService) {}
+  }
+
+  /** A guard with an authenticator behind another provider. */
+  @Injectable()
+  class SessionGuard implements CanActivate {
+    constructor(readonly sessions: Sessions) {}
+    async canActivate(context: ExecutionContext) {
+      const { headers } = context.switchToHttp().getRequest<{ headers: { authorization?: string } }>();
+      const [, token = ''] = (headers.authorization ?? '').split(' ');
+      await this.sessions.tokens.authenticate(token);
+      return true;
+    }
+  }
+
+  const provided = (guard: Type, ...providers: Provider[]): BootOptions => {
+    @Module({ providers: [...providers, { provide: APP_GUARD, useClass: guard }] })
+    class GuardsModule {}
+    return { imports: [GuardsModule], options: { isGlobal: true } };
+  };
+  /** A guard from a factory that Nest calls for each request. */
+  const made = (useFactory: (...dependencies: any[]) => CanActivate, ...inject: Type[]): BootOptions => {
+    @Module({ providers: [{ provide: APP_GUARD, scope: Scope.REQUEST, useFactory, inject }] })
+    class GuardsModule {}
+    return { imports: [GuardsModule], options: { isGlobal: true } };
+  };
+  const used = (guard: (nest: INestApplication) => CanActivate): BootOptions => ({
+    configure: (nest) => nest.useGlobalGuards(guard(nest)),
+  });
+
+  const OTHER_GUARDS: [name: string, boot: BootOptions][] = [
+    ['of the application', provided(OtherGuard)],
+    ['with providers of Nest', provided(ReflectingGuard)],
+    ['with request scope', provided(RequestScopedGuard)],
+    ['of a factory with request scope', made(() => new OtherGuard())],
+    ['of another strategy of Passport', provided(AuthGuard('accepts-everybody'), AcceptingStrategy)],
+    ['that the application created', used(() => new OtherGuard())],
+    ['that the application created with providers of Nest', used((nest) => new ReflectingGuard(nest.get(Reflector)))],
+  ];
+
+  const TOKEN_GUARDS: [name: string, boot: BootOptions][] = [
+    ['a subclass', provided(StricterGuard)],
+    ['of the strategy of this package', provided(AuthGuard('expiring-token'))],
+    ['a subclass of it', provided(class extends AuthGuard('expiring-token') {})],
+    ['of a list of strategies', provided(AuthGuard(['expiring-token']))],
+    ['with ExpiringTokenGuard', provided(DelegatingGuard)],
+    ['with ExpiringTokenGuard and request scope', provided(DelegatingRequestGuard)],
+    [
+      'of a factory with request scope',
+      made((guard: ExpiringTokenGuard) => new HidingGuard(guard), ExpiringTokenGuard),
+    ],
+    ['with a provider that has the service', provided(SessionGuard, Sessions)],
+    ['that the application created', used((nest) => new DelegatingGuard(nest.get(ExpiringTokenGuard)))],
+    ['with private members', used((nest) => new HidingGuard(nest.get(ExpiringTokenGuard)))],
+    ['an object', used((nest) => ({ canActivate: (context) => nest.get(ExpiringTokenGuard).canActivate(context) }))],
+  ];
+
   onOneEnvironment((environment) => {
     it('stops the start', async () => {
       await expect(environment.boot({ controllers: [UnguardedController] })).rejects.toThrow(
@@ -419,6 +543,18 @@ describe('@RequireToken() without a guard', () => {
         configure: (nest) => nest.useGlobalGuards(nest.get(ExpiringTokenGuard)),
       });
       expect((await app.get('/unguarded')).status).toBe(401);
+    });
+
+    it.each(OTHER_GUARDS)('stops the start beside a global guard that reads no token: %s', async (_, boot) => {
+      await expect(environment.boot({ controllers: [UnguardedController], ...boot })).rejects.toThrow(
+        '@RequireToken(): no guard protects UnguardedController.secret.',
+      );
+    });
+
+    it.each(TOKEN_GUARDS)('is no reason to stop beside a global guard that may read tokens: %s', async (_, boot) => {
+      const app = await environment.boot({ controllers: [UnguardedController], ...boot });
+      expect((await app.get('/unguarded')).status).toBe(401);
+      expect((await app.get('/unguarded', await app.token())).status).toBe(200);
     });
 
     it('is no reason to stop in a microservice, which may have global guards of its own', async () => {
