@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { writeCharts } from './charts/write.js';
 import { type CommandLine, readCommandLine, USAGE } from './command-line.js';
 import { CONTESTANT_NAMES, type ContestantName } from './contestants/roster.js';
-import { guardCpuTable, measureGuardCpu } from './cpu/measure.js';
+import { checkCpu } from './cpu/check.js';
 import { Postgres } from './machine/postgres.js';
 import { PrivateRedis } from './machine/redis.js';
 import { readResults, writeResults } from './report/files.js';
@@ -18,8 +18,8 @@ import { variantsOf } from './throughput/variants.js';
 import { measureThroughput, type Plan } from './throughput/measure.js';
 
 const FULL: Plan = { cycles: 10, attempts: 3, warmUpSeconds: 1, seconds: 4 };
-const QUICK_CPU_ROUNDS = 12;
-/** Takes two minutes in total. */
+const QUICK_CPU_ROUNDS = { guards: 12, server: 4 };
+/** Takes three minutes in total. */
 const QUICK: Plan = { cycles: 3, attempts: 1, warmUpSeconds: 0, seconds: 2 };
 const QUICK_CONTESTANTS: readonly ContestantName[] = ['no-guard', 'jwt-tuned', 'prepared-join', 'ours', 'ours-cached'];
 
@@ -56,8 +56,10 @@ const measure = ({ parts, only, adapters, cycles, seconds, quick }: CommandLine)
       const variants = variantsOf(only ?? (quick ? QUICK_CONTESTANTS : CONTESTANT_NAMES), adapters);
       results.throughput = { ...runInfo, ...(await measureThroughput(variants, plan, machine)) };
     }
-    if (quick) process.stdout.write(`${guardCpuTable(await measureGuardCpu(QUICK_CPU_ROUNDS, machine.postgres))}\n\n`);
-    if (quick) return results;
+    if (quick) {
+      await checkCpu(QUICK_CPU_ROUNDS, machine);
+      return results;
+    }
     if (parts.includes('revocation')) {
       results.revocation = { ...runInfo, ...(await measureRevocations(REVOCATION_COUNT, machine)) };
     }

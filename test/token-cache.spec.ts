@@ -2,8 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ResolvedOptions } from '../lib/options/resolve-options.js';
 import { TokenCache } from '../lib/tokens/lookup/token.cache.js';
-import type { TokenLookup, TokenWithUser } from '../lib/tokens/lookup/token.lookup.js';
-import type { Token } from '../lib/tokens/token.entity.js';
+import { FoundToken } from '../lib/tokens/lookup/found-token.js';
+import type { TokenLookup } from '../lib/tokens/lookup/token.lookup.js';
+import type { CheckedColumns } from '../lib/tokens/token.queries.js';
 import { type RemoteChanges, TokenChanges } from '../lib/tokens/token-changes.js';
 
 /** How many users the cache remembers as changed. */
@@ -65,19 +66,17 @@ class Simulation {
     }
   }
 
-  private lookUp(user: string): Promise<TokenWithUser | null> {
+  private lookUp(user: string): Promise<FoundToken | null> {
     return new Promise((resolve) => {
       let row: { version: number | null } | undefined;
       const read = () => (row ??= { version: this.versionOf(user) });
       const arrive = () => {
         const { version } = read();
-        const token = { userId: user, lastUsedAt: null } as Token;
-        const clone = (): TokenWithUser => ({
-          token: Object.assign(Object.create(null), token) as Token,
-          user: { version },
-          clone,
-        });
-        resolve(version === null ? null : clone());
+        const columns = { userId: user, lastUsedAt: null } as CheckedColumns;
+        // The cache needs no entity.
+        const readToken = () => expect.unreachable();
+        const found = new FoundToken(columns, { readToken, readUser: () => ({ version }) });
+        resolve(version === null ? null : found);
       };
       this.lookUps.push({ read, arrive });
     });

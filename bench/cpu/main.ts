@@ -1,18 +1,18 @@
-/** Measures the CPU time of guards in one process. Run it with `npm run bench:cpu`, and pass `--cpu-prof` to Node for a profile. */
+/** Measures the CPU time of guards, in one process and in a loaded server. Run it with `npm run bench:cpu`, and pass `--cpu-prof` to Node for a profile. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Postgres } from '../machine/postgres.js';
-import { guardCpuTable, measureGuardCpu } from './measure.js';
+import { checkCpu } from './check.js';
 
-const ROUNDS = 40;
+const ROUNDS = { guards: 40, server: 8 };
 
 const directory = mkdtempSync(join(tmpdir(), 'ext_bench_'));
 process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
 const postgres = await Postgres.start(directory);
 try {
-  process.stdout.write(`${guardCpuTable(await measureGuardCpu(ROUNDS, postgres))}\n`);
+  await checkCpu(ROUNDS, { postgres, directory });
 } finally {
   await postgres.stop();
 }

@@ -26,13 +26,18 @@ export const variantsOf = (names: readonly ContestantName[], adapters: readonly 
       .map((adapter) => ({ contestant, adapter })),
   );
 
-/** Starts a variant with an empty database, and logs its users in. */
+/**
+ * Starts a variant with an empty database, and logs its users in.
+ *
+ * @param prefix - of the name of the database and of the files, if another measurement of the run starts the same variant
+ */
 export async function startVariant(
   { contestant, adapter }: Variant,
   userCount: number,
   { postgres, directory }: { postgres: Postgres; directory: string },
+  prefix = '',
 ): Promise<RunningVariant> {
-  const name = `${contestant}-${adapter}`;
+  const name = `${prefix}${contestant}-${adapter}`;
   const setting = {
     adapter,
     postgresUrl: await postgres.createDatabase(name),

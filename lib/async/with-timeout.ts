@@ -4,6 +4,13 @@ export const MAX_TIMER_MS = 2 ** 31 - 1;
 /** If a timer fires later than this, the process was blocked, and the time does not count against the awaited server. */
 const LATE_TIMER_MS = 50;
 
+/**
+ * Controllers of work that ended in time, for the next work: to create a signal takes longer than all other steps of a time
+ * limit together.
+ */
+const spare: AbortController[] = [];
+const MAX_SPARE = 100;
+
 /** Settles as the work does, or rejects with the signal's reason if it is aborted before. */
 export function raceAbort<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -28,24 +35,31 @@ export async function withTimeout<T>(
   work: (signal: AbortSignal) => Promise<T>,
   awaited = 'the database',
 ): Promise<T> {
-  const controller = new AbortController();
+  const controller = spare.pop() ?? new AbortController();
   let timer: NodeJS.Timeout;
-  // The extensions add up to at most one more time limit, so that a permanently blocked process still times out.
-  let extensionMs = timeoutMs;
-  const wait = (delayMs: number) => {
-    const dueAtMs = performance.now() + delayMs;
-    timer = setTimeout(() => {
-      const lateMs = performance.now() - dueAtMs;
-      const moreMs = Math.min(lateMs, extensionMs);
-      extensionMs -= moreMs;
-      if (lateMs > LATE_TIMER_MS && moreMs > 0) wait(moreMs);
-      else controller.abort(new Error(`no answer from ${awaited} within ${timeoutMs} ms`));
-    }, delayMs);
-  };
-  wait(Math.min(timeoutMs, MAX_TIMER_MS));
   try {
-    return await raceAbort(controller.signal, work(controller.signal));
+    return await new Promise<T>((resolve, reject) => {
+      const expire = (error: Error) => {
+        controller.abort(error);
+        reject(error);
+      };
+      // The extensions add up to at most one more time limit, so that a permanently blocked process still times out.
+      let extensionMs = timeoutMs;
+      const wait = (delayMs: number) => {
+        const dueAtMs = performance.now() + delayMs;
+        timer = setTimeout(() => {
+          const lateMs = performance.now() - dueAtMs;
+          const moreMs = Math.min(lateMs, extensionMs);
+          extensionMs -= moreMs;
+          if (lateMs > LATE_TIMER_MS && moreMs > 0) wait(moreMs);
+          else expire(new Error(`no answer from ${awaited} within ${timeoutMs} ms`));
+        }, delayMs);
+      };
+      wait(Math.min(timeoutMs, MAX_TIMER_MS));
+      work(controller.signal).then(resolve, reject);
+    });
   } finally {
     clearTimeout(timer!);
+    if (!controller.signal.aborted && spare.length < MAX_SPARE) spare.push(controller);
   }
 }

@@ -10,6 +10,10 @@ import { isEventStream, requirementsOf, TOKEN_GUARD } from './handler-requiremen
 import { RequestAuthenticator } from './request-authenticator.js';
 import { ResponseHeadersInterceptor } from './response-headers.interceptor.js';
 import { SocketAuthenticator } from './socket-authenticator.js';
+import type { TokenHolder } from './token-permission.js';
+
+/** The same promise for all calls that need no query. */
+const ACCEPTED = Promise.resolve(true);
 
 /**
  * Accepts a request that presents a valid token of an active user, and rejects all others. Sets `request.user` to the user,
@@ -58,26 +62,15 @@ export class ExpiringTokenGuard implements CanActivate {
    * @throws ExpiringTokenException `token_missing`, `token_invalid`, `token_expired`, `user_inactive`, `login_required`,
    * `scope_insufficient`, `request_invalid` or `unavailable`, in the form of the transport
    */
-  async canActivate(context: ExecutionContext): Promise<boolean> {
-    const need = this.getNeed(context);
-    if (need === 'public') return true;
-    const request = this.getRequest(context);
-    if (this.getRequest !== ExpiringTokenGuard.prototype.getRequest) rememberRequest(context, request);
-    // A guard of this application accepted the request before. This is no method, because a subclass in JavaScript that happens
-    // to have a method of the same name would replace the check without an error.
-    const isAuthenticated = GuardAuthInfo.isFrom(this.authenticator, request.authInfo) && endsWithResponse(request);
-    const requirements = requirementsOf(context.getHandler(), context.getClass());
+  canActivate(context: ExecutionContext): Promise<boolean> {
     try {
-      if (isAuthenticated) {
-        this.authenticator.assertPermitted(request, request.authInfo?.token, requirements);
-        return true;
-      }
-      const authentication = await this.authenticator.authenticate(request, need);
-      this.authenticator.assertPermitted(request, authentication?.token, requirements);
-      this.accept(context, request, authentication);
-      return true;
+      const need = this.getNeed(context);
+      if (need === 'public') return ACCEPTED;
+      const request = this.getRequest(context);
+      if (this.getRequest !== ExpiringTokenGuard.prototype.getRequest) rememberRequest(context, request);
+      return this.#admit(context, request, need);
     } catch (error) {
-      throw await this.toException(error, context);
+      return Promise.reject(error);
     }
   }
 
@@ -105,21 +98,64 @@ export class ExpiringTokenGuard implements CanActivate {
     return transportOf(context).getRequest(context);
   }
 
+  // The methods below are private in JavaScript too: a method of a subclass that happens to have the same name must not replace
+  // a check.
+
+  /** A cached token is accepted without a further promise, which would take as long as the rest. */
+  #admit(context: ExecutionContext, request: HttpRequest, need: 'optional' | undefined): Promise<boolean> {
+    try {
+      // A guard of this application accepted the request before.
+      if (GuardAuthInfo.isFrom(this.authenticator, request.authInfo) && endsWithResponse(request)) {
+        this.#assertPermitted(context, request, request.authInfo);
+        return ACCEPTED;
+      }
+      const authentication = this.authenticator.authenticate(request, need);
+      if (authentication instanceof Promise) return this.#acceptWhenFound(context, request, authentication);
+      this.#accept(context, request, authentication);
+      return ACCEPTED;
+    } catch (error) {
+      return this.#reject(error, context);
+    }
+  }
+
+  async #acceptWhenFound(
+    context: ExecutionContext,
+    request: HttpRequest,
+    finding: Promise<Authentication | null>,
+  ): Promise<boolean> {
+    try {
+      this.#accept(context, request, await finding);
+      return true;
+    } catch (error) {
+      return this.#reject(error, context);
+    }
+  }
+
+  /** @param holder - of the token; null or undefined: the request has none, and needs none */
+  #assertPermitted(context: ExecutionContext, request: HttpRequest, holder: TokenHolder | null | undefined): void {
+    this.authenticator.assertPermitted(
+      request,
+      holder ?? undefined,
+      requirementsOf(context.getHandler(), context.getClass()),
+    );
+  }
+
   /** @param authentication - null: the request has no token, and needs none */
-  private accept(context: ExecutionContext, request: HttpRequest, authentication: Authentication | null): void {
+  #accept(context: ExecutionContext, request: HttpRequest, authentication: Authentication | null): void {
+    this.#assertPermitted(context, request, authentication);
     if (authentication && request instanceof Handshake) this.sockets.watch(request, authentication.token);
     else if (authentication && isEventStream(context)) {
       this.sockets.watchEventStream(request, context.switchToHttp().getResponse<object>(), authentication.token);
     }
     request.user = authentication?.user ?? null;
-    request.authInfo = authentication ? new GuardAuthInfo(authentication.token, this.authenticator) : undefined;
+    request.authInfo = authentication ? new GuardAuthInfo(authentication, this.authenticator) : undefined;
   }
 
-  /** Sets the headers of the response that a rejected request gets, and returns the error in the form of its transport. */
-  private toException(error: unknown, context: ExecutionContext): Promise<unknown> {
+  /** Sets the headers of the response that a rejected request gets, and throws the error in the form of its transport. */
+  async #reject(error: unknown, context: ExecutionContext): Promise<never> {
     const transport = transportOf(context);
     const response = transport.getResponse(context);
     if (response) this.headers.setErrorHeaders(error, response);
-    return transport.toException(error);
+    throw await transport.toException(error);
   }
 }

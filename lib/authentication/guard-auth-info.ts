@@ -1,3 +1,5 @@
+import { inspect } from 'node:util';
+import type { Authentication } from '../tokens/token.interfaces.js';
 import type { Token } from '../tokens/token.entity.js';
 import type { ExpiringTokenAuthInfo } from '../transports/http-request.js';
 import type { RequestAuthenticator } from './request-authenticator.js';
@@ -8,13 +10,27 @@ import type { RequestAuthenticator } from './request-authenticator.js';
  * the token again.
  */
 export class GuardAuthInfo implements ExpiringTokenAuthInfo {
+  /** The row of the token. It is made when something reads it. */
+  declare token: Token;
+  #authentication: Pick<Authentication, 'token'>;
   readonly #authenticator: RequestAuthenticator;
 
-  constructor(
-    readonly token: Token,
-    authenticator: RequestAuthenticator,
-  ) {
+  /** A property of each object, so that code which copies or serializes an object finds it. */
+  static readonly #TOKEN: PropertyDescriptor & ThisType<GuardAuthInfo> = {
+    enumerable: true,
+    configurable: true,
+    get() {
+      return this.#authentication.token;
+    },
+    set(token: Token) {
+      this.#authentication = { token };
+    },
+  };
+
+  constructor(authentication: Pick<Authentication, 'token'>, authenticator: RequestAuthenticator) {
+    this.#authentication = authentication;
     this.#authenticator = authenticator;
+    Object.defineProperty(this, 'token', GuardAuthInfo.#TOKEN);
   }
 
   /**
@@ -23,5 +39,10 @@ export class GuardAuthInfo implements ExpiringTokenAuthInfo {
    */
   static isFrom(authenticator: RequestAuthenticator, authInfo: unknown): boolean {
     return authInfo instanceof GuardAuthInfo && authInfo.#authenticator === authenticator;
+  }
+
+  /** Otherwise `util.inspect` would show a getter in place of the token. */
+  [inspect.custom](): ExpiringTokenAuthInfo {
+    return { token: this.token };
   }
 }

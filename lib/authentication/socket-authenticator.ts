@@ -73,9 +73,9 @@ export class SocketAuthenticator {
   async authenticate(client: object, request?: object): Promise<Authentication | null> {
     try {
       const handshake = handshakeOf(client, request);
-      const authentication = await this.authenticator.authenticate(handshake);
-      this.watch(handshake, authentication.token);
-      return authentication;
+      const { user, token } = await this.authenticator.authenticate(handshake);
+      this.watch(handshake, token);
+      return { user, token };
     } catch (error) {
       this.reject(client, error);
       return null;

@@ -31,8 +31,12 @@ export const postgresDialect: Dialect = {
 
   columnTypesDecodedDifferently: [],
 
-  // If PostgreSQL sees a list, it makes a new plan for each length. The subquery hides the length from the planner.
-  anyOf: (column, values) => ({ sql: `${column} = ANY(ARRAY(SELECT unnest(?::uuid[])))`, values: [values] }),
+  // If PostgreSQL sees a list, it makes a new plan for each length. The subquery hides the length from the planner. The driver
+  // would escape each value of a list, but a UUID needs no escaping.
+  anyOf: (column, values) => ({
+    sql: `${column} = ANY(ARRAY(SELECT unnest(?::uuid[])))`,
+    values: [`{${values.join(',')}}`],
+  }),
 
   // PostgreSQL would compare each row with each value of an array, or with each row of a subquery that it joins. `IS TRUE`
   // keeps it from joining, so it makes a hash table of the subquery.

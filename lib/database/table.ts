@@ -21,8 +21,8 @@ export interface Selection<Entity, Columns> extends AliasedTable {
   column(property: keyof Columns & string): string;
   /** Makes an entity of a row, as {@link Table.read} does. */
   read(row: Row): Entity;
-  /** Reads one column of a row, as {@link Table.readColumn} does. */
-  readColumn(row: Row, property: keyof Columns & string): unknown;
+  /** Returns a function that reads one column of a row, as {@link Table.readColumn} does. */
+  columnReader<Property extends keyof Columns & string>(property: Property): (row: Row) => Columns[Property];
 }
 
 /**
@@ -61,7 +61,7 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
    *
    * @param alias - the name of this table in the statement
    * @param isRead - which columns become properties of the entity
-   * @param others - more properties to select, for {@link Selection.readColumn}
+   * @param others - more properties to select, for {@link Selection.columnReader}
    */
   selection(
     alias: string,
@@ -78,7 +78,11 @@ export class Table<Entity extends ObjectLiteral, Columns extends object> {
       columns: selected.map((column) => `${qualified(column)} AS ${nameOf(column)}`).join(', '),
       column: (property) => qualified(this.column(property)),
       read: this.reader(nameOf, isRead),
-      readColumn: (row, property) => this.value(row[nameOf(this.column(property))], this.column(property)),
+      columnReader: <Property extends keyof Columns & string>(property: Property) => {
+        const column = this.column(property);
+        const name = nameOf(column);
+        return (row: Row) => this.value(row[name], column) as Columns[Property];
+      },
     };
   }
 

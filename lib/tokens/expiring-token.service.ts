@@ -112,8 +112,9 @@ export class ExpiringTokenService {
    *
    * @throws ExpiringTokenException `token_invalid`, `token_expired` or `user_inactive`
    */
-  authenticate(plainText: string): Promise<Authentication> {
-    return this.authenticator.authenticate(plainText);
+  async authenticate(plainText: string): Promise<Authentication> {
+    const { user, token } = await this.authenticator.authenticate(plainText);
+    return { user, token };
   }
 
   /**

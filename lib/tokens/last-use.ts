@@ -70,7 +70,7 @@ export class LastUse implements BeforeApplicationShutdown, OnApplicationShutdown
    *
    * @returns when the token was last used, as far as this process now knows
    */
-  note({ id, lastUsedAt }: Token): Date | null {
+  note({ id, lastUsedAt }: Pick<Token, 'id' | 'lastUsedAt'>): Date | null {
     const now = this.clock();
     const isFresh = lastUsedAt !== null && now - lastUsedAt.getTime() < this.options.lastUsedAccuracyMs;
     if (isFresh || this.isStopped || this.waiting.size >= MAX_WAITING) return lastUsedAt;

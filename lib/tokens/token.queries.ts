@@ -5,7 +5,7 @@ import type { Dialect, Statement } from '../database/dialect.js';
 import { type Selection, Table } from '../database/table.js';
 import { DATA_SOURCE, DATABASE, MODULE_EXTRAS } from '../expiring-token.constants.js';
 import type { UserJoin } from '../users/user-store.js';
-import { expiredCondition, TokenValidity } from './token-lifetime.js';
+import { expiredCondition, type TokenAge, TokenValidity } from './token-lifetime.js';
 import type { TokenPurpose } from './token-purpose.js';
 import { Token } from './token.entity.js';
 
@@ -34,6 +34,9 @@ export interface StoredToken extends Sealing {
   digest: Buffer;
 }
 
+/** The columns that decide whether a request is accepted. */
+export type CheckedColumns = TokenAge & Pick<Token, 'id' | 'userId'>;
+
 /** One row, or rows of one user. There is no statement over all rows. */
 export type TokenCriteria =
   (Pick<TokenRow, 'userId'> & Partial<Pick<TokenRow, 'deviceId' | 'purpose'>>) | Pick<TokenRow, 'id'>;
@@ -57,6 +60,12 @@ export class TokenQueries {
   private readonly dialect: Dialect;
   private readonly table: Table<Token, TokenRow & Sealing>;
   private readonly aliased: Selection<Token, TokenRow>;
+  /** Reads the id in a row of {@link selectWithUsers}. */
+  readonly idIn: (row: Row) => string;
+  /** Reads the digest in a row of {@link selectWithUsers}. */
+  readonly digestIn: (row: Row) => Buffer;
+  /** Reads the columns that each request needs from a row of {@link selectWithUsers}. */
+  readonly checkedColumnsIn: (row: Row) => CheckedColumns;
   private readonly expired: (at: number) => Statement;
 
   constructor(
@@ -68,6 +77,9 @@ export class TokenQueries {
     this.dialect = dialect;
     this.table = new Table(dataSource, tokenEntity);
     this.aliased = this.table.selection('t', undefined, ['digest']);
+    this.idIn = this.aliased.columnReader('id');
+    this.digestIn = this.aliased.columnReader('digest');
+    this.checkedColumnsIn = this.checkedColumnsReader();
     this.expired = expiredCondition(lifetimes);
   }
 
@@ -186,16 +198,6 @@ export class TokenQueries {
     return this.aliased.column('userId');
   }
 
-  /** The id in a row of {@link selectWithUsers}. */
-  idIn(row: Row): string {
-    return this.aliased.readColumn(row, 'id') as string;
-  }
-
-  /** The digest in a row of {@link selectWithUsers}. */
-  digestIn(row: Row): Buffer {
-    return this.aliased.readColumn(row, 'digest') as Buffer;
-  }
-
   /** The token in a row of {@link selectWithUsers}. */
   tokenIn(row: Row): Token {
     return this.aliased.read(row);
@@ -229,6 +231,23 @@ export class TokenQueries {
     const { userId, deviceId, name, userAgent, scopes, authenticatedAt, actorId } = token;
     const shared = { userId, deviceId, name, userAgent, scopes, authenticatedAt, actorId };
     return { ...this.table.addedProperties(token, Token), ...shared };
+  }
+
+  private checkedColumnsReader(): (row: Row) => CheckedColumns {
+    const { idIn } = this;
+    const userIdIn = this.aliased.columnReader('userId');
+    const purposeIn = this.aliased.columnReader('purpose');
+    const createdIn = this.aliased.columnReader('created');
+    const lifespanIn = this.aliased.columnReader('lifespan');
+    const lastUsedAtIn = this.aliased.columnReader('lastUsedAt');
+    return (row) => ({
+      id: idIn(row),
+      userId: userIdIn(row),
+      purpose: purposeIn(row),
+      created: createdIn(row),
+      lifespan: lifespanIn(row),
+      lastUsedAt: lastUsedAtIn(row),
+    });
   }
 
   /** The condition, with names of properties, that a token is of a class and was created until an instant. */

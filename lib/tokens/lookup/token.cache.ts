@@ -5,14 +5,15 @@ import type { ResolvedOptions } from '../../options/resolve-options.js';
 import { digestKey, type Identity } from '../secret/token-secret.js';
 import { RemoteChanges, TokenChanges } from '../token-changes.js';
 import type { CacheStatus } from '../token.interfaces.js';
+import type { CheckedColumns } from '../token.queries.js';
+import type { FoundToken } from './found-token.js';
 import { RecentChanges } from './recent-changes.js';
-import { TokenLookup, type TokenWithUser } from './token.lookup.js';
+import { TokenLookup } from './token.lookup.js';
 
 interface Entry {
-  readonly userId: string;
-  readonly found: TokenWithUser;
-  /** When the token was last used, as far as this process knows. */
-  lastUsedAtMs: number | null;
+  readonly found: FoundToken;
+  /** Those of the row, but for the last use, which is the one that this process knows of. */
+  columns: CheckedColumns;
   /** End of the option `cache.ttl`, by `performance.now()`: a correction of the system clock cannot prolong it. */
   readonly evictAtMs: number;
 }
@@ -20,12 +21,10 @@ interface Entry {
 interface PendingLookUp {
   /** The position in {@link RecentChanges} at which it began. */
   readonly since: number;
-  readonly found: Promise<TokenWithUser | null>;
+  readonly found: Promise<FoundToken | null>;
 }
 
 type Entries = ReturnType<typeof createLRU<string, Entry>>;
-
-const millisecondsOf = (date: Date | null): number | null => date && date.getTime();
 
 /**
  * Caches accepted tokens, if the option `cache` is set: their digests, rows and users. Whether a token is still valid is
@@ -57,7 +56,7 @@ export class TokenCache {
       createLRU({
         max: cache.max,
         // Called for each entry that leaves: deleted, replaced, pushed out by a newer one, or cleared.
-        onEviction: (key, { userId }) => this.removeKey(userId, key),
+        onEviction: (key, { columns }) => this.removeKey(columns.userId, key),
       });
     changes.subscribe((userId) => this.evict(userId));
   }
@@ -68,10 +67,7 @@ export class TokenCache {
    *
    * @param isAccepted - whether a request is accepted with the token, which is the condition for caching it
    */
-  find(
-    identity: Identity,
-    isAccepted: (found: TokenWithUser) => boolean,
-  ): TokenWithUser | Promise<TokenWithUser | null> {
+  find(identity: Identity, isAccepted: (found: FoundToken) => boolean): FoundToken | Promise<FoundToken | null> {
     const { entries } = this;
     // Not even a look-up that is under way is shared: since it began, another process may have revoked the token.
     if (!entries || !this.remote.isComplete) return this.load(identity);
@@ -88,22 +84,21 @@ export class TokenCache {
   /** Updates the last use of a cached token. Otherwise each request would store a use until the next look-up. */
   touch(identity: Identity, lastUsedAt: Date | null): void {
     const entry = this.entries?.peek(digestKey(identity.digested));
-    if (entry) entry.lastUsedAtMs = millisecondsOf(lastUsedAt);
+    if (entry) entry.columns = { ...entry.columns, lastUsedAt };
   }
 
   private findCached(
     entries: Entries,
     key: string,
-    isAccepted: (found: TokenWithUser) => boolean,
-  ): TokenWithUser | undefined {
+    isAccepted: (found: FoundToken) => boolean,
+  ): FoundToken | undefined {
     const entry = entries.get(key);
     if (!entry) return undefined;
     if (entry.evictAtMs <= performance.now()) {
       entries.delete(key);
       return undefined;
     }
-    const found = entry.found.clone();
-    found.token.lastUsedAt = entry.lastUsedAtMs === null ? null : new Date(entry.lastUsedAtMs);
+    const found = entry.found.clone(entry.columns);
     if (!isAccepted(found)) return undefined;
     this.hits++;
     return found;
@@ -113,8 +108,8 @@ export class TokenCache {
     entries: Entries,
     key: string,
     identity: Identity,
-    isAccepted: (found: TokenWithUser) => boolean,
-  ): Promise<TokenWithUser | null> {
+    isAccepted: (found: FoundToken) => boolean,
+  ): Promise<FoundToken | null> {
     const arrival = this.changes.position;
     for (let pending = this.pending.get(key); pending; pending = this.pending.get(key)) {
       const { since } = pending;
@@ -132,26 +127,25 @@ export class TokenCache {
     entries: Entries,
     key: string,
     identity: Identity,
-    isAccepted: (found: TokenWithUser) => boolean,
-  ): Promise<TokenWithUser | null> {
+    isAccepted: (found: FoundToken) => boolean,
+  ): Promise<FoundToken | null> {
     const since = this.changes.position;
     const pending = this.load(identity).finally(() => this.pending.delete(key));
     this.pending.set(key, { since, found: pending });
     const found = await pending;
     if (found && this.remote.isComplete && !this.hasChanged(found, since) && isAccepted(found)) {
-      const { userId, lastUsedAt } = found.token;
-      const evictAtMs = performance.now() + this.options.cache!.ttlMs;
-      entries.set(key, { userId, found, lastUsedAtMs: millisecondsOf(lastUsedAt), evictAtMs });
-      this.addKey(userId, key);
+      const { columns } = found;
+      entries.set(key, { found, columns, evictAtMs: performance.now() + this.options.cache!.ttlMs });
+      this.addKey(columns.userId, key);
     }
     return found;
   }
 
-  private hasChanged(found: TokenWithUser | null, since: number): boolean {
-    return this.changes.hasSince(since, found && found.token.userId);
+  private hasChanged(found: FoundToken | null, since: number): boolean {
+    return this.changes.hasSince(since, found && found.columns.userId);
   }
 
-  private load(identity: Identity): Promise<TokenWithUser | null> {
+  private load(identity: Identity): Promise<FoundToken | null> {
     this.lookUps++;
     return this.lookup.find(identity);
   }

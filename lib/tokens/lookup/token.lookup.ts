@@ -11,22 +11,12 @@ import { type JoinableUserStore, USER_JOIN, type UserJoin, type UserStore } from
 import { type Identity, matchesDigest } from '../secret/token-secret.js';
 import { rulesOf } from '../token-purpose.js';
 import type { Token } from '../token.entity.js';
-import { TokenQueries } from '../token.queries.js';
+import { type CheckedColumns, TokenQueries } from '../token.queries.js';
 import { TokenStore } from '../token.store.js';
+import { FoundToken } from './found-token.js';
 
 /** Maximum number of tokens in one statement. While SQLite runs a statement, it blocks all other requests. */
 const MAX_BATCH_SIZE = 256;
-
-/** A presented token that exists, and its user, which may be missing or inactive. */
-export interface TokenWithUser {
-  token: Token;
-  user: unknown;
-  /** Returns copies for another request, so that requests do not share objects. A user that was looked up separately is shared. */
-  clone(): TokenWithUser;
-}
-
-/** A token with its user, or with the time until which the user must be found. */
-type Found = TokenWithUser | { readonly readToken: () => Token; untilMs: number };
 
 /**
  * Looks up tokens that authenticate, and their users, always in the database. The tokens of all requests that arrive in one
@@ -36,7 +26,7 @@ type Found = TokenWithUser | { readonly readToken: () => Token; untilMs: number 
 @Injectable()
 export class TokenLookup {
   private readonly logger = new PackageLogger();
-  private readonly tokens: BatchLoader<Identity, Found | null>;
+  private readonly tokens: BatchLoader<Identity, FoundToken | null>;
   private readonly batchedUsers: BatchLoader<string, unknown>;
   private canJoin = true;
 
@@ -53,20 +43,14 @@ export class TokenLookup {
   }
 
   /** @returns null if there is no such token */
-  async find(identity: Identity): Promise<TokenWithUser | null> {
-    const found = await this.tokens.load(identity);
-    if (!found || !('untilMs' in found)) return found;
-    const { readToken, untilMs } = found;
-    const leftMs = Math.ceil(untilMs - performance.now());
-    const user = await withTimeout(leftMs, () => this.findUser(readToken().userId));
-    const clone = (): TokenWithUser => ({ token: readToken(), user, clone });
-    return clone();
+  find(identity: Identity): Promise<FoundToken | null> {
+    return this.tokens.load(identity);
   }
 
   private async loadTokens(
     identities: readonly Identity[],
     signal: AbortSignal,
-  ): Promise<(identity: Identity) => Found | null> {
+  ): Promise<(identity: Identity) => FoundToken | null | Promise<FoundToken>> {
     const ids = [...new Set(identities.map(({ id }) => id))];
     const untilMs = performance.now() + this.options.timeoutMs;
     const { rows, join } = await this.read(ids, signal);
@@ -74,15 +58,24 @@ export class TokenLookup {
     return ({ id, digested }) => {
       const row = rowsById.get(id);
       if (!row) return null;
-      const readToken = () => this.queries.tokenIn(row);
-      const token = readToken();
-      const isFound = rulesOf(token.purpose)?.authenticates && matchesDigest(digested, this.queries.digestIn(row));
+      const columns = this.queries.checkedColumnsIn(row);
+      const isFound = rulesOf(columns.purpose)?.authenticates && matchesDigest(digested, this.queries.digestIn(row));
       if (!isFound) return null;
-      if (!join) return { readToken, untilMs };
-      const { userId } = token;
-      const clone = (): TokenWithUser => ({ token: readToken(), user: join.read(row, userId), clone });
-      return { token, user: join.read(row, userId), clone };
+      const readToken = () => this.queries.tokenIn(row);
+      if (!join) return this.findSeparateUser(columns, readToken, untilMs);
+      return new FoundToken(columns, { readToken, readUser: () => join.read(row, columns.userId) });
     };
+  }
+
+  /** @param untilMs - the end of the time limit, by `performance.now()` */
+  private async findSeparateUser(
+    columns: CheckedColumns,
+    readToken: () => Token,
+    untilMs: number,
+  ): Promise<FoundToken> {
+    const leftMs = Math.ceil(untilMs - performance.now());
+    const user = await withTimeout(leftMs, () => this.findUser(columns.userId));
+    return new FoundToken(columns, { readToken, readUser: () => user });
   }
 
   /** Reads rows together with their users if one statement can find both. */

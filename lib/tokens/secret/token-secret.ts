@@ -12,19 +12,29 @@ import type { ImportedShape } from '../../options/expiring-token.options.js';
 const ID_BYTES = 16;
 /** 256 bits: infeasible to guess (RFC 6750 §5.2). */
 const SECRET_BYTES = 32;
-const CHECKSUM_OFFSET = ID_BYTES + SECRET_BYTES;
 /** The 48 bytes before the checksum are 64 characters exactly; its 4 bytes are 6 characters without padding. */
 const CHECKSUM_CHARACTERS = 6;
 const ENCODED_CHARACTERS = 64 + CHECKSUM_CHARACTERS;
+/** Whole groups of 4 characters that contain the id. */
+const ID_CHARACTERS = 24;
+
+const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+const BASE64URL_ONLY = /^[\w-]*$/;
 
 /** The purpose of the HMAC: if the same key is used elsewhere, its results there are useless here. */
 const DERIVATION_CONTEXT = 'nestjs-expiring-token obtained token v1';
 
+/** The CRC-32 of a text in base64url: 4 bytes from the highest one, of which the last character holds 2 bits. */
+function checksumOf(text: string): string {
+  const crc = crc32(text);
+  let characters = '';
+  for (let shift = 26; shift > 0; shift -= 6) characters += BASE64URL[(crc >>> shift) & 63]!;
+  return characters + BASE64URL[(crc & 3) << 4]!;
+}
+
 function compose(prefix: string, id: string, secret: Buffer): string {
   const text = prefix + Buffer.concat([bytesFromUuid(id), secret]).toString('base64url');
-  const checksum = Buffer.alloc(4);
-  checksum.writeUInt32BE(crc32(text));
-  return text + checksum.toString('base64url');
+  return text + checksumOf(text);
 }
 
 /** A new token for a row: 256 bits from the system's secure random source. */
@@ -38,23 +48,29 @@ export const deriveToken = (prefix: string, id: string, key: KeyObject): string 
   compose(prefix, id, createHmac('sha256', key).update(DERIVATION_CONTEXT).update(bytesFromUuid(id)).digest());
 
 /**
- * The id of the row that a presented token names; null if the value cannot be one of our tokens, by its type, prefix, length,
- * alphabet or checksum. This is checked before any digest is computed and before any query.
+ * Whether a value can be one of our tokens, by its type, prefix, length, alphabet and checksum. No digest and no query is needed.
  *
  * @param prefixes - of which a token begins with one; none of them begins with another
  */
-export function parseToken(prefixes: readonly string[], presented: unknown): string | null {
-  if (typeof presented !== 'string') return null;
+function isWellFormed(prefixes: readonly string[], presented: unknown): presented is string {
+  if (typeof presented !== 'string') return false;
   const prefix = prefixes.find((each) => presented.startsWith(each));
-  if (prefix === undefined || presented.length !== prefix.length + ENCODED_CHARACTERS) return null;
-  const encoded = presented.slice(prefix.length);
-  const bytes = Buffer.from(encoded, 'base64url');
-  // Decoding ignores characters outside of the alphabet, and the last bits. So that no two strings are the same token, only
-  // the one encoding of the bytes is accepted.
-  if (bytes.toString('base64url') !== encoded) return null;
-  if (bytes.readUInt32BE(CHECKSUM_OFFSET) !== crc32(presented.slice(0, -CHECKSUM_CHARACTERS))) return null;
-  return uuidFromBytes(bytes);
+  return (
+    presented.length === (prefix?.length ?? Number.NaN) + ENCODED_CHARACTERS &&
+    // Of the encoded checksum only the one spelling is accepted, and the characters before it have no spare bits: so no two
+    // strings are the same token.
+    BASE64URL_ONLY.test(presented) &&
+    presented.endsWith(checksumOf(presented.slice(0, -CHECKSUM_CHARACTERS)))
+  );
 }
+
+/** The id of the row that a presented token names; null if the value cannot be one of our tokens. */
+export const parseToken = (prefixes: readonly string[], presented: unknown): string | null =>
+  isWellFormed(prefixes, presented) ? idIn(presented) : null;
+
+/** The id in a token, which is behind the prefix. */
+const idIn = (token: string): string =>
+  uuidFromBytes(Buffer.from(token.slice(-ENCODED_CHARACTERS, ID_CHARACTERS - ENCODED_CHARACTERS), 'base64url'));
 
 /** A key of Django REST framework. */
 export const DRF_KEY = /^([0-9a-f]{40})$/;
@@ -69,8 +85,20 @@ const IMPORTED_SHAPES: Readonly<Record<ImportedShape, RegExp>> = {
 
 /** The row that a presented token names, and the part of the token whose digest the row must hold. */
 export interface Identity {
-  id: string;
-  digested: string;
+  readonly id: string;
+  readonly digested: string;
+}
+
+/** One of our tokens. A cached token is found by its digest, so its id is computed for a query only. */
+class OwnToken implements Identity {
+  private knownId?: string;
+
+  constructor(readonly digested: string) {}
+
+  get id(): string {
+    this.knownId ??= idIn(this.digested);
+    return this.knownId;
+  }
 }
 
 /** The id of an imported token's row: the first 128 bits of its digest, because such a token holds no id. */
@@ -86,8 +114,7 @@ export function identifyToken(
   presented: unknown,
   imported: readonly ImportedShape[],
 ): Identity | null {
-  const id = parseToken(prefixes, presented);
-  if (id !== null) return { id, digested: presented as string };
+  if (isWellFormed(prefixes, presented)) return new OwnToken(presented);
   if (typeof presented !== 'string') return null;
   for (const shape of imported) {
     const digested = IMPORTED_SHAPES[shape].exec(presented)?.[1];
@@ -96,8 +123,12 @@ export function identifyToken(
   return null;
 }
 
-/** The SHA-256 of the whole token as presented: nothing else of it is stored. Its 256 random bits need no slower hash. */
-export const digestToken = (token: string): Buffer => hash('sha256', token, 'buffer');
+/**
+ * The SHA-256 of the whole token as presented: nothing else of it is stored. Its 256 random bits need no slower hash.
+ *
+ * Converted from a string: a buffer of `hash` has memory of its own, which takes several times as long as the digest.
+ */
+export const digestToken = (token: string): Buffer => Buffer.from(hash('sha256', token, 'binary'), 'binary');
 
 /** Whether a stored digest is that of the token, compared in constant time. */
 export function matchesDigest(token: string, stored: Buffer): boolean {
