@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { Token } from 'nestjs-expiring-token';
+import { type ExpiringTokenModuleOptions, PersonalTokenService, Token } from 'nestjs-expiring-token';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { importFile } from '../lib/command-line/import-file.js';
 import { uuidV7 } from '../lib/database/uuid-v7.js';
@@ -24,8 +24,8 @@ beforeAll(async () => {
 afterAll(() => project.close());
 
 /** An application beside the command, with the same clock. */
-async function boot(environment: TestEnvironment): Promise<TestApp> {
-  const app = await environment.boot({ options: { imported: ['drf'] } });
+async function boot(environment: TestEnvironment, more: ExpiringTokenModuleOptions = {}): Promise<TestApp> {
+  const app = await environment.boot({ options: { imported: ['drf'], ...more } });
   app.clock.now = Date.now();
   return app;
 }
@@ -93,6 +93,62 @@ describe('The command line', () => {
           code: 1,
           stdout: '',
           stderr: expect.stringContaining(`${user.username} has no active device ${device!.id}`),
+        });
+      });
+
+      it('makes personal tokens, lists, rotates and revokes them', options, async () => {
+        const app = await boot(environment, { personal: true });
+        const user = await app.createUser();
+        const source = project.dataSource(
+          'personal.js',
+          environment,
+          'export const expiringToken = { personal: { longest: null } };',
+        );
+        const tokens = (verb: string, ...more: string[]) =>
+          project.run(['tokens', verb, user.username, ...more, '-d', source]);
+        const created = await tokens('create', '--name', 'nightly export', '--lifespan', '7d');
+        expect(created).toMatchObject({ code: 0, stdout: expect.stringMatching(/^extp_[\w-]{70}\n$/) });
+        const token = created.stdout.trim();
+        expect(created.stderr).not.toContain(token);
+        const { json } = await app.get('/me', token);
+        expect(json).toMatchObject({ user: { id: user.id }, token: { name: 'nightly export', lifespan: 7 * DAY_MS } });
+        const { deviceId: id } = json.token;
+        expect(created.stderr).toContain(`Personal token ${id}, expires `);
+
+        await app.usesWritten();
+        const listed = await tokens('list', '--json');
+        const personal = app.nest.get(PersonalTokenService);
+        expect(JSON.parse(listed.stdout)).toEqual(JSON.parse(JSON.stringify(await personal.list(user.id))));
+        expect((await tokens('list')).stdout).toMatch(
+          new RegExp(`^TOKEN +CREATED +LAST USED +EXPIRES +SCOPES +NAME\n${id} .* all +nightly export\n$`),
+        );
+
+        const rotated = await tokens('rotate', id, '--overlap', '1h', '--json');
+        const successor = JSON.parse(rotated.stdout);
+        expect(successor).toMatchObject({ id, token: expect.stringMatching(/^extp_/) });
+        app.clock.now = Date.now();
+        for (const each of [token, successor.token]) expect((await app.get('/me', each)).status).toBe(200);
+
+        expect(await tokens('revoke', id)).toMatchObject({ code: 0, stdout: '1 personal token revoked\n' });
+        for (const each of [token, successor.token])
+          expect((await app.get('/me', each)).json.code).toBe('token_invalid');
+        expect(await tokens('revoke', id)).toMatchObject({
+          code: 1,
+          stdout: '',
+          stderr: expect.stringContaining(`${user.username} has no valid personal token ${id}`),
+        });
+        expect((await tokens('list')).stdout).toBe('No personal tokens\n');
+        const never = await tokens('create', '--name', 'x', '--lifespan', 'never', '--json');
+        expect(JSON.parse(never.stdout).expiresAt).toBeNull();
+        const without = project.dataSource('impersonal.js', environment);
+        expect(await project.run(['tokens', 'create', user.id, '--name', 'x', '-d', without])).toMatchObject({
+          code: 1,
+          stdout: '',
+          stderr: expect.stringContaining('needs the option personal'),
+        });
+        expect(await project.run(['tokens', 'create', user.id, '-d', source])).toMatchObject({
+          code: 2,
+          stderr: expect.stringContaining("required option '--name <name>' not specified"),
         });
       });
 

@@ -7,12 +7,23 @@ import { JwtService } from '@nestjs/jwt';
 import { Test } from '@nestjs/testing';
 import { TypeOrmModule, type TypeOrmModuleOptions } from '@nestjs/typeorm';
 import { hashSync } from 'bcryptjs';
-import { CurrentToken, CurrentUser, ExpiringTokenModule, Public, Token, User } from 'nestjs-expiring-token';
+import {
+  CurrentToken,
+  CurrentUser,
+  ExpiringTokenModule,
+  PersonalTokenService,
+  Public,
+  Token,
+  User,
+  UserService,
+} from 'nestjs-expiring-token';
 import { DataSource } from 'typeorm';
 import ts from 'typescript';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { resolveOptions } from '../lib/options/resolve-options.js';
 import { resolveModuleOptions } from '../lib/expiring-token.module-options.js';
+import { uuidV7 } from '../lib/database/uuid-v7.js';
+import { generateToken } from '../lib/tokens/secret/token-secret.js';
 import { hashPassword } from '../lib/users/password-hash.js';
 import { sqliteDriver } from './fixtures/databases.js';
 import { anchorsOf, type Block, blocksOf, compileBlocks, compiled, documents, linksOf } from './fixtures/documents.js';
@@ -127,6 +138,46 @@ describe('The TypeScript examples in the documentation', () => {
     expect(await me()).toMatchObject({ status: 401, json: { code: 'token_missing' } });
   });
 
+  it('contain the MCP server of docs/mcp-server.md, whose challenge names its metadata', async () => {
+    const { McpModule } = await import(compiled('docs/mcp-server.md', 'mcp.module.js'));
+    app = await start([McpModule]);
+    const origin = await app.getUrl();
+    const { id } = await app.get(UserService, { strict: false }).create(ANN.username, ANN.password);
+    const { plainText } = await app.get(PersonalTokenService, { strict: false }).issue(id, { name: 'assistant' });
+    const send = async (body: object, token?: string) =>
+      request(origin, '/mcp', {
+        method: 'POST',
+        body: { jsonrpc: '2.0', ...body },
+        headers: token ? bearer(token) : [],
+      });
+
+    const refused = await send({ id: 1, method: 'initialize' });
+    expect(refused.status).toBe(401);
+    const [, url] = /resource_metadata="(.*?)"/.exec(refused.headers['www-authenticate']!)!;
+    const document = documents.find(({ path }) => path === 'docs/mcp-server.md')!;
+    expect(document.text).toContain(`WWW-Authenticate: ${refused.headers['www-authenticate']}\n`);
+    const metadata = await request(origin, new URL(url!).pathname);
+    expect(metadata.json.resource).toBe(new URL('/mcp', url).href);
+
+    const initialized = await send(
+      { id: 1, method: 'initialize', params: { protocolVersion: '2025-06-18' } },
+      plainText,
+    );
+    expect(initialized).toMatchObject({ status: 200, json: { id: 1, result: { protocolVersion: '2025-06-18' } } });
+    const notified = await send({ method: 'notifications/initialized' }, plainText);
+    expect([notified.status, notified.text]).toEqual([202, '']);
+    const { json } = await send({ id: 'a', method: 'tools/list' }, plainText);
+    const [{ name }] = json.result.tools;
+    const called = await send({ id: 'b', method: 'tools/call', params: { name } }, plainText);
+    expect(called.json).toEqual({
+      jsonrpc: '2.0',
+      id: 'b',
+      result: { content: [{ type: 'text', text: ANN.username }] },
+    });
+    expect((await send({ id: 2, method: 'nonsense' }, plainText)).json.error.code).toBe(-32601);
+    expect((await request(origin, '/auth/devices', { headers: bearer(plainText) })).json.code).toBe('login_required');
+  });
+
   it('contain the user store of docs/users.md, which replaces a bcrypt hash when the user logs in', async () => {
     const { Account } = await import(compiled('docs/users.md', 'accounts.js'));
     const { BcryptAccounts } = await import(compiled('docs/users.md', 'bcrypt-accounts.js'));
@@ -144,6 +195,25 @@ describe('The TypeScript examples in the documentation', () => {
     expect(await login(ANN.password)).toBe(200);
     expect(await stored()).toMatch(/^\$argon2id\$/);
     expect([await login('wrong'), await login(ANN.password)]).toEqual([401, 200]);
+  });
+});
+
+describe('docs/api-tokens.md', () => {
+  const { text } = documents.find(({ path }) => path === 'docs/api-tokens.md')!;
+  const blockOf = (language: string) => new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'ms').exec(text)![1]!;
+
+  it('contains the regular expression of personal tokens, with which secret scanners find them', () => {
+    const pattern = new RegExp(blockOf('text').trim(), 'g');
+    for (let turn = 0; turn < 100; turn++) {
+      const token = generateToken('extp_', uuidV7(turn));
+      expect(`TOKEN="${token}"`.match(pattern)).toEqual([token]);
+    }
+    expect(generateToken('ext_', uuidV7(0)).match(pattern)).toBeNull();
+  });
+
+  it('contains a settings page of about thirty lines', () => {
+    const page = blockOf('html');
+    expect(page.split('\n').length).toBeLessThan(38);
   });
 });
 

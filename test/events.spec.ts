@@ -1,6 +1,12 @@
 import { ForbiddenException, Injectable, Module } from '@nestjs/common';
 import { EventEmitter2, EventEmitterModule, OnEvent } from '@nestjs/event-emitter';
-import type { Credentials, ExpiringTokenEvents, ExpiringTokenModuleOptions, User } from 'nestjs-expiring-token';
+import {
+  type Credentials,
+  type ExpiringTokenEvents,
+  type ExpiringTokenModuleOptions,
+  PersonalTokenService,
+  type User,
+} from 'nestjs-expiring-token';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { TokenEvents } from '../lib/tokens/events/token.events.js';
 import { TokenQueries } from '../lib/tokens/token.queries.js';
@@ -102,7 +108,7 @@ describe('An application with @nestjs/event-emitter', () => {
     let user: User;
     let userId: string;
     beforeAll(async () => {
-      app = await bootWith(environment, { refresh: {}, limit: { perUser: 3, policy: 'evict' } });
+      app = await bootWith(environment, { refresh: {}, personal: true, limit: { perUser: 3, policy: 'evict' } });
     });
     beforeEach(async () => {
       user = await app.createUser();
@@ -122,6 +128,35 @@ describe('An application with @nestjs/event-emitter', () => {
       userAgent: null,
       via: 'login',
       ...more,
+    });
+
+    it('emits events for a personal token that is made, rotated, revoked, or deleted with its user', async () => {
+      const personal = app.nest.get(PersonalTokenService);
+      const { token } = await personal.issue(userId, { name: 'export' });
+      const { deviceId } = token;
+      const made = ['issued', issued(deviceId, { purpose: 'personal', name: 'export', via: 'personal' })];
+      expect(await emittedEvents(app)).toEqual([made]);
+      await personal.rotate(userId, deviceId, { overlap: '1h' });
+      expect(await emittedEvents(app)).toEqual([made]);
+      await app.tokens.revokeAll(userId);
+      await personal.rename(userId, deviceId, 'weekly');
+      expect(await emittedEvents(app)).toEqual([]);
+      await personal.revoke(userId, deviceId);
+      await personal.revoke(userId, deviceId);
+      expect(await emittedEvents(app)).toEqual([['revoked', { userId, deviceId, reason: 'revoked' }]]);
+
+      const ended: [reason: string, end: () => Promise<unknown>][] = [
+        ['revoked', () => app.tokens.revokeAll(userId, { personal: true })],
+        ['password', () => app.users.changePassword(userId, 'another horse', { personal: true })],
+        ['deleted', () => app.users.delete(userId)],
+      ];
+      for (const [reason, end] of ended) {
+        const { token: next } = await personal.issue(userId, { name: 'export' });
+        await emittedEvents(app);
+        await end();
+        const revoked = (await emittedEvents(app)).filter(([name]) => name === 'revoked');
+        expect(revoked).toEqual([['revoked', { userId, deviceId: next.deviceId, reason }]]);
+      }
     });
 
     it('emits an event for each new device, however it was created', async () => {

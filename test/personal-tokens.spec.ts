@@ -1,6 +1,7 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { PersonalTokenService, Token, type User } from 'nestjs-expiring-token';
-import { onEveryDatabase, onEveryEnvironment, onOneEnvironment, type TestApp } from './fixtures/app.js';
+import { ApiDocument } from './fixtures/api-document.js';
+import { onEveryAdapter, onEveryDatabase, onEveryEnvironment, onOneEnvironment, type TestApp } from './fixtures/app.js';
 import { type Answer, bearer } from './fixtures/http.js';
 
 const HOUR_MS = 3_600_000;
@@ -319,6 +320,16 @@ describe('A personal token', () => {
       expect(await app.dataSource.getRepository(Token).countBy({ userId: user.id })).toBe(0);
     });
 
+    it('is rotated in code with an overlap that has a unit, or is a number of milliseconds', async () => {
+      const rotate = (overlap: number | string) => personalOf(app).rotate(user.id, id(), { overlap });
+      await expect(rotate(60)).rejects.toThrow("such as '60s'");
+      await expect(rotate('8d')).rejects.toThrow('from 0 to 7 days');
+      const { plainText } = await rotate('1h');
+      expect([await use(app, made.plainText), await use(app, plainText)]).toEqual(['200', '200']);
+      expect((await rotate(0)).token.deviceId).toBe(id());
+      expect([await use(app, made.plainText), await use(app, plainText)]).toEqual(['token_invalid', 'token_invalid']);
+    });
+
     it('cannot be refreshed', async () => {
       const { status, json } = await app.post('/auth/refresh', { refreshToken: made.plainText });
       expect({ status, code: json.code }).toEqual({ status: 401, code: 'refresh_invalid' });
@@ -358,6 +369,138 @@ describe('A personal token', () => {
       ];
       for (const attempt of attempts) await expect(attempt).rejects.toMatchObject({ code: 'token_invalid' });
       expect(await use(app, made.plainText)).toBe('200');
+    });
+  });
+});
+
+describe('A personal token with scopes', () => {
+  onEveryEnvironment((environment) => {
+    const SCOPES = ['notes:read', 'notes:write', 'admin'];
+    let app: TestApp;
+    let userId: string;
+    let login: string;
+    beforeAll(async () => {
+      app = await environment.boot({ options: { personal: true, scopes: SCOPES } });
+    });
+    beforeEach(async () => {
+      userId = (await app.createUser()).id;
+      login = await app.token(userId);
+    });
+
+    const make = (scopes: unknown, token = login) => app.post('/auth/tokens', { name: 'export', scopes }, token);
+    const scoped = async (scopes: string[]) => (await app.tokens.issue(userId, { scopes })).plainText;
+    const refusal = {
+      statusCode: 403,
+      error: 'Forbidden',
+      message: 'The token lacks a required scope',
+      code: 'scope_insufficient',
+    };
+
+    it('is made, shown and rotated with them', async () => {
+      const scopes = ['notes:read', 'notes:write'];
+      const { status, json } = await make(scopes);
+      expect({ status, json }).toMatchObject({ status: 201, json: { scopes } });
+      expect((await app.get('/auth/token', json.token)).json).toMatchObject({ scopes });
+      expect((await app.get('/auth/tokens', login)).json).toMatchObject([{ scopes }]);
+      const rotated = await app.post(`/auth/tokens/${json.id}/rotate`, undefined, login);
+      expect(rotated.json).toMatchObject({ scopes });
+      expect((await app.get('/auth/token', rotated.json.token)).json).toMatchObject({ scopes });
+      expect((await make([])).json.scopes).toEqual([]);
+      expect((await make(null)).json.scopes).toBeNull();
+      expect((await make(['admin', 'admin'])).json.scopes).toEqual(['admin']);
+    });
+
+    it.each([[['notes:delete']], ['notes:read'], [[1]], [{}], [['notes:read notes:write']], [[null]], [true]])(
+      'is not made with others than those of the option: %o',
+      async (scopes) => {
+        const { status, json } = await make(scopes);
+        expect({ status, code: json.code, message: json.message }).toEqual({
+          status: 400,
+          code: 'validation_failed',
+          message: 'scopes must be a list of known scopes',
+        });
+      },
+    );
+
+    it('may do no more than the login with which it is made', async () => {
+      const reader = await scoped(['notes:read']);
+      for (const scopes of [['notes:read'], []]) expect((await make(scopes, reader)).status).toBe(201);
+      for (const scopes of [['notes:read', 'admin'], ['admin'], null, undefined]) {
+        const { status, json, headers } = await make(scopes, reader);
+        expect({ status, json }, String(scopes)).toEqual({ status: 403, json: refusal });
+        if (scopes)
+          expect(headers['www-authenticate']).toContain(`error="insufficient_scope", scope="${scopes.join(' ')}"`);
+      }
+      expect((await app.get('/auth/tokens', login)).json).toHaveLength(2);
+    });
+
+    it('is not rotated by a login that may do less, which would get its secret', async () => {
+      const { id, token } = (await make(null)).json;
+      const { id: writer } = (await make(['notes:read', 'notes:write'])).json;
+      const reader = await scoped(['notes:read']);
+      for (const each of [id, writer]) {
+        const { status, json } = await app.post(`/auth/tokens/${each}/rotate`, { overlap: 60 }, reader);
+        expect({ status, json }).toEqual({ status: 403, json: refusal });
+      }
+      expect(await use(app, token)).toBe('200');
+      const { json } = await app.post(`/auth/tokens/${writer}/rotate`, {}, await scoped(['notes:write', 'notes:read']));
+      expect(json).toMatchObject({ id: writer, scopes: ['notes:read', 'notes:write'] });
+    });
+
+    it('is not made by a login of somebody else in place of the user', async () => {
+      const { authInfo } = { authInfo: await app.tokens.authenticate(login) };
+      await app.dataSource.getRepository(Token).update({ id: authInfo.token.id }, { actorId: 'admin' });
+      const { id } = (await personalOf(app).issue(userId, { name: 'x' })).token;
+      expect((await make(null)).json.code).toBe('login_required');
+      const [{ id: listed }] = (await app.get('/auth/tokens', login)).json;
+      expect((await app.post(`/auth/tokens/${listed}/rotate`, {}, login)).json.code).toBe('login_required');
+      expect(id).toBe(listed);
+    });
+
+    it('is made in code with any scope of the option', async () => {
+      const { token } = await personalOf(app).issue(userId, { name: 'x', scopes: ['admin'] });
+      expect(token.scopes).toEqual(['admin']);
+      await expect(personalOf(app).issue(userId, { name: 'x', scopes: ['other'] })).rejects.toThrow('scopes');
+    });
+  });
+
+  onOneEnvironment((environment) => {
+    it('is not made by a client without the option scopes', async () => {
+      const app = await environment.boot({ options: { personal: true } });
+      const login = await app.token();
+      const { json } = await app.post('/auth/tokens', { name: 'x', scopes: ['notes:read'] }, login);
+      expect(json.message).toBe('scopes must be a list of known scopes');
+      expect((await app.post('/auth/tokens', { name: 'x', scopes: [] }, login)).json.scopes).toEqual([]);
+    });
+  });
+});
+
+describe('The documentation of the routes', () => {
+  onEveryAdapter((environment) => {
+    it('has every answer about personal tokens, and the bodies that they read', async () => {
+      const app = await environment.boot({ options: { personal: { perUser: 1 }, scopes: ['notes:read'] } });
+      const document = await ApiDocument.of(app);
+      const login = await app.token();
+      const expectDocumented = document.expectDocumented.bind(document);
+      const made = await app.post('/auth/tokens', { name: 'x', scopes: ['notes:read'], expiresIn: 60 }, login);
+      expectDocumented('post', '/auth/tokens', made);
+      for (const body of [{ name: 'x' }, {}]) {
+        expectDocumented('post', '/auth/tokens', await app.post('/auth/tokens', body, login));
+      }
+      expectDocumented('post', '/auth/tokens', await app.post('/auth/tokens', { name: 'x' }, made.json.token));
+      expectDocumented('get', '/auth/tokens', await app.get('/auth/tokens', login));
+      const path = '/auth/tokens/{id}';
+      for (const id of [made.json.id, 'unknown']) {
+        const rotate = await app.post(`/auth/tokens/${id}/rotate`, { overlap: 1 }, login);
+        expectDocumented('post', `${path}/rotate`, rotate);
+        expectDocumented('patch', path, await send(app, 'PATCH', `/auth/tokens/${id}`, login, { name: 'y' }));
+        expectDocumented('delete', path, await send(app, 'DELETE', `/auth/tokens/${id}`, login));
+      }
+      for (const body of [{ name: 'x' }, { name: 'x', scopes: null }, { name: 'x', scopes: ['a'], expiresIn: 1 }]) {
+        expect(document.acceptsBody('post', '/auth/tokens', body), JSON.stringify(body)).toBe(true);
+      }
+      expect(document.acceptsBody('post', '/auth/tokens', {})).toBe(false);
+      expect(document.acceptsBody('post', '/auth/tokens', { name: 'x', expiresIn: 0 })).toBe(false);
     });
   });
 });

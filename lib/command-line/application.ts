@@ -10,6 +10,7 @@ import { entitiesOf } from '../expiring-token.startup-checks.js';
 import { resolveForRootOptions } from '../expiring-token.module-options.js';
 import { describeError } from '../errors/describe-error.js';
 import { ExpiringTokenService } from '../tokens/expiring-token.service.js';
+import { PersonalTokenService } from '../tokens/personal/personal-token.service.js';
 import type { UserStore } from '../users/user-store.js';
 import { UserService } from '../accounts/user.service.js';
 import { loadDataSource } from './data-source.js';
@@ -17,6 +18,7 @@ import { loadDataSource } from './data-source.js';
 /** The module, running on the database of a data source file. */
 export interface Application {
   tokens: ExpiringTokenService;
+  personalTokens: PersonalTokenService;
   users: UserStore;
   /** Null if the users are in the application's own store. */
   userService: UserService | null;
@@ -62,6 +64,7 @@ export async function withApplication<T>(path: string, work: (application: Appli
   try {
     return await work({
       tokens: app.get(ExpiringTokenService, { strict: false }),
+      personalTokens: app.get(PersonalTokenService, { strict: false }),
       users: app.get<UserStore>(USER_STORE, { strict: false }),
       userService: options.users ? null : app.get(UserService, { strict: false }),
       options,

@@ -59,3 +59,10 @@ export function parseDurationArgument(text: string): number {
     throw new InvalidArgumentError('Give a number with a unit, such as 15m or 30d.');
   }
 }
+
+/** Parses an argument that is a lifespan. commander treats null as no value, so `never` stays a word. */
+export const parseLifespanArgument = (text: string): number | 'never' =>
+  text === 'never' ? text : parseDurationArgument(text);
+
+/** Adds the argument of a repeated option to those before it. */
+export const appendScope = (scope: string, scopes: string[] = []): string[] => [...scopes, scope];

@@ -5,6 +5,7 @@ import { FAILURE, SUCCESS, USAGE } from './exit-codes.js';
 import { Interruption } from './interruption.js';
 import { Output } from './output.js';
 import { Cancelled } from './secrets.js';
+import { addPersonalTokensCommand } from './personal-token.commands.js';
 import { addImportCommand, addPruneCommand } from './token.commands.js';
 import { addCreateUserCommand, addIssueCommand, addListCommand, addRevokeCommand } from './user.commands.js';
 
@@ -16,6 +17,7 @@ const COMMANDS = [
   addListCommand,
   addRevokeCommand,
   addIssueCommand,
+  addPersonalTokensCommand,
   addCreateUserCommand,
   addImportCommand,
 ];

@@ -4,20 +4,16 @@ import { isActiveUser } from '../users/user-store.js';
 import {
   addCommand,
   addUserCommand,
+  appendScope,
   type CommandContext,
   type CommonOptions,
-  parseDurationArgument,
+  parseLifespanArgument,
   type UserOptions,
   withApplication,
 } from './commands.js';
 import { findUser } from './find-user.js';
 import { formatCount, formatDevices, formatTime } from './format.js';
 import { promptForUsername, readPassword } from './secrets.js';
-
-// commander treats null as no value.
-const parseLifespan = (text: string): number | 'never' => (text === 'never' ? text : parseDurationArgument(text));
-
-const appendScope = (scope: string, scopes: string[] = []): string[] => [...scopes, scope];
 
 interface IssueCommandOptions extends UserOptions {
   lifespan?: number | 'never';
@@ -60,7 +56,7 @@ export function addIssueCommand({ program, output }: CommandContext): void {
     'issue <user>',
     'Issues a token for a new device of a user, and prints only the token to stdout.',
   )
-    .option('--lifespan <duration>', "such as 7d, or never; by default the module's", parseLifespan)
+    .option('--lifespan <duration>', "such as 7d, or never; by default the module's", parseLifespanArgument)
     .option('--name <name>', 'name of the device')
     .option('--scope <scope>', 'what the token may do; repeat it for more scopes; by default everything', appendScope)
     .action(async (idOrName: string, options: IssueCommandOptions) => {

@@ -25,7 +25,11 @@ const MIN_LIFETIME_NUMBER = 1000;
  *
  * @throws ExpiringTokenOptionsError as {@link parseDuration}, and if the value is a number below 1,000
  */
-export function parseLifetime(option: string, value: unknown, constraints?: { never?: boolean }): number {
+export function parseLifetime(
+  option: string,
+  value: unknown,
+  constraints?: { never?: boolean; range?: DurationRange },
+): number {
   if (typeof value === 'number' && value > 0 && value < MIN_LIFETIME_NUMBER) {
     rejectOption(
       option,

@@ -4,7 +4,7 @@ import { rejectOption } from './option-checks.js';
 const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]+$/;
 
 /** Maximum length of the scopes of a token with a space between two of them: the length of its column. */
-const MAX_SCOPES_LENGTH = 1000;
+export const MAX_SCOPES_LENGTH = 1000;
 
 /** Whether a value is one scope. */
 export const isScopeToken = (value: unknown): value is string => typeof value === 'string' && SCOPE_TOKEN.test(value);

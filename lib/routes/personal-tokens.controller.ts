@@ -35,6 +35,9 @@ export interface IssuedPersonalTokenResponse extends PersonalToken {
 /** A request with the id of a personal token in its path, which the pipes of the application do not change. */
 type PersonalTokenRequest = AuthenticatedRequest & { params: { id: string } };
 
+/** The holder of a token with scopes may ask for more than it has. */
+const scopeErrors = (catalogue: readonly string[] | null) => (catalogue ? (['scope_insufficient'] as const) : []);
+
 /** `tokens`: the personal tokens of a user. That of another user is treated as one that does not exist. */
 @Controller('tokens')
 @PackageRoutes()
@@ -49,11 +52,11 @@ export class PersonalTokensController {
   ) {}
 
   @Post()
-  @DescribeRoute(({ personal }) => ({
+  @DescribeRoute(({ personal, scopes }) => ({
     summary: 'Make a personal token',
     body: { type: NewPersonalTokenModel, required: true },
     response: { description: 'The token, whose value is not shown again', type: IssuedPersonalTokenModel },
-    errors: ['validation_failed', ['limit_reached', TOO_MANY_TOKENS], 'throttled'],
+    errors: ['validation_failed', ['limit_reached', TOO_MANY_TOKENS], ...scopeErrors(scopes), 'throttled'],
     excluded: !personal,
   }))
   issue(@Req() request: AuthenticatedRequest): Promise<IssuedPersonalTokenResponse> {
@@ -88,12 +91,12 @@ export class PersonalTokensController {
 
   @Post(':id/rotate')
   @HttpCode(200)
-  @DescribeRoute(({ personal }) => ({
+  @DescribeRoute(({ personal, scopes }) => ({
     summary: 'Give a personal token another secret',
     pathParameters: ['id'],
     body: { type: RotationModel, required: false },
     response: { description: 'The token, whose value is not shown again', type: IssuedPersonalTokenModel },
-    errors: ['validation_failed', 'token_not_found', 'throttled'],
+    errors: ['validation_failed', 'token_not_found', ...scopeErrors(scopes), 'throttled'],
     excluded: !personal,
   }))
   rotate(@Req() request: PersonalTokenRequest): Promise<IssuedPersonalTokenResponse> {

@@ -1,6 +1,7 @@
 import { ExpiringTokenException } from '../errors/expiring-token.exception.js';
 import { MAX_DURATION_MS } from '../options/duration.js';
 import type { ResolvedOptions } from '../options/resolve-options.js';
+import { MAX_SCOPES_LENGTH } from '../options/scopes.js';
 import type { PersonalTokenOptions } from '../tokens/personal/personal-token.js';
 import { OVERLAP_RANGE } from '../tokens/personal/personal-token.service.js';
 import { type HttpRequest, mediaType } from '../transports/http-request.js';
@@ -84,17 +85,30 @@ export function readRefreshTokenField(request: HttpRequest): string | null {
 /** Reads what a new personal token is to be. */
 export function readNewPersonalToken(
   request: HttpRequest,
-  { personal }: Pick<ResolvedOptions, 'personal'>,
-): Pick<PersonalTokenOptions, 'name' | 'lifespan'> {
+  { personal, scopes: catalogue }: Pick<ResolvedOptions, 'personal' | 'scopes'>,
+): Pick<PersonalTokenOptions, 'name' | 'scopes' | 'lifespan'> {
   const { longestMs } = personal!;
   const body = readJson(request);
   const name = fieldOf(body, 'name');
   if (typeof name !== 'string') rejectBody('name must be a string');
+  const scopes = checkScopes(fieldOf(body, 'scopes') ?? null, catalogue);
   const expiresIn = fieldOf(body, 'expiresIn');
-  if (expiresIn === undefined) return { name };
-  if (expiresIn === null && longestMs === Infinity) return { name, lifespan: null };
+  if (expiresIn === undefined) return { name, scopes };
+  if (expiresIn === null && longestMs === Infinity) return { name, scopes, lifespan: null };
   const maxSeconds = Math.floor(Math.min(longestMs, MAX_DURATION_MS) / 1000);
-  return { name, lifespan: checkSeconds('expiresIn', expiresIn, 1, maxSeconds) };
+  return { name, scopes, lifespan: checkSeconds('expiresIn', expiresIn, 1, maxSeconds) };
+}
+
+/**
+ * Returns the scopes of a new token if they are in the catalogue; null: everything. Without a catalogue, a client can name none.
+ */
+function checkScopes(value: unknown, catalogue: readonly string[] | null): string[] | null {
+  if (value === null) return null;
+  const isKnown = (scope: unknown) => catalogue?.includes(scope as string) === true;
+  if (!Array.isArray(value) || !value.every(isKnown)) rejectBody('scopes must be a list of known scopes');
+  const scopes = [...new Set(value as string[])];
+  if (scopes.join(' ').length <= MAX_SCOPES_LENGTH) return scopes;
+  return rejectBody(`scopes must have at most ${MAX_SCOPES_LENGTH} characters`);
 }
 
 /** Reads for how many milliseconds the earlier secret of a rotated token stays valid. The body is optional. */

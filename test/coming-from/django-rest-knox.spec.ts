@@ -204,6 +204,14 @@ describe('Coming from django-rest-knox', () => {
       refused(await plain.get('/me', plainText), 401, 'token_expired');
     });
 
+    it('Named tokens: are personal tokens, which users make and revoke one by one', async () => {
+      const app = await environment.boot({ options: { personal: true } });
+      const loginToken = await app.token();
+      const { json } = await app.post('/auth/tokens', { name: 'nightly export' }, loginToken);
+      expect((await app.get('/auth/tokens', loginToken)).json).toMatchObject([{ id: json.id, name: 'nightly export' }]);
+      expect((await app.get('/me', json.token)).json.token).toMatchObject({ name: 'nightly export' });
+    });
+
     it('Invalid token.: is not what an expired token hears', async () => {
       const token = await plain.token();
       plain.clock.advance(30 * DAY_MS);

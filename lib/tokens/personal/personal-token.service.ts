@@ -5,9 +5,10 @@ import { ExpiringTokenException } from '../../errors/expiring-token.exception.js
 import { HideFromInspect } from '../../errors/hide-from-inspect.decorator.js';
 import { orUnavailable } from '../../errors/service-unavailable.js';
 import { RESOLVED_OPTIONS } from '../../expiring-token.constants.js';
-import { type DurationRange, parseDuration } from '../../options/duration.js';
+import { type DurationRange, parseDuration, parseLifetime } from '../../options/duration.js';
 import { rejectOption } from '../../options/option-checks.js';
 import type { ResolvedOptions } from '../../options/resolve-options.js';
+import { parseScopes } from '../../options/scopes.js';
 import { checkUserId } from '../../users/user-id.js';
 import { sanitizeLabel } from '../device.js';
 import { TokenValidity } from '../token-lifetime.js';
@@ -51,7 +52,8 @@ export class PersonalTokenService {
    * @param userId - what `UserStore.getId` returns for the user; the user is not looked up
    * @param options - `by`: the token of the request, which must be valid and allow at least what the new one allows
    * @returns the token, whose value can be shown only now; its `token.deviceId` is the id of the personal token
-   * @throws ExpiringTokenOptionsError for an invalid lifespan, or one above `personal.longest`
+   * @throws ExpiringTokenOptionsError for an invalid lifespan, or one above `personal.longest`, and for a scope that the option `scopes` does
+   * not contain
    * @throws ExpiringTokenException `limit_reached` if the user has `personal.perUser` of them; `validation_failed` for a name
    * without visible characters; `token_invalid`, `login_required` or `scope_insufficient` because of `by`
    * @throws Error without the option `personal`
@@ -64,7 +66,7 @@ export class PersonalTokenService {
     checkUserId(userId);
     const { lifespanMs: defaultMs } = this.settings;
     const lifespanMs = lifespan === undefined ? defaultMs : this.parseLifespan(lifespan);
-    const token = { name: checkName(name), scopes: scopes ? [...scopes] : null, lifespanMs };
+    const token = { name: checkName(name), scopes: parseScopes(scopes, this.options.scopes), lifespanMs };
     return this.run(userId, (emit) => this.scripts.issue(userId, token, by, emit), by);
   }
 
@@ -96,14 +98,14 @@ export class PersonalTokenService {
    * @param id - its id in the list
    * @param options - `overlap`: how long the earlier secret stays valid; `by`: the token of the request, as for {@link issue}
    * @returns as {@link issue}
-   * @throws ExpiringTokenOptionsError for an overlap of more than 7 days
+   * @throws ExpiringTokenOptionsError for an overlap of more than 7 days, or a number below 1,000: its author means seconds
    * @throws ExpiringTokenException `token_not_found`; `token_invalid`, `login_required` or `scope_insufficient` because of `by`
    * @throws Error without the option `personal`
    */
   async rotate(userId: string, id: string, { overlap = 0, by }: RotateOptions = {}): Promise<IssuedToken> {
     checkUserId(userId);
     void this.settings;
-    const overlapMs = parseDuration('overlap', overlap, { range: OVERLAP_RANGE });
+    const overlapMs = parseLifetime('overlap', overlap, { range: OVERLAP_RANGE });
     checkId(id);
     return this.run(userId, (emit) => this.scripts.rotate(userId, id, overlapMs, by, emit), by);
   }

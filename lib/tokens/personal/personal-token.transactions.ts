@@ -8,6 +8,7 @@ import type { RevocationReason } from '../events/event.interfaces.js';
 import type { Emit } from '../events/token.events.js';
 import { TokenValidity } from '../token-lifetime.js';
 import { rulesOf } from '../token-purpose.js';
+import { isWithin } from '../token-scopes.js';
 import type { Token } from '../token.entity.js';
 import { type NewToken, TokenFactory } from '../token.factory.js';
 import type { IssuedToken } from '../token.interfaces.js';
@@ -133,15 +134,14 @@ export class PersonalTokenTransactions {
    *
    * @throws ExpiringTokenException `token_invalid`, `login_required`, `scope_insufficient`
    */
-  private *assertMayIssue(by: Token | undefined, scopes: readonly string[] | null): TransactionScript<void> {
+  private *assertMayIssue(by: Token | undefined, scopes: string[] | null): TransactionScript<void> {
     if (!by) return;
     const { rows } = yield this.tokenQueries.select({ id: by.id });
     const [found] = this.tokenQueries.stored(rows);
     if (!found || !this.validity.isLive(found.token)) throw new ExpiringTokenException('token_invalid');
     const { purpose, actorId, scopes: own } = found.token;
     if (rulesOf(purpose)?.isPersonal || actorId !== null) throw new ExpiringTokenException('login_required');
-    const isNarrower = own === null || (scopes !== null && scopes.every((scope) => own.includes(scope)));
-    if (!isNarrower) throw new ExpiringTokenException('scope_insufficient');
+    if (!isWithin(scopes, own)) throw new ExpiringTokenException('scope_insufficient', { ...(scopes && { scopes }) });
   }
 
   /**

@@ -22,7 +22,7 @@ export interface PersonalToken {
 export interface PersonalTokenOptions extends ChangeOptions {
   /** Its name, stored without control characters, cut at 255 code points. */
   name: string;
-  /** What it may do; null or undefined: everything that its user may do. */
+  /** What it may do, as names of the option `scopes`; null or undefined: everything that its user may do. */
   scopes?: readonly string[] | null;
   /** How long it is valid, at most `personal.longest`; null: it never expires. By default `personal.lifespan`. */
   lifespan?: Duration | null;
