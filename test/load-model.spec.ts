@@ -195,6 +195,27 @@ describe('docs/ten-million-users.md', () => {
     expect(await format(withFigures(guide, costs), { ...options, parser: 'markdown' })).toBe(guide);
   });
 
+  it('shows the costs of partitions that bench:partitioning measured', () => {
+    const results = read('bench/results/partitioning.md');
+    const cellsOf = (text: string, title: string) =>
+      text
+        .split('\n')
+        .find((line) => line.startsWith(`| ${title} `))!
+        .split('|')
+        .slice(2, -1)
+        .map((cell) => Number(cell.replaceAll(/[ ,µs]/g, '')));
+    for (const [shown, measured] of [
+      ['partitions that a look-up reads', 'look-up'],
+      ['partitions that a device list, login reads', 'device list'],
+      ['look-up, CPU of the server', 'look-up: CPU'],
+      ['32 look-ups in one statement, CPU', '32 look-ups: CPU'],
+      ['pruning, CPU for each token', 'pruning: CPU for each token'],
+    ] as const) {
+      expect(cellsOf(guide, shown), shown).toEqual(cellsOf(results, measured));
+      expect(cellsOf(guide, shown), shown).toHaveLength(4);
+    }
+  });
+
   it('is under 1,500 words, without its tables', () => {
     expect(guide.replaceAll(/^\|.*$/gm, '').split(/\s+/).length).toBeLessThan(1500);
   });
