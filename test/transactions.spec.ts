@@ -4,6 +4,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vite
 import type { Database } from '../lib/database/database.js';
 import type { Statement } from '../lib/database/dialect.js';
 import { DATABASE } from '../lib/expiring-token.constants.js';
+import { DeviceQueries } from '../lib/tokens/device.queries.js';
 import { TokenQueries } from '../lib/tokens/token.queries.js';
 import { onEveryDatabase, type TestApp } from './fixtures/app.js';
 
@@ -34,10 +35,10 @@ describe('A change of several statements', () => {
 
     const CHANGES: Record<
       string,
-      [statement: 'insert' | 'delete', sentBefore: number, change: () => Promise<unknown>]
+      [statement: 'insert' | 'deleteAll', sentBefore: number, change: () => Promise<unknown>]
     > = {
-      changePassword: ['delete', 0, () => app.users.changePassword(user.id, 'a new password')],
-      delete: ['delete', 0, () => app.users.delete(user.id)],
+      changePassword: ['deleteAll', 0, () => app.users.changePassword(user.id, 'a new password')],
+      delete: ['deleteAll', 0, () => app.users.delete(user.id)],
       logIn: ['insert', 1, () => app.tokens.logIn(user.id)],
       obtain: ['insert', 0, () => app.tokens.obtain(user.id)],
       refresh: ['insert', 1, () => app.tokens.refresh(refreshToken)],
@@ -47,11 +48,14 @@ describe('A change of several statements', () => {
       'is done completely or not at all: %s',
       async (_, [statement, sentBefore, change]) => {
         const before = await stateOf(app, user);
-        const store = app.nest.get(TokenQueries);
-        const original = store[statement].bind(store) as (...parameters: unknown[]) => Statement;
+        const queries = {
+          insert: app.nest.get(TokenQueries),
+          deleteAll: app.nest.get(DeviceQueries),
+        }[statement] as unknown as Record<typeof statement, (...parameters: unknown[]) => Statement>;
+        const original = queries[statement].bind(queries);
         let sent = 0;
         const failing = vi
-          .spyOn(store, statement)
+          .spyOn(queries, statement)
           .mockImplementation((...parameters: unknown[]) =>
             sent++ === sentBefore ? FAILING : original(...parameters),
           );
