@@ -161,7 +161,7 @@ describe('The table of locks', () => {
         const account = await createAccount(environment);
         const boot = () => environment.boot({ typeOrm: { url: account.url, synchronize: false } });
         await expect(boot()).rejects.toThrow(
-          /table auth_token_lock cannot be created or used: .*CreateAuthTokenLock.*CREATE TABLE IF NOT EXISTS .*auth_token_lock.*grant SELECT, INSERT and UPDATE/,
+          /table auth_token_lock cannot be created or used: .*CreateAuthTokenLock.*CREATE .*TABLE IF NOT EXISTS .*auth_token_lock.*grant SELECT, INSERT and UPDATE/,
         );
         await environment.boot();
         await expect(boot()).rejects.toThrow('table auth_token_lock cannot be created or used');
