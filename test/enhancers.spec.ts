@@ -142,7 +142,7 @@ describe('Each route has the documented response in an application with', () => 
             for (const attempt of [1, 2]) {
               const current = await send('GET', '/token', token);
               const times = { createdAt: TIME, expiresAt: TIME, lastUsedAt: TIME_OR_NULL };
-              expect(current.json, `attempt ${attempt}`).toEqual({ deviceId, name, ...times });
+              expect(current.json, `attempt ${attempt}`).toEqual({ deviceId, name, scopes: null, ...times });
               const devices = await send('GET', '/devices', token);
               const device = { id: deviceId, name, userAgent: null, current: true, ...times };
               expect(devices.json, `attempt ${attempt}`).toEqual([device]);

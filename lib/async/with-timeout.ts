@@ -4,13 +4,6 @@ export const MAX_TIMER_MS = 2 ** 31 - 1;
 /** If a timer fires later than this, the process was blocked, and the time does not count against the awaited server. */
 const LATE_TIMER_MS = 50;
 
-/**
- * Controllers of work that ended in time, for the next work: to create a signal takes longer than all other steps of a time
- * limit together.
- */
-const spare: AbortController[] = [];
-const MAX_SPARE = 100;
-
 /** Settles as the work does, or rejects with the signal's reason if it is aborted before. */
 export function raceAbort<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -35,7 +28,7 @@ export async function withTimeout<T>(
   work: (signal: AbortSignal) => Promise<T>,
   awaited = 'the database',
 ): Promise<T> {
-  const controller = spare.pop() ?? new AbortController();
+  const controller = new AbortController();
   let timer: NodeJS.Timeout;
   try {
     return await new Promise<T>((resolve, reject) => {
@@ -60,6 +53,5 @@ export async function withTimeout<T>(
     });
   } finally {
     clearTimeout(timer!);
-    if (!controller.signal.aborted && spare.length < MAX_SPARE) spare.push(controller);
   }
 }

@@ -18,6 +18,14 @@ import { FoundToken } from './found-token.js';
 /** Maximum number of tokens in one statement. While SQLite runs a statement, it blocks all other requests. */
 const MAX_BATCH_SIZE = 256;
 
+/** A token whose user must be found separately. */
+interface WithoutUser {
+  readonly columns: CheckedColumns;
+  readonly readToken: () => Token;
+  /** The end of the time limit, by `performance.now()`. */
+  readonly untilMs: number;
+}
+
 /**
  * Looks up tokens that authenticate, and their users, always in the database. The tokens of all requests that arrive in one
  * turn of the event loop are found with one statement, or with a few in a busy turn; so are the users, if they are in a table
@@ -26,7 +34,7 @@ const MAX_BATCH_SIZE = 256;
 @Injectable()
 export class TokenLookup {
   private readonly logger = new PackageLogger();
-  private readonly tokens: BatchLoader<Identity, FoundToken | null>;
+  private readonly tokens: BatchLoader<Identity, FoundToken | WithoutUser | null>;
   private readonly batchedUsers: BatchLoader<string, unknown>;
   private canJoin = true;
 
@@ -43,14 +51,16 @@ export class TokenLookup {
   }
 
   /** @returns null if there is no such token */
-  find(identity: Identity): Promise<FoundToken | null> {
-    return this.tokens.load(identity);
+  async find(identity: Identity): Promise<FoundToken | null> {
+    const found = await this.tokens.load(identity);
+    // Here and not in the batch: the store may need the asynchronous context of the request, for example its tenant.
+    return found && 'untilMs' in found ? this.findSeparateUser(found) : found;
   }
 
   private async loadTokens(
     identities: readonly Identity[],
     signal: AbortSignal,
-  ): Promise<(identity: Identity) => FoundToken | null | Promise<FoundToken>> {
+  ): Promise<(identity: Identity) => FoundToken | WithoutUser | null> {
     const ids = [...new Set(identities.map(({ id }) => id))];
     const untilMs = performance.now() + this.options.timeoutMs;
     const { rows, join } = await this.read(ids, signal);
@@ -62,17 +72,12 @@ export class TokenLookup {
       const isFound = rulesOf(columns.purpose)?.authenticates && matchesDigest(digested, this.queries.digestIn(row));
       if (!isFound) return null;
       const readToken = () => this.queries.tokenIn(row);
-      if (!join) return this.findSeparateUser(columns, readToken, untilMs);
+      if (!join) return { columns, readToken, untilMs };
       return new FoundToken(columns, { readToken, readUser: () => join.read(row, columns.userId) });
     };
   }
 
-  /** @param untilMs - the end of the time limit, by `performance.now()` */
-  private async findSeparateUser(
-    columns: CheckedColumns,
-    readToken: () => Token,
-    untilMs: number,
-  ): Promise<FoundToken> {
+  private async findSeparateUser({ columns, readToken, untilMs }: WithoutUser): Promise<FoundToken> {
     const leftMs = Math.ceil(untilMs - performance.now());
     const user = await withTimeout(leftMs, () => this.findUser(columns.userId));
     return new FoundToken(columns, { readToken, readUser: () => user });
