@@ -54,12 +54,14 @@ describe('hash and verify', () => {
 
   describe.runIf(process.platform === 'linux')('on Linux', () => {
     it('compute in a thread of lower priority than the others, which then waits for the next call', async () => {
-      const nice = getPriority() + 10;
+      const own = getPriority();
+      // 19 is the lowest priority.
+      const nice = Math.min(own + 10, 19);
       const before = priorities();
       const stored = await hash(PASSWORD, OPTIONS);
       const isLow = (priority: number) => priority === nice;
       expect(priorities().filter(isLow)).toHaveLength(before.filter(isLow).length + 1);
-      expect(getPriority()).toBe(nice - 10);
+      expect(getPriority()).toBe(own);
       await verify(stored, PASSWORD);
       expect(threads).toHaveLength(1);
     });
