@@ -14,13 +14,12 @@ import { HideFromInspect } from './errors/hide-from-inspect.decorator.js';
 import { DATA_SOURCE, DATABASE, MODULE_EXTRAS, RESOLVED_OPTIONS } from './expiring-token.constants.js';
 import {
   checkCopies,
-  checkGateways,
   checkGlobalGuards,
   checkScopeNames,
   checkScopes,
   moduleOf,
-} from './expiring-token.container-checks.js';
-import { checkRequirements } from './expiring-token.guard-checks.js';
+} from './container/container.checks.js';
+import { checkGateways, checkRequirements } from './container/guard.checks.js';
 import { ASYNC_OPTIONS_TYPE, ConfigurableModuleClass } from './expiring-token.module-definition.js';
 import {
   type ExpiringTokenModuleOptions,

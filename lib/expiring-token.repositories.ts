@@ -4,7 +4,7 @@ import { getRepositoryToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource, EntityMetadata, ObjectLiteral, Repository } from 'typeorm';
 import { ExpiringTokenOptionsError } from './errors/expiring-token-options.error.js';
 import { DATA_SOURCE } from './expiring-token.constants.js';
-import { dependenciesOf, type NestModule, type NestProvider } from './expiring-token.container-checks.js';
+import { dependenciesOf, type NestModule, type NestProvider } from './container/container.checks.js';
 import type { ResolvedModuleOptions } from './expiring-token.module-options.js';
 import { entitiesOf } from './expiring-token.startup-checks.js';
 

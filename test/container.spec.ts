@@ -35,7 +35,7 @@ import {
 } from 'nestjs-expiring-token';
 import { Column, Entity, PrimaryGeneratedColumn, type Repository, Tree, TreeChildren, TreeParent } from 'typeorm';
 import { describe, expect, it } from 'vitest';
-import { checkGateways } from '../lib/expiring-token.container-checks.js';
+import { checkGateways } from '../lib/container/guard.checks.js';
 import { type BootOptions, onEveryEnvironment, PASSWORD } from './fixtures/app.js';
 import { bearer, request } from './fixtures/http.js';
 

@@ -29,7 +29,7 @@ import {
 } from 'nestjs-expiring-token';
 import { Strategy } from 'passport-http-bearer';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { checkRequirements } from '../lib/expiring-token.guard-checks.js';
+import { checkRequirements } from '../lib/container/guard.checks.js';
 import { needOf } from '../lib/authentication/handler-requirements.js';
 import { ApiDocument } from './fixtures/api-document.js';
 import { type BootOptions, onEveryAdapter, onOneEnvironment, type TestApp } from './fixtures/app.js';
@@ -381,7 +381,7 @@ describe('@RequireToken() without a guard', () => {
   class UnguardedController extends Inherited {}
 
   @Controller('guarded')
-  @UseGuards(OtherGuard)
+  @UseGuards(ExpiringTokenGuard)
   class GuardedController extends Inherited {}
 
   @Controller('closed')
@@ -396,7 +396,7 @@ describe('@RequireToken() without a guard', () => {
   @Controller('mixed')
   @RequireToken()
   class MixedController {
-    @UseGuards(OtherGuard)
+    @UseGuards(ExpiringTokenGuard)
     @Get('secret')
     secret() {
       return 'secret';
@@ -407,6 +407,26 @@ describe('@RequireToken() without a guard', () => {
       return 'news';
     }
     notAHandler() {}
+  }
+
+  @Controller('throttled')
+  @UseGuards(OtherGuard)
+  class ThrottledController {
+    @RequireToken()
+    @Get()
+    secret() {
+      return 'secret';
+    }
+  }
+
+  @Controller('throttled-handler')
+  class ThrottledHandlerController {
+    @RequireToken()
+    @UseGuards(new OtherGuard(), AuthGuard('accepts-everybody'))
+    @Get()
+    secret() {
+      return 'secret';
+    }
   }
 
   @Controller()
@@ -528,6 +548,25 @@ describe('@RequireToken() without a guard', () => {
       await expect(environment.boot({ controllers: [ClosedController] })).rejects.toThrow(
         'ExpiringTokenModule: @RequireToken(): no guard protects ClosedController.secret.',
       );
+    });
+
+    it.each([ThrottledController, ThrottledHandlerController])(
+      'stops the start beside guards of its own that read no token: %o',
+      async (controller) => {
+        @Module({ providers: [AcceptingStrategy] })
+        class StrategyModule {}
+        const boot = environment.boot({ controllers: [controller], imports: [StrategyModule] });
+        await expect(boot).rejects.toThrow(`@RequireToken(): no guard protects ${controller.name}.secret.`);
+      },
+    );
+
+    it('is no reason to stop beside a guard of its own that may read tokens', async () => {
+      @Controller('delegated')
+      @UseGuards(DelegatingGuard)
+      class DelegatedController extends UnguardedController {}
+      const app = await environment.boot({ controllers: [DelegatedController] });
+      expect((await app.get('/delegated')).status).toBe(401);
+      expect((await app.get('/delegated', await app.token())).status).toBe(200);
     });
 
     it('on a class is no reason to stop if each of its handlers has a guard or is public', async () => {

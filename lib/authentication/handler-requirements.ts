@@ -91,20 +91,25 @@ function methodsOf(type: Type): [name: string, method: object][] {
 
 /**
  * Returns the methods of a class for which a decorator that requires a token decides, on the method or class, although neither
- * they nor the class have any guard, each with its decorator. The messages of microservices are left out: a hybrid application
- * may give each microservice global guards of its own.
+ * they nor the class have a guard that can read a token, each with its decorator. The messages of microservices are left out: a
+ * hybrid application may give each microservice global guards of its own.
+ *
+ * @param mayReadToken - whether a guard, as `@UseGuards()` takes it, can read a token
  */
-export function unguardedMethodsOf(type: Type): [method: string, decorator: string][] {
-  if (hasGuards(type)) return [];
+export function unguardedMethodsOf(
+  type: Type,
+  mayReadToken: (guard: object) => boolean,
+): [method: string, decorator: string][] {
   const ofClass = decoratorOf(type);
   const decoratorFor = (method: object): string | undefined => {
     const isHandler = () => HANDLERS.some((key) => Reflect.hasMetadata(key, method));
     return decoratorOf(method) ?? (ofClass && isHandler() && needOf(method, type) === 'required' ? ofClass : undefined);
   };
   return methodsOf(type)
-    .filter(([, method]) => !hasGuards(method) && !Reflect.hasMetadata(MESSAGE_PATTERN, method))
-    .map(([name, method]) => [name, decoratorFor(method)] as const)
-    .filter((found): found is [string, string] => found[1] !== undefined);
+    .filter(([, method]) => !Reflect.hasMetadata(MESSAGE_PATTERN, method))
+    .map(([name, method]) => ({ name, method, decorator: decoratorFor(method) }))
+    .filter(({ method, decorator }) => decorator && ![...guardsOf(type), ...guardsOf(method)].some(mayReadToken))
+    .map(({ name, decorator }) => [name, decorator!]);
 }
 
 /** The name of a decorator that requires a token of this method or class; undefined if it has none. */
@@ -165,11 +170,9 @@ function declaredBy(target: object, read: ReadMetadata, guards: readonly object[
   return opening ?? (guards.some(requiresToken) ? 'required' : undefined);
 }
 
-const guardsOf = (target: object): readonly object[] =>
+/** The guards that `@UseGuards()` names on a method, or on a class and its parent classes. */
+export const guardsOf = (target: object): readonly object[] =>
   (Reflect.getMetadata(GUARDS, target) as object[] | undefined) ?? [];
-
-/** Whether `@UseGuards()` stands on a method or a class. */
-export const hasGuards = (target: object): boolean => guardsOf(target).length > 0;
 
 /** The guards of a class itself. Nest copies those of its parent class in front of them. */
 function guardsAddedBy(type: object): readonly object[] {

@@ -1,12 +1,10 @@
-import * as nest from '@nestjs/common';
 import { Scope, type Type } from '@nestjs/common';
-import { APP_GUARD, type ApplicationConfig, MetadataScanner, type ModulesContainer } from '@nestjs/core';
-import { ExpiringTokenGuard } from './authentication/expiring-token.guard.js';
-import { hasGuards, namedScopesOf, needOf, TOKEN_GUARD } from './authentication/handler-requirements.js';
-import { ExpiringTokenOptionsError, LIST_COPIES } from './errors/expiring-token-options.error.js';
-import { GlobalGuard } from './authentication/global.guard.js';
-import { formatValue } from './options/option-checks.js';
-import { isScopeToken } from './options/scopes.js';
+import { APP_GUARD, type ModulesContainer } from '@nestjs/core';
+import { ExpiringTokenGuard } from '../authentication/expiring-token.guard.js';
+import { namedScopesOf, TOKEN_GUARD } from '../authentication/handler-requirements.js';
+import { ExpiringTokenOptionsError, LIST_COPIES } from '../errors/expiring-token-options.error.js';
+import { formatValue } from '../options/option-checks.js';
+import { isScopeToken } from '../options/scopes.js';
 
 /** A module in Nest's container. */
 export type NestModule = ModulesContainer extends Map<string, infer Module> ? Module : never;
@@ -78,51 +76,6 @@ export function checkGlobalGuards(modules: ModulesContainer): void {
 
 /** Nest gives each one a token of its own, which begins with `APP_GUARD`. */
 const isGlobalGuard = ({ token }: NestProvider): boolean => String(token).startsWith(APP_GUARD);
-
-/** Nest applies global guards to the messages of gateways since version 12, the first one that exports this pipe. */
-const GUARDS_REACH_GATEWAYS = 'StandardSchemaValidationPipe' in nest;
-
-/** The metadata keys of `@WebSocketGateway()` and `@SubscribeMessage()`. */
-const GATEWAY = 'websockets:is_gateway';
-const MESSAGE_HANDLER = 'websockets:message_mapping';
-
-/**
- * Checks that a global guard of this package protects the messages of all gateways.
- *
- * @throws ExpiringTokenOptionsError if Nest does not apply global guards to gateways, and a message has neither a guard of its
- * own nor `@Public()`
- */
-export function checkGateways(
-  modules: ModulesContainer,
-  config: ApplicationConfig,
-  guardsReachGateways = GUARDS_REACH_GATEWAYS,
-): void {
-  if (guardsReachGateways || !config.getGlobalGuards().some(isGuard)) return;
-  const providers = [...modules.values()].flatMap((module) => [...module.providers.values()]);
-  for (const { metatype } of providers) {
-    if (typeof metatype !== 'function' || !Reflect.hasMetadata(GATEWAY, metatype)) continue;
-    const open = findOpenMessage(metatype as Type);
-    if (open === undefined) continue;
-    throw new ExpiringTokenOptionsError(
-      'globalGuard',
-      `${metatype.name}.${open} would need no token, because Nest 11 applies no global guard to gateways`,
-      `Add @UseGuards(ExpiringTokenGuard) to ${metatype.name}, or @Public() if its messages need no token, or use Nest 12.`,
-    );
-  }
-}
-
-const isGuard = (instance: unknown): boolean =>
-  instance instanceof GlobalGuard || instance instanceof ExpiringTokenGuard;
-
-/** Returns the name of a method that receives messages and that nothing protects. */
-function findOpenMessage(gateway: Type): string | undefined {
-  const prototype = gateway.prototype as Record<string, object>;
-  return new MetadataScanner().getAllMethodNames(prototype).find((name) => {
-    const handler = prototype[name]!;
-    const isProtected = hasGuards(handler) || hasGuards(gateway) || needOf(handler, gateway) === 'public';
-    return Reflect.hasMetadata(MESSAGE_HANDLER, handler) && !isProtected;
-  });
-}
 
 /** The classes of all controllers and providers. */
 export function* classesIn(modules: ModulesContainer): Iterable<Type> {
