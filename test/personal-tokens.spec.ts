@@ -330,6 +330,20 @@ describe('A personal token', () => {
       expect([await use(app, made.plainText), await use(app, plainText)]).toEqual(['token_invalid', 'token_invalid']);
     });
 
+    it('keeps its length of life if it is rotated again although the last secret expired unused', async () => {
+      const strict = await environment.boot({ options: { personal: true, idle: '1d' }, clock: app.clock });
+      const { plainText, token } = await personalOf(strict).issue(user.id, { name: 'x', lifespan: '90d' });
+      const unused = await personalOf(strict).rotate(user.id, token.deviceId, { overlap: '7d' });
+      app.clock.advance(0.6 * DAY_MS);
+      expect(await use(strict, plainText)).toBe('200');
+      await strict.usesWritten();
+      app.clock.advance(0.6 * DAY_MS);
+      expect([await use(strict, plainText), await use(strict, unused.plainText)]).toEqual(['200', 'token_expired']);
+      const rotated = await personalOf(strict).rotate(user.id, token.deviceId);
+      expect(rotated.token.lifespan).toBe(90 * DAY_MS);
+      expect([await use(strict, plainText), await use(strict, rotated.plainText)]).toEqual(['token_invalid', '200']);
+    });
+
     it('cannot be refreshed', async () => {
       const { status, json } = await app.post('/auth/refresh', { refreshToken: made.plainText });
       expect({ status, code: json.code }).toEqual({ status: 401, code: 'refresh_invalid' });
@@ -358,6 +372,26 @@ describe('A personal token', () => {
         app.clock.advance(1);
       }
       expect(await app.dataSource.getRepository(Token).countBy({ userId })).toBe(5);
+    });
+
+    it('is not made for another user than that of the login', async () => {
+      const other = await app.createUser();
+      const { token: by } = await app.tokens.authenticate(await app.token(other.id));
+      const attempts = [
+        personalOf(app).issue(user.id, { name: 'stolen', by }),
+        personalOf(app).rotate(user.id, id(), { by }),
+      ];
+      for (const attempt of attempts) await expect(attempt).rejects.toMatchObject({ code: 'token_invalid' });
+      expect(await personalOf(app).list(user.id)).toHaveLength(1);
+      expect(await use(app, made.plainText)).toBe('200');
+    });
+
+    it('says the same of every id to a login that may make none', async () => {
+      const { token: by } = await app.tokens.issue(user.id, { actor: 'an administrator', lifespan: '1h' });
+      for (const each of [id(), '01b8e094-9b2e-7000-8000-000000000000']) {
+        const attempt = personalOf(app).rotate(user.id, each, { by });
+        await expect(attempt, each).rejects.toMatchObject({ code: 'login_required' });
+      }
     });
 
     it('is not made with a login that was revoked while the request waited', async () => {

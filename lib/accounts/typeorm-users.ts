@@ -23,8 +23,11 @@ import { typeOrmUserStore, type TypeOrmUserStore, type TypeOrmUsersOptions } fro
 /** A `UserStore` that also changes its users, each together with the tokens of the user in one transaction. */
 export interface TypeOrmUsers<User> extends TypeOrmUserStore<User> {
   /**
-   * Changes the password, and revokes the tokens of the user in the same transaction, but for personal ones: whoever knows the
-   * old password has no access any more. The event `expiring-token.password-changed` is emitted after the commit.
+   * Changes the password, and revokes the tokens of the user in the same transaction, but for personal ones. The event
+   * `expiring-token.password-changed` is emitted after the commit.
+   *
+   * Danger: somebody who knew the old password may have made a personal token. End them too, with `personal: true`, if the old
+   * password may be stolen.
    *
    * @param id - as `UserStore.getId` returns it
    * @param password - as the option `passwords` says, and at most 1,024 bytes; hashed with Argon2id exactly as given. Null for

@@ -72,8 +72,11 @@ export class UserService {
   }
 
   /**
-   * Changes the password, and revokes the tokens of the user in the same transaction, but for personal ones: whoever knows the
-   * old password has no access any more. The event `expiring-token.password-changed` is emitted after the commit.
+   * Changes the password, and revokes the tokens of the user in the same transaction, but for personal ones. The event
+   * `expiring-token.password-changed` is emitted after the commit.
+   *
+   * Danger: somebody who knew the old password may have made a personal token. End them too, with `personal: true`, if the old
+   * password may be stolen.
    *
    * @param password - as for {@link create}
    * @param options - `except`: the `deviceId` that is not revoked, usually that of the request; `personal`: whether the personal

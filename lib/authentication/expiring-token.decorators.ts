@@ -72,8 +72,8 @@ export const RequireToken = () => SetMetadata(TOKEN_REQUIRED, true);
 /**
  * Requires a token of a login for a handler, or for all handlers of a class: a personal token is answered 403 `login_required`.
  * Use it where the user's account is managed, for example for payments, or for a changed e-mail address: a script that loses its
- * token then does not lose the account. Otherwise the decorator is as {@link RequireToken}, which it includes; on a class it also
- * applies to handlers with `@OptionalToken()`.
+ * token then does not lose the account. It includes {@link RequireToken}. On a class it also applies to handlers with
+ * `@OptionalToken()`.
  *
  * With `AuthGuard('expiring-token')` it does nothing: that guard does not read decorators.
  *

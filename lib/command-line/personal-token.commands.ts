@@ -107,7 +107,7 @@ async function printSecret(
   const { deviceId: id } = token;
   const expiresAt = tokens.expiryOf(token);
   await output.result(json, { token: plainText, id, expiresAt }, [plainText]).catch((error) => {
-    const remedy = `The token is lost: tokens revoke ${idOrName} ${id}`;
+    const remedy = `The token was not printed. Revoke it: npx nestjs-expiring-token tokens revoke ${idOrName} ${id}`;
     throw new Error(`${describeError(error)}. ${remedy}`, { cause: error });
   });
   const expiry = expiresAt === null ? 'never expires' : `expires ${formatTime(expiresAt)}`;

@@ -49,8 +49,8 @@ export class TokenStore {
   }
 
   /**
-   * Whether a user has any token that is not personal, valid or not. A revocation that would delete nothing is answered by this: it does not wait
-   * for other changes, and others do not wait for it.
+   * Whether a user has any token that is not personal, valid or not. A revocation that would delete nothing is answered by this:
+   * it does not wait for other changes, and others do not wait for it.
    *
    * @param except - rows that do not count
    * @throws ExpiringTokenException `unavailable`
@@ -83,6 +83,11 @@ export class TokenStore {
     });
     const [device] = await this.devices(userId, { deviceId });
     return device;
+  }
+
+  /** Whether a user has a personal token, valid or not. It answers a revocation that would delete nothing, as {@link hasTokens}. */
+  hasPersonalToken(userId: string, id: string): Promise<boolean> {
+    return orUnavailable(async () => (await this.read(this.personalQueries.rowsOf({ userId, id }))).length > 0);
   }
 
   /** The live personal tokens of a user, newest first. */

@@ -47,10 +47,21 @@ export class PersonalTokenQueries {
     ]);
   }
 
+  /** All rows of a token, live or not, newest first. They are for {@link read}. */
+  rowsOf(criteria: Required<PersonalCriteria>): Statement {
+    const { sql, values } = this.where(criteria);
+    return this.table.statement(`SELECT {*} FROM {} WHERE ${sql} ORDER BY {created} DESC, {id} DESC`, values);
+  }
+
+  /** The tokens in selected rows. */
+  read(rows: readonly Row[]): Token[] {
+    return rows.map((row) => this.table.read(row));
+  }
+
   /** The current row of each token, newest first, of the rows of {@link list}. */
   current(rows: readonly Row[]): Token[] {
     const byId = new Map<string, Token>();
-    for (const token of rows.map((row) => this.table.read(row))) {
+    for (const token of this.read(rows)) {
       if (!byId.has(token.deviceId)) byId.set(token.deviceId, token);
     }
     return [...byId.values()];

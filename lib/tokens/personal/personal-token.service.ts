@@ -52,8 +52,8 @@ export class PersonalTokenService {
    * @param userId - what `UserStore.getId` returns for the user; the user is not looked up
    * @param options - `by`: the token of the request, which must be valid and allow at least what the new one allows
    * @returns the token, whose value can be shown only now; its `token.deviceId` is the id of the personal token
-   * @throws ExpiringTokenOptionsError for an invalid lifespan, or one above `personal.longest`, and for a scope that the option `scopes` does
-   * not contain
+   * @throws ExpiringTokenOptionsError for an invalid lifespan, or one above `personal.longest`, and for a scope that the option
+   * `scopes` does not contain
    * @throws ExpiringTokenException `limit_reached` if the user has `personal.perUser` of them; `validation_failed` for a name
    * without visible characters; `token_invalid`, `login_required` or `scope_insufficient` because of `by`
    * @throws Error without the option `personal`
@@ -119,7 +119,7 @@ export class PersonalTokenService {
    */
   async revoke(userId: string, id: string, { by }: ChangeOptions = {}): Promise<boolean> {
     checkUserId(userId);
-    if (!isUuid(id)) return false;
+    if (!isUuid(id) || !(await this.store.hasPersonalToken(userId, id))) return false;
     return this.transactions.run(userId, (emit) => this.scripts.revoke(userId, id, emit), {
       isRevocation: true,
       by: by?.id,

@@ -45,11 +45,11 @@ export class PersonalTokenTransactions {
    * Issues a personal token.
    *
    * @param by - the token of the request; undefined if the application itself issues it
-   * @throws ExpiringTokenException `limit_reached`, and the errors of {@link assertMayIssue}
+   * @throws ExpiringTokenException `limit_reached`, and the errors of {@link scopesOfLogin} and `scope_insufficient`
    */
   *issue(userId: string, token: NewPersonalToken, by: Token | undefined, emit: Emit): TransactionScript<IssuedToken> {
     const { name, scopes, lifespanMs } = token;
-    yield* this.assertMayIssue(by, scopes);
+    assertWithin(scopes, yield* this.scopesOfLogin(userId, by));
     const { perUser } = this.options.personal!;
     if ((yield* this.list(userId)).length >= perUser) {
       throw new ExpiringTokenException('limit_reached', { message: TOO_MANY_TOKENS });
@@ -64,9 +64,10 @@ export class PersonalTokenTransactions {
   }
 
   /**
-   * Gives a personal token another secret. What is the same for both is that of the earlier row.
+   * Gives a personal token another secret. What is the same for both is that of the earlier row. The length of life is that of the
+   * newest row, even if it expired because it was never used: that of the row before it was shortened to the overlap.
    *
-   * @throws ExpiringTokenException `token_not_found`, and the errors of {@link assertMayIssue}
+   * @throws ExpiringTokenException `token_not_found`, and the errors of {@link scopesOfLogin} and `scope_insufficient`
    */
   *rotate(
     userId: string,
@@ -75,13 +76,14 @@ export class PersonalTokenTransactions {
     by: Token | undefined,
     emit: Emit,
   ): TransactionScript<IssuedToken> {
-    const old = yield* this.find(userId, id);
-    yield* this.assertMayIssue(by, old.scopes);
+    const allowed = yield* this.scopesOfLogin(userId, by);
+    const { newest, old } = yield* this.findRows(userId, id);
+    assertWithin(old.scopes, allowed);
     const created = new Date(this.clock());
     // Of an earlier rotation: there is at most one secret beside the current one.
     yield this.queries.delete({ userId, id }, overlapMs > 0 ? old.id : undefined);
     if (overlapMs > 0) yield this.tokenQueries.update(this.expiringAfter(old, created, overlapMs), { id: old.id });
-    const lifespan = Math.min(old.lifespan ?? 0, this.options.personal!.longestMs);
+    const lifespan = Math.min(newest.lifespan ?? 0, this.options.personal!.longestMs);
     return yield* this.insert(
       { ...this.tokenQueries.deviceColumnsOf(old), created, lifespan, purpose: 'personal' },
       emit,
@@ -122,6 +124,15 @@ export class PersonalTokenTransactions {
     return this.queries.current(rows);
   }
 
+  /** The newest row of a live token, and its newest live row. */
+  private *findRows(userId: string, id: string): TransactionScript<{ newest: Token; old: Token }> {
+    const { rows } = yield this.queries.rowsOf({ userId, id });
+    const tokens = this.queries.read(rows);
+    const old = tokens.find((token) => this.validity.isLive(token));
+    if (!old) throw new ExpiringTokenException('token_not_found');
+    return { newest: tokens[0]!, old };
+  }
+
   private *find(userId: string, id: string): TransactionScript<Token> {
     const [token] = yield* this.list(userId, id);
     if (!token) throw new ExpiringTokenException('token_not_found');
@@ -129,19 +140,22 @@ export class PersonalTokenTransactions {
   }
 
   /**
-   * Checks that the holder of a token may get a personal one with these scopes. A login that was revoked while the request
-   * waited gets none: revocations run first, and a personal token would outlive them.
+   * Returns the scopes that the holder of a token may give a personal one. A login that was revoked while the request waited may
+   * make none: revocations run first, and a personal token would outlive them.
    *
-   * @throws ExpiringTokenException `token_invalid`, `login_required`, `scope_insufficient`
+   * @param by - undefined if the application itself asks, which may give all scopes
+   * @throws ExpiringTokenException `token_invalid`, also for the token of another user; `login_required`
    */
-  private *assertMayIssue(by: Token | undefined, scopes: string[] | null): TransactionScript<void> {
-    if (!by) return;
+  private *scopesOfLogin(userId: string, by: Token | undefined): TransactionScript<string[] | null> {
+    if (!by) return null;
     const { rows } = yield this.tokenQueries.select({ id: by.id });
     const [found] = this.tokenQueries.stored(rows);
-    if (!found || !this.validity.isLive(found.token)) throw new ExpiringTokenException('token_invalid');
-    const { purpose, actorId, scopes: own } = found.token;
+    if (!found || found.token.userId !== userId || !this.validity.isLive(found.token)) {
+      throw new ExpiringTokenException('token_invalid');
+    }
+    const { purpose, actorId, scopes } = found.token;
     if (rulesOf(purpose)?.isPersonal || actorId !== null) throw new ExpiringTokenException('login_required');
-    if (!isWithin(scopes, own)) throw new ExpiringTokenException('scope_insufficient', { ...(scopes && { scopes }) });
+    return scopes;
   }
 
   /**
@@ -150,7 +164,7 @@ export class PersonalTokenTransactions {
    */
   private expiringAfter(old: Token, rotated: Date, overlapMs: number): Pick<Token, 'created' | 'lifespan'> {
     const created = new Date(rotated.getTime() - 1);
-    const leftMs = (this.validity.expiryOf(old)?.getTime() ?? Infinity) - created.getTime();
+    const leftMs = old.created.getTime() + (old.lifespan ?? 0) - created.getTime();
     return { created, lifespan: Math.min(overlapMs + 1, leftMs) };
   }
 
@@ -167,4 +181,9 @@ export class PersonalTokenTransactions {
     emit('expiring-token.issued', { userId, deviceId, purpose, name, userAgent, via: 'personal' });
     return this.factory.issued(prepared);
   }
+}
+
+/** @throws ExpiringTokenException `scope_insufficient` if scopes are more than those that are allowed */
+function assertWithin(scopes: string[] | null, allowed: string[] | null): void {
+  if (!isWithin(scopes, allowed)) throw new ExpiringTokenException('scope_insufficient', { ...(scopes && { scopes }) });
 }
