@@ -28,6 +28,7 @@ export function cpuTable<Name extends string>(title: string, rounds: Rounds<Name
 export function excesses<Name extends string>(bounds: readonly Bound<Name>[], rounds: Rounds<Name>): string[] {
   return bounds.flatMap(({ measured, peer, atMost }) => {
     const ratio = best(rounds, measured) / best(rounds, peer);
-    return ratio > atMost ? [`CPU of ${measured} ÷ ${peer}: ${ratio.toFixed(2)}, bound ${atMost}`] : [];
+    // A figure that could not be measured is no good one.
+    return ratio > 0 && ratio <= atMost ? [] : [`CPU of ${measured} ÷ ${peer}: ${ratio.toFixed(2)}, bound ${atMost}`];
   });
 }

@@ -4,7 +4,7 @@ import { type DriverErrorKind, classifyDriverError } from '../errors/driver-erro
 /** The first attempt and two retries. */
 const USUAL_ATTEMPTS = 3;
 
-/** How often work is attempted that fails with errors of one kind, where it differs. The signal ends all attempts. */
+/** The maximum number of attempts by the kind of error, if it is not {@link USUAL_ATTEMPTS}. The signal ends all attempts. */
 const MAX_ATTEMPTS: Partial<Record<DriverErrorKind, number>> = {
   // Two nodes of a cluster can change one row at the same time. One of them learns it at its commit, and when it retries, it may
   // meet the next change of the other one.
@@ -16,7 +16,10 @@ const MAX_ATTEMPTS: Partial<Record<DriverErrorKind, number>> = {
   session: 21,
 };
 
-/** Each retry waits for a random time, up to this per earlier attempt: two conflicting transactions would otherwise meet again. */
+/**
+ * The delay before a retry is random, at most this for each failed attempt and never more than {@link MAX_JITTER_MS}: two conflicting
+ * transactions would otherwise meet again.
+ */
 const JITTER_MS = 20;
 const MAX_JITTER_MS = 100;
 

@@ -4,7 +4,7 @@ import type { DataSource, EntityMetadata } from 'typeorm';
 /** Maximum length of a name in bytes: PostgreSQL cuts a longer one, and MySQL refuses one of more than 64 characters. */
 const MAX_NAME_BYTES = 63;
 
-/** How many rows the table has at most. Transactions whose locks share a row wait for each other without need. */
+/** The maximum number of rows. Two locks that share a row block each other, although they need not. */
 const STRIPES = 65_536;
 
 /** The name of the table of locks beside a table of tokens. */
@@ -31,8 +31,7 @@ export class LockTableError extends Error {
 }
 
 /**
- * The names of the table of locks. It is no entity, so that an application need not list it, and that TypeORM neither creates nor
- * changes it.
+ * The names of the table of locks. It is not an entity: an application need not list it, and TypeORM does not create or change it.
  */
 export class LockTable {
   /** For messages. */

@@ -1,3 +1,4 @@
+import { LimitedWarning } from '../errors/limited-warning.js';
 import type { Result, Row } from './database.js';
 import type { Statement } from './dialect.js';
 import { MAX_LOCK_WAIT_SECONDS, type Observed, ServerDatabase } from './server.database.js';
@@ -38,8 +39,8 @@ const AUTOCOMMIT = 2;
 const SET_LEVEL = 'SET TRANSACTION ISOLATION LEVEL READ COMMITTED';
 
 /**
- * A node of Galera applies what the others committed a moment later. With these words before it, a statement of any kind waits
- * until the node has applied what was committed before. The session keeps its own setting, for the application's statements.
+ * A node of Galera applies what the others committed a moment later. A statement of any kind with this prefix waits until
+ * the node has applied what was committed before. The session keeps its own setting, for the application's statements.
  */
 const ON_LATEST_STATE = 'SET STATEMENT wsrep_sync_wait = 7 FOR ';
 
@@ -50,7 +51,8 @@ export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
   /** MariaDB runs several statements as one. MySQL does not, so that each of them costs a round trip. */
   private hasCompoundStatements = true;
   /** What a statement begins with that needs the latest state: nothing, unless the server is a node of Galera. */
-  private onLatestState: string | undefined;
+  private readonly prefixes = new WeakMap<MysqlConnection, string>();
+  private readonly syncWarning = new LimitedWarning(this.logger);
 
   /** The server prepares each statement, so that no value is escaped: escaping depends on the server's `sql_mode`. */
   protected send(connection: MysqlConnection, { sql, values }: Statement): Promise<Result> {
@@ -75,19 +77,23 @@ export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
     if (prefix) await this.execute(connection, `${prefix}SELECT 1`);
   }
 
-  /** Asks a server once whether it is a node of Galera: all servers of a data source are of one kind. */
+  /** Asks once for each connection whether its server is a node of Galera. */
   private async latestStatePrefix(connection: MysqlConnection): Promise<string> {
-    return (this.onLatestState ??= await this.askForGalera(connection));
+    const known = this.prefixes.get(connection);
+    if (known !== undefined) return known;
+    const prefix = await this.askForGalera(connection);
+    this.prefixes.set(connection, prefix);
+    return prefix;
   }
 
   private async askForGalera(connection: MysqlConnection): Promise<string> {
-    const sql = "SHOW VARIABLES WHERE Variable_name IN ('version', 'wsrep_on', 'wsrep_sync_wait')";
+    const sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'wsrep_on', 'wsrep_sync_wait')";
     const { rows } = await this.send(connection, { sql, values: [] });
     const variables = new Map(rows.map(({ Variable_name: name, Value: value }) => [name, String(value)]));
     if (variables.get('wsrep_on') !== 'ON') return '';
-    if (variables.get('version')!.includes('MariaDB')) return ON_LATEST_STATE;
+    if (variables.get('version')?.includes('MariaDB')) return ON_LATEST_STATE;
     if ((Number(variables.get('wsrep_sync_wait')) & 7) !== 7) {
-      this.logger.warn(
+      this.syncWarning.log(
         'This node of Galera can answer with an older state than other nodes. Set wsrep_sync_wait = 7 on each node: ' +
           'this server has no SET STATEMENT, with which the package does it on MariaDB.',
       );
@@ -121,7 +127,8 @@ export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
     }
     await this.execute(
       connection,
-      `SET autocommit = 0, @expiring_token_wait = @@innodb_lock_wait_timeout, innodb_lock_wait_timeout = ${MAX_LOCK_WAIT_SECONDS}`,
+      'SET @expiring_token_autocommit = @@autocommit, autocommit = 0, ' +
+        `@expiring_token_wait = @@innodb_lock_wait_timeout, innodb_lock_wait_timeout = ${MAX_LOCK_WAIT_SECONDS}`,
     );
     await this.execute(connection, SET_LEVEL);
     if (takeLock !== null) await this.execute(connection, takeLock);
@@ -129,7 +136,10 @@ export class MysqlDatabase extends ServerDatabase<MysqlConnection> {
 
   protected override async restore(connection: MysqlConnection): Promise<void> {
     if (this.hasCompoundStatements) return;
-    await this.execute(connection, 'SET autocommit = 1, innodb_lock_wait_timeout = @expiring_token_wait');
+    await this.execute(
+      connection,
+      'SET autocommit = @expiring_token_autocommit, innodb_lock_wait_timeout = @expiring_token_wait',
+    );
   }
 
   /**

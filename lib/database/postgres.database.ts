@@ -14,6 +14,8 @@ interface PostgresClient {
   end(): Promise<void>;
   /** Since `pg` 8.21: I outside of transactions, T inside, E inside one that an error aborted. */
   getTransactionStatus?(): unknown;
+  /** The process of the server, as it was said when the connection was made. */
+  readonly processID?: number | null;
   /** Emits the same status after each statement. A client over `libpq` has none. */
   readonly connection?: EventEmitter;
 }
@@ -71,12 +73,15 @@ export class PostgresDatabase extends ServerDatabase<PostgresClient> {
     return prepared;
   }
 
-  /** Once for each connection: a primary becomes a replica by a restart only, which ends all connections. */
+  /**
+   * Once for each connection, because a primary becomes a replica by a restart only, which ends its connections. Behind a pooler
+   * each time: there another server can take over the connection, and its process is not the one that the pooler named.
+   */
   protected override async assertPrimary(client: PostgresClient): Promise<void> {
     if (this.toPrimary.has(client)) return;
-    const { rows } = await client.query('SELECT pg_is_in_recovery() AS is_replica');
+    const { rows } = await client.query('SELECT pg_is_in_recovery() AS is_replica, pg_backend_pid() AS process');
     if (rows[0]?.is_replica === true) throw new ReplicaError();
-    this.toPrimary.add(client);
+    if (rows[0]?.process === client.processID) this.toPrimary.add(client);
   }
 
   protected execute(client: PostgresClient, sql: string): Promise<unknown> {

@@ -153,7 +153,7 @@ export abstract class ServerDatabase<Connection> implements Database {
     }
   }
 
-  /** Begins a transaction that has a lock. Creates the table of locks if it does not exist, or exists no longer. */
+  /** Begins a transaction that has a lock. Creates the table of locks if it is missing. */
   private async beginWithLock(connection: Connection, lock: string): Promise<void> {
     const { take } = this.dialect.locks!;
     const begin = () => this.begin(connection, take(this.locks.name, stripeOf(lock)));
@@ -165,7 +165,7 @@ export abstract class ServerDatabase<Connection> implements Database {
         const failure = await this.createLockTable(connection);
         // Another process may have created it at the same moment.
         await begin().catch((again: unknown) => {
-          throw failure ?? again;
+          throw classifyDriverError(again) === 'missing' ? (failure ?? again) : again;
         });
       });
     } catch (error) {

@@ -15,7 +15,7 @@
  * - `outage`: the database cannot run any statement at the moment
  * - `missing`: a table, or its schema, does not exist
  * - `unusable`: a table lacks a column, or the account of the application lacks a privilege
- * - `other`: any other error
+ * - `other`: an error that is none of these
  */
 export type DriverErrorKind =
   | 'duplicate'

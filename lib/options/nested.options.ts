@@ -50,7 +50,7 @@ export interface PersonalOptions {
   lifespan?: Duration;
 
   /**
-   * The longest life of a personal token that can be asked for. `null`: any, also one without end.
+   * Maximum lifespan of a personal token that a client can request. `null`: no maximum, and a token may never expire.
    *
    * Danger: with `null`, a token that never expires is usable by a thief until somebody revokes it.
    *

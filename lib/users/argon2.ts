@@ -17,7 +17,7 @@ type Call =
   | readonly [name: 'verifySync', hash: string, password: string];
 
 /**
- * The program of a thread. It is no file, so that it also runs in bundles and from TypeScript. On Linux, process 0 of
+ * The program of a thread. It is a string and not a file, so that it also runs in bundles and from TypeScript. On Linux, process 0 of
  * `setPriority` is this thread alone. No error leaves the thread, because its message could contain a hash.
  */
 const PROGRAM = `

@@ -13,7 +13,10 @@ import { PackageLogger } from '../errors/package.logger.js';
  */
 const DEFAULT_CONCURRENCY = Math.min(Math.max(1, availableParallelism() - 1), 3);
 
-/** Maximum number of waiting hashes, about ten seconds of one processor: a later client would give up before its response. */
+/**
+ * Maximum number of waiting hashes, about ten seconds of a free processor: a later client would give up before its response. A
+ * processor that is busy with requests takes longer.
+ */
 const MAX_WAITING = 500;
 
 /** The parameters of a hash that its cost depends on. */
