@@ -190,13 +190,14 @@ describe('A token that expires, renewed while another process prunes', () => {
 
     it('is never pruned after it was used', { timeout: PATIENCE_MS }, async () => {
       const options = { idle: LIFETIME_MS, lifespan: null, lastUsedAccuracy: 1, prune: { retention: 1, batch: 1 } };
-      const rounds = 10;
-      let rejected = 0;
+      const usersOfRound = ITERATIONS / 10;
+      let [issued, rejected] = [0, 0];
       await withApps(database, options, async (one, two) => {
-        for (let round = 0; round < rounds; round++) {
+        const round = async () => {
           const start = Date.now();
           await Promise.all(processes.map((process) => process.setClock({ at: start })));
-          const users = await database.createUsers(ITERATIONS / rounds);
+          const users = await database.createUsers(usersOfRound);
+          issued += users.length;
           const tokens: string[] = [];
           await forEach(users, LANES, async (user) => void tokens.push(bodyOf(await one.login(user)).token));
           await setClocks(start);
@@ -205,14 +206,17 @@ describe('A token that expires, renewed while another process prunes', () => {
             if ((await use(one, token)) !== '2xx') rejected++;
           });
           await sweep;
-        }
+        };
+        while (issued < ITERATIONS) await round();
+        // On a busy machine all tokens may be pruned before a use is written, which shows nothing.
+        while ((await recorded(database, 'used')).count === 0 && issued < 10 * ITERATIONS) await round();
       });
       const { count: used, deleted } = await recorded(database, 'used');
       expect(used).toBeGreaterThan(0);
-      expect(used).toBeLessThanOrEqual(ITERATIONS - rejected);
+      expect(used).toBeLessThanOrEqual(issued - rejected);
       expect(deleted).toBe(0);
       report(
-        `R9 ${database.name}, use: 0 used rows deleted (${used} used and ${rejected} pruned before, of ${ITERATIONS})`,
+        `R9 ${database.name}, use: 0 used rows deleted (${used} used and ${rejected} pruned before, of ${issued})`,
       );
     });
   });
